@@ -1,0 +1,21 @@
+# `make` says whether a change is ready. Each target is one line that can be typed by hand.
+.PHONY: all setup check fix test slow gpu bench docs clean
+
+all: check test
+
+setup: ; scripts/setup.sh dev
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+fix: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+test: ; ./run_tests.sh
+soak: ; ./run_tests.sh --slow -m slow
+gpu: ; ./run_tests.sh -m gpu
+
+clean: ; rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,135 @@
+"""A codec from a folder, and into one, in either published layout. Knows no stored name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from faster_higgs.checkpoint.codec_config import StoredCodec, config_files, read_settings
+from faster_higgs.checkpoint.codec_layouts import (
+    EMBEDDED,
+    ENCODING,
+    TRAINING,
+    UNFOLDED,
+    UNUSED,
+    codec_layouts,
+    unfolded,
+)
+from faster_higgs.checkpoint.layout import Layout as Table
+from faster_higgs.checkpoint.layout import match
+from faster_higgs.checkpoint.tensors import (
+    INDEX,
+    PICKLE,
+    SAFETENSORS,
+    TensorFiles,
+    choose_layout,
+    fill,
+    open_tensors,
+)
+from faster_higgs.codec.codec import Codec
+from faster_higgs.config import Layout
+from faster_higgs.errors import OutputError
+
+
+def load_codec(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    encoder: bool = True,
+    training_parts: bool = False,
+) -> Codec:
+    """The codec in `folder`, whichever its layout; strict both ways about the parts asked for."""
+    # One published repository has a language model under the name of the other file.
+    files = _embedded(open_tensors(folder, prefer=(PICKLE, INDEX, SAFETENSORS)))
+    table = choose_layout(files, codec_layouts())
+    table = next(one for one in codec_layouts(_blocks(files, table)) if one.name == table.name)
+    matched = match(table, files.shapes)
+    config = StoredCodec(files, matched).config(read_settings(folder), table.name, encoder)
+    with torch.device("meta"):
+        codec = Codec(config, encoder=encoder, training_parts=training_parts)
+    unwanted = UNUSED + (() if encoder else ENCODING) + (() if training_parts else TRAINING)
+    fill(codec, files, table, device=device, dtype=dtype, unwanted=unwanted)
+    return codec.eval()
+
+
+def save_codec(codec: Codec, folder: Path, layout: Layout) -> None:
+    """Write weights and configs of `layout`; loading them gives the same weights bit for bit.
+
+    The original layout has weight norm: each weight is stored as its own v beside its norm g.
+    """
+    table = next(one for one in codec_layouts(len(codec.config.ratios)) if one.name == layout)
+    if layout == "transformers" and (folder / PICKLE).exists():
+        raise OutputError(
+            f"'{folder}' already holds a {PICKLE}, which would be read in place of the new file; "
+            "give an empty folder."
+        )
+    tensors = dict(_stored(codec, table))
+    configs = config_files(codec.config, layout)
+    try:
+        for name, data in configs.items():
+            _write(folder / name, partial(_write_json, data))
+        if layout == "original":
+            _write(folder / PICKLE, lambda path: torch.save(tensors, path))
+        else:
+            metadata = {"format": "pt"}
+            _write(folder / SAFETENSORS, lambda path: save_file(tensors, path, metadata=metadata))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise OutputError(f"The codec could not be written to '{folder}': {error}.") from error
+
+
+def _embedded(files: TensorFiles) -> TensorFiles:
+    """Only the codec's tensors, where a larger model carries it."""
+    if not any(name.startswith(EMBEDDED) for name in files.shapes):
+        return files
+    held = {
+        path: [name for name in names if name.startswith(EMBEDDED)]
+        for path, names in files.files.items()
+    }
+    shapes = {name: shape for name, shape in files.shapes.items() if name.startswith(EMBEDDED)}
+    return replace(files, files=held, shapes=shapes)
+
+
+def _blocks(files: TensorFiles, table: Table) -> int:
+    """Upsampling blocks: the original numbers its last layers after them."""
+    pattern = re.compile(r"decoder_2\.model\.(\d+)\.block\.1\.|acoustic_decoder\.block\.(\d+)\.")
+    found = (pattern.match(table.strip(name)) for name in files.shapes)
+    return len({one[1] or one[2] for one in found if one})
+
+
+def _stored(codec: Codec, table: Table) -> Iterator[tuple[str, Tensor]]:
+    for ours, value in codec.state_dict().items():
+        name, weight = table.stored(ours), value.detach().cpu().contiguous()
+        unfold = next((u for u in UNFOLDED[table.name] if re.search(u.pattern, name)), None)
+        if unfold is None:
+            yield name, weight
+            continue
+        for ending, piece in zip(unfold.pieces, unfolded(weight, unfold.kept), strict=True):
+            yield name.removesuffix(".weight") + ending, piece
+
+
+def _write_json(data: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        write(part)
+        part.chmod(0o644)  # some writers make files that only their owner may read
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

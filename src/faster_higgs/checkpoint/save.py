@@ -1,0 +1,127 @@
+"""A model to a folder, in either published layout; load(save(x)) = x bit for bit.
+
+Knows nothing of training state or adapters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from faster_higgs.checkpoint.layouts import LANGUAGE_MODEL
+from faster_higgs.checkpoint.load import CONFIG
+from faster_higgs.checkpoint.tensors import INDEX, SAFETENSORS
+from faster_higgs.config import Layout, ModelConfig
+from faster_higgs.errors import OutputError
+from faster_higgs.model.dual_ffn import DualFFN
+
+SHARD_BYTES = 5_000_000_000
+
+
+def save_model(
+    model: DualFFN,
+    config: ModelConfig,
+    folder: Path | str,
+    layout: Layout = "transformers",
+    *,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Weights and config.json under the published names of `layout`."""
+    table = next(table for table in LANGUAGE_MODEL if table.name == layout)
+    tensors = {table.stored(name): value for name, value in model.state_dict().items()}
+    dtype = str(model.norm.weight.dtype).removeprefix("torch.")
+    write_checkpoint(
+        folder, tensors, {**config.to_json(layout), "dtype": dtype}, shard_bytes=shard_bytes
+    )
+
+
+def write_checkpoint(
+    folder: Path | str,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    *,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """`tensors` as safetensors beside config.json; the old files stay until all is written.
+
+    Other files in the folder (tokenizer, voices) are left alone.
+    """
+    folder = Path(folder)
+    shards = _shards(tensors, shard_bytes)
+    names = _shard_names(len(shards))
+    with _replacing(folder) as partial:
+        for name, shard in zip(names, shards, strict=True):
+            on_host = {key: value.detach().cpu().contiguous() for key, value in shard.items()}
+            save_file(on_host, partial(name), metadata={"format": "pt"})
+        if len(shards) > 1:
+            partial(INDEX).write_text(_index(names, shards))
+        partial(CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    for stale in _weights_in(folder):
+        if stale.name not in (*names, *([INDEX] if len(shards) > 1 else [])):
+            stale.unlink()
+
+
+def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, value in tensors.items():
+        if shards[-1] and size + value.nbytes > limit:
+            shards.append({})
+            size = 0
+        shards[-1][name] = value
+        size += value.nbytes
+    return shards
+
+
+def _shard_names(count: int) -> list[str]:
+    if count == 1:
+        return [SAFETENSORS]
+    return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+
+
+def _index(names: list[str], shards: list[dict[str, Tensor]]) -> str:
+    total = sum(value.nbytes for shard in shards for value in shard.values())
+    place = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": place}, indent=2) + "\n"
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    sharded = folder.glob("model-*-of-*.safetensors")
+    return [path for path in (folder / INDEX, folder / SAFETENSORS, *sharded) if path.exists()]
+
+
+class _Partial:
+    """Names files while they are being written; they get their own names when all are there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: list[str] = []
+
+    def __call__(self, name: str) -> Path:
+        self.names.append(name)
+        return self.path(name)
+
+    def path(self, name: str) -> Path:
+        return self.folder / f".{name}.partial"
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[_Partial]:
+    partial = _Partial(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield partial
+        for name in partial.names:
+            partial.path(name).replace(folder / name)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"The checkpoint cannot be written to '{folder}': {error}.") from error
+    finally:
+        for name in partial.names:
+            partial.path(name).unlink(missing_ok=True)

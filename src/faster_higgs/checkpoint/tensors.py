@@ -1,0 +1,271 @@
+"""Tensors from files into a module: strict, shard by shard, one clear sentence if it fails.
+
+Knows nothing of the language model or the codec; their tables of names are given to it.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from faster_higgs.checkpoint.layout import Layout, Recipe, match
+from faster_higgs.errors import CheckpointError, CheckpointNotFound
+
+SAFETENSORS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLE = "model.pth"
+WEIGHTS = (INDEX, SAFETENSORS, PICKLE)
+
+_LOT = 8_000_000  # bytes
+
+_AGAIN = "Download the checkpoint again."
+_OWN_CONFIG = "Use the config.json that came with these weights."
+
+# A name that only tensors of this kind of checkpoint have, to tell a user who mixed them up.
+_KINDS = (
+    ("language model", ("embed_audio_tokens", "audio_codebook_embeddings", "audio_mlp.")),
+    ("codec", ("quantizer.",)),
+)
+
+
+@dataclass(frozen=True)
+class TensorFiles:
+    """The tensors of one checkpoint: which file holds which, and their shapes. Read on demand."""
+
+    folder: Path
+    files: dict[Path, list[str]]
+    shapes: dict[str, tuple[int, ...]]
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """The named tensors, file by file, as stored. They map the file; nothing else is kept."""
+        wanted = set(names)
+        for path, held in self.files.items():
+            here = [name for name in held if name in wanted]
+            if path.suffix == ".pth":
+                yield from _pickled(path, here)
+            else:
+                yield from _mapped(path, here)
+
+
+def open_tensors(folder: Path, prefer: Sequence[str] = WEIGHTS) -> TensorFiles:
+    """The weights in `folder`: the first of `prefer` that is there."""
+    paths = weight_files(folder, prefer)
+    files: dict[Path, list[str]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        held = _pickle_shapes(path) if path.suffix == ".pth" else _header(path)
+        files[path] = list(held)
+        shapes.update(held)
+    return TensorFiles(folder, files, shapes)
+
+
+def weight_files(folder: Path, prefer: Sequence[str] = WEIGHTS) -> list[Path]:
+    """The files that hold the weights: the first of `prefer` that is there, or its shards."""
+    if not folder.is_dir():
+        raise CheckpointNotFound(f"There is no checkpoint folder '{folder}'.")
+    for name in prefer:
+        if (folder / name).is_file():
+            return _shards(folder) if name == INDEX else [folder / name]
+    raise CheckpointNotFound(
+        f"The folder '{folder}' holds no weights; expected one of {', '.join(prefer)}."
+    )
+
+
+def choose_layout(files: TensorFiles, layouts: Sequence[Layout]) -> Layout:
+    """The layout of these tensors, told by their names alone."""
+    for layout in layouts:
+        if layout.fits(files.shapes):
+            return layout
+    wanted = layouts[0].kind
+    found = _kind_of(files.shapes)
+    if found is not None and found != wanted:
+        raise CheckpointError(
+            f"'{files.folder}' holds a {found} where the {wanted} should be; "
+            f"give the folder of the {wanted}."
+        )
+    raise CheckpointError(
+        f"'{files.folder}' is not a Higgs Audio v2 {wanted}: none of the known layouts has tensors "
+        f"named {_some(sorted(files.shapes))}."
+    )
+
+
+def fill(
+    module: nn.Module,
+    files: TensorFiles,
+    layout: Layout,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype | None = None,
+    unwanted: Sequence[str] = (),
+) -> None:
+    """Give every parameter and persistent buffer of `module`, built on meta, its stored value.
+
+    Strict both ways. `unwanted` lists patterns of our names that the file may have and the module
+    has not. Floating tensors are cast to `dtype` (None: as stored).
+    """
+    matched = match(layout, files.shapes)
+    targets = module.state_dict()
+    extra = [
+        ours for ours in matched.recipes if ours not in targets and not _listed(ours, unwanted)
+    ]
+    leftovers = matched.leftovers + [s for ours in extra for s in matched.recipes[ours].sources]
+    missing = [layout.stored(ours) for ours in targets if ours not in matched.recipes]
+    _refuse_misfits(files, layout, missing, leftovers)
+    recipes = {ours: matched.recipes[ours] for ours in targets}
+    _refuse_shapes(files, recipes, {ours: tuple(value.shape) for ours, value in targets.items()})
+    for ours, value in _combined(files, recipes):
+        cast = dtype if value.is_floating_point() else None
+        _assign(module, ours, value.to(device=device, dtype=cast))
+
+
+def _refuse_misfits(
+    files: TensorFiles, layout: Layout, missing: list[str], leftovers: list[str]
+) -> None:
+    said = []
+    if missing:
+        said.append(f"{len(missing)} missing ({_some(missing)})")
+    if leftovers:
+        said.append(f"{len(leftovers)} not known ({_some(leftovers)})")
+    if said:
+        raise CheckpointError(
+            f"The {layout.kind} in '{files.folder}' does not fit its config.json: tensors "
+            f"{' and '.join(said)}. {_OWN_CONFIG}"
+        )
+
+
+def _refuse_shapes(
+    files: TensorFiles, recipes: dict[str, Recipe], expected: dict[str, tuple[int, ...]]
+) -> None:
+    for ours, recipe in recipes.items():
+        try:
+            found = recipe.shape(files.shapes)
+        except RuntimeError:
+            shapes = ", ".join(f"{name} {list(files.shapes[name])}" for name in recipe.sources)
+            raise CheckpointError(
+                f"Pieces of one tensor in '{files.folder}' do not fit together: {shapes}."
+            ) from None
+        if found != expected[ours]:
+            raise CheckpointError(
+                f"The tensor {' + '.join(recipe.sources)} in '{files.folder}' has shape "
+                f"{list(found)}, but its config.json makes it {list(expected[ours])}. {_OWN_CONFIG}"
+            )
+
+
+def _combined(files: TensorFiles, recipes: dict[str, Recipe]) -> Iterator[tuple[str, Tensor]]:
+    """Our tensors as their last piece is read; pieces wait no longer than that."""
+    owner = {source: ours for ours, recipe in recipes.items() for source in recipe.sources}
+    waiting: dict[str, dict[str, Tensor]] = {}
+    for source, value in files.read(owner):
+        ours = owner[source]
+        pieces = waiting.setdefault(ours, {})
+        pieces[source] = value
+        recipe = recipes[ours]
+        if len(pieces) == len(recipe.sources):
+            del waiting[ours]
+            yield ours, recipe.combine([pieces[name] for name in recipe.sources])
+
+
+def _listed(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _assign(module: nn.Module, name: str, value: Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    if leaf in owner._parameters:
+        old = owner._parameters[leaf]
+        setattr(
+            owner, leaf, nn.Parameter(value, requires_grad=bool(old is None or old.requires_grad))
+        )
+    else:
+        setattr(owner, leaf, value)
+
+
+def _shards(folder: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError):
+        raise CheckpointError(f"'{folder / INDEX}' is not a list of shards. {_AGAIN}") from None
+    for name in names:
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"The shard '{name}' named in {INDEX} is missing from '{folder}'. {_AGAIN}"
+            )
+    return [folder / name for name in names]
+
+
+def _header(path: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"The file '{path}' of {path.stat().st_size:,} bytes is cut short or damaged "
+            f"({error}). {_AGAIN}"
+        ) from None
+
+
+def _mapped(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+    """Tensors that map the file. It is opened anew every few megabytes: an open file keeps what was
+    read of it in memory, also after the tensor was cast or moved and let go."""
+    waiting = names[::-1]
+    while waiting:
+        taken = 0
+        with safe_open(path, "pt") as file:
+            while waiting and taken < _LOT:
+                name = waiting.pop()
+                value = file.get_tensor(name)
+                taken += value.nbytes
+                yield name, value
+                del value
+
+
+def _pickle_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in _unpickle(path).items()}
+
+
+def _pickled(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+    tensors = _unpickle(path)
+    for name in names:
+        yield name, tensors.pop(name)
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a torch file; nothing else in it is ever run."""
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"The file '{path}' holds more than tensors, so it is not opened; "
+            "convert it to safetensors."
+        ) from None
+    except (RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"The file '{path}' is cut short or damaged ({error}). {_AGAIN}"
+        ) from None
+    for wrapper in ("state_dict", "model"):
+        data = data[wrapper] if isinstance(data.get(wrapper), dict) else data
+    return {name: value for name, value in data.items() if isinstance(value, Tensor)}
+
+
+def _kind_of(names: Iterable[str]) -> str | None:
+    names = list(names)
+    for kind, marks in _KINDS:
+        if any(mark in name for mark in marks for name in names):
+            return kind
+    return None
+
+
+def _some(names: Sequence[str]) -> str:
+    """Up to five names and how many more there are."""
+    more = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,117 @@
+"""The delay pattern: codebook k is written k columns after codebook 0. Knows nothing of models or sound.
+
+Example for K = 4 codebooks and 3 frames (B begin of stream, E end of stream), wrapped and delayed:
+
+    B a0 a1 a2 E  E  E  E
+    B B  b0 b1 b2 E  E  E
+    B B  B  c0 c1 c2 E  E
+    B B  B  B  d0 d1 d2 E
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def delay(codes: Tensor, bos: int, eos: int) -> Tensor:
+    """Shift row k right by k: [K, F] -> [K, F+K-1], filled with `bos` on the left and `eos` on the right."""
+    books, frames = codes.shape
+    delayed = codes.new_full((books, frames + books - 1), eos)
+    for k in range(books):
+        delayed[k, :k] = bos
+        delayed[k, k : k + frames] = codes[k]
+    return delayed
+
+
+def undelay(delayed: Tensor) -> Tensor:
+    """Align rows again: [K, F+K-1] -> [K, F]."""
+    books, columns = delayed.shape
+    frames = columns - books + 1
+    return torch.stack([row[k : k + frames] for k, row in enumerate(delayed)])
+
+
+def wrap(codes: Tensor, bos: int, eos: int) -> Tensor:
+    """What the model reads for a clip: one bos and one eos column around it, delayed: [K, F] -> [K, F+K+1]."""
+    edge = codes.new_ones((codes.shape[0], 1))
+    return delay(torch.cat([edge * bos, codes, edge * eos], dim=1), bos, eos)
+
+
+def unwrap(columns: Tensor) -> Tensor:
+    """The clip that `wrap` was given: [K, F+K+1] -> [K, F]."""
+    return undelay(columns)[:, 1:-1]
+
+
+@dataclass
+class DelayClock:
+    """Which codebooks are open at this column, and when the clip is over; one of the three state machines of lm.md (f).
+
+    `masks` is asked before a column is drawn, `settle` makes the drawn column a legal one and moves the clock.
+    """
+
+    books: int
+    bos: int
+    eos: int
+    rules: str = "guarded"
+    column: int = 0  # columns settled so far, the all-bos column not counted
+    ending: int | None = None  # column in which codebook 0 first shows eos, or would have
+    done: bool = False
+
+    def mask(self, logits: Tensor, least: int = 1) -> Tensor:
+        """Scores [K, V] with what may not be drawn at -inf. Only the guarded rules forbid anything in advance.
+
+        Begin-of-stream is never drawn, and end-of-stream only in codebook 0, not before `least` frames.
+        """
+        if self.rules != "guarded":
+            return logits
+        logits = logits.clone()
+        logits[:, self.bos] = -torch.inf
+        first = 1 if self.ending is None and self.column >= least else 0
+        logits[first:, self.eos] = -torch.inf
+        return logits
+
+    def settle(self, drawn: Tensor) -> Tensor:
+        """The column that is written, [K] -> [K]."""
+        row = torch.arange(self.books, device=drawn.device)
+        column = torch.where(row > self.column, self.bos, drawn)
+        if self.rules == "transformers":
+            return self._settle_transformers(column, row)
+        if self.ending is None:
+            ends = (column == self.eos).nonzero()
+            if len(ends):
+                first = int(ends[0])
+                column = torch.where(row < first, self.eos, column)
+                self.ending = self.column - first
+        else:
+            # Row k is forced one column after it may show eos by itself under the original's rules.
+            late = 0 if self.rules == "guarded" else 1
+            column = torch.where(row <= self.column - self.ending - late, self.eos, column)
+        self.column += 1
+        self.done = self.ending is not None and self.column - self.ending >= self.books
+        return column
+
+    def _settle_transformers(self, column: Tensor, row: Tensor) -> Tensor:
+        if self.ending is not None:
+            column = torch.where(row < self.column - self.ending, self.eos, column)
+        elif bool((column == self.eos).any()):
+            self.ending = self.column
+        self.column += 1
+        self.done = bool((column == self.eos).all())
+        return column
+
+    def close(self) -> None:
+        """Let codebook 0 end with the next column; the others follow in staircase order."""
+        if self.ending is None:
+            self.ending = self.column
+
+    @property
+    def frames(self) -> int:
+        """Frames that are whole and real so far, by the references' own rules of what is dropped at the end."""
+        whole = self.column - self.books + 1
+        if self.rules == "transformers":
+            return max(0, whole - self.done)
+        if self.ending is None:
+            return max(0, whole - (self.rules == "original"))
+        return max(0, min(whole, self.ending))

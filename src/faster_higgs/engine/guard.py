@@ -1,0 +1,25 @@
+"""Does a clip go in circles? Knows nothing of models; codes are judged by their repetition alone.
+
+A model that fails to stop writes silence or loops: the same few columns again and again. Real speech never repeats the
+two coarsest codebooks exactly for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+LONGEST_PERIOD = 12  # columns: half a second
+PATIENCE = 50  # columns that must repeat: two seconds
+LOOKED_AT = 2  # codebooks; the finer ones carry noise that need not repeat
+
+
+def goes_in_circles(columns: Sequence[Tensor]) -> bool:
+    """Whether the last `PATIENCE` columns repeat one stretch of at most `LONGEST_PERIOD` columns."""
+    if len(columns) < PATIENCE + LONGEST_PERIOD or len(columns) % 5:
+        return False
+    recent = [tuple(column[:LOOKED_AT].tolist()) for column in columns[-PATIENCE - LONGEST_PERIOD :]]
+    return any(
+        recent[-PATIENCE:] == recent[-PATIENCE - period : -period] for period in range(1, LONGEST_PERIOD + 1)
+    )

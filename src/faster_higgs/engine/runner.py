@@ -1,0 +1,115 @@
+"""The model and its caches: one step of one request. Knows nothing of queues, text or sound."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from faster_higgs.engine.guard import goes_in_circles
+from faster_higgs.engine.request import Finish, Request
+from faster_higgs.errors import SettingError
+from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.prompt.template import expand
+from faster_higgs.sampling import draw, sample, uniforms, warp
+
+FIRST, REDRAW, TEXT = 0, 1, 2  # independent streams of random numbers
+
+
+class Runner:
+    """Runs requests on a model: `prefill` once, then `advance` until the request has a finish reason."""
+
+    def __init__(self, model: DualFFN) -> None:
+        self.model = model
+        self.config = model.config
+        self.device = model.embed_text.weight.device
+
+    @torch.inference_mode()
+    def prefill(self, request: Request) -> None:
+        """Read the prompt."""
+        prompt = expand(request.prompt, self.config)
+        hidden = self.model.prefill(
+            prompt.ids.to(self.device),
+            prompt.columns.to(self.device),
+            prompt.is_audio.to(self.device),
+            request.cache,
+        )
+        request.hidden = hidden[-1]
+        request.last_id = request.prompt.ids[-1]
+        request.remember(prompt.columns[prompt.spoken].T)
+
+    @torch.inference_mode()
+    def advance(self, request: Request) -> None:
+        """One step of the state machine (lm.md, section f)."""
+        if request.last_id == self.config.audio_out_bos_token_id:
+            request.last_id = self.config.audio_out_token_id
+            request.text_ids.append(request.last_id)
+            self._read_column(request, request.open_segment())
+        elif request.last_id == self.config.audio_out_token_id:
+            self._audio_step(request)
+        else:
+            self._text_step(request)
+        request.steps += 1
+        if request.finish is None and request.steps >= request.sampling.max_new_tokens:
+            request.finish = Finish.LENGTH
+
+    def _audio_step(self, request: Request) -> None:
+        assert request.hidden is not None
+        clock, sampling = request.clock, request.sampling
+        guarded = sampling.rules == "guarded"
+        near = sampling.max_new_tokens - request.steps <= self.config.num_codebooks
+        if guarded and near and clock.ending is None:
+            request.cut = True
+            clock.close()  # end in staircase order, so that the limit cuts no frame in two
+        logits = clock.mask(self.model.audio_logits(request.hidden)).cpu()
+        column = clock.settle(sample(logits, request.history, sampling, self._numbers(request), self._ignored(request)))
+        request.segments[-1].append(column)
+        request.remember(column[:, None])
+        if clock.done:
+            self._end_segment(request)
+        elif guarded and clock.ending is None and goes_in_circles(request.segments[-1]):
+            request.finish = Finish.LOOP
+        else:
+            self._read_column(request, column)
+
+    def _numbers(self, request: Request) -> tuple[Tensor, Tensor]:
+        seed, step = torch.tensor([request.seed]), torch.tensor([request.steps])
+        books = self.config.num_codebooks
+        return uniforms(seed, step, books, FIRST)[0], uniforms(seed, step, books, REDRAW)[0]
+
+    def _ignored(self, request: Request) -> tuple[int, ...]:
+        """Tokens whose repetition is no fault; the original counts them all."""
+        if request.sampling.rules == "original":
+            return ()
+        return (self.config.audio_stream_bos_id, self.config.audio_stream_eos_id)
+
+    def _end_segment(self, request: Request) -> None:
+        if request.sampling.rules != "original":
+            request.finish = Finish.LENGTH if request.cut else Finish.STOP
+            return
+        request.text_ids.append(self.config.audio_eos_token_id)
+        self._read_text(request, self.config.audio_eos_token_id)
+
+    def _text_step(self, request: Request) -> None:
+        if not hasattr(self.model, "text_head"):
+            raise SettingError(
+                "This prompt lets the model write text first, but the model was loaded without its text head; "
+                "force audio, or load with text_head=True."
+            )
+        assert request.hidden is not None
+        logits = self.model.text_logits(request.hidden).cpu()
+        number = uniforms(torch.tensor([request.seed]), torch.tensor([request.steps]), 1, TEXT)[0, 0]
+        token = int(draw(warp(logits, request.sampling), number))
+        request.text_ids.append(token)
+        if token in request.stop_ids:
+            request.finish = Finish.STOP if request.segments else Finish.NO_AUDIO
+        else:
+            self._read_text(request, token)
+
+    def _read_text(self, request: Request, token: int) -> None:
+        request.last_id = token
+        ids = torch.tensor([token], device=self.device)
+        nothing = ids.new_empty(0, self.config.num_codebooks)
+        request.hidden = self.model.prefill(ids, nothing, torch.zeros_like(ids, dtype=torch.bool), request.cache)[-1]
+
+    def _read_column(self, request: Request, column: Tensor) -> None:
+        request.hidden = self.model.decode(column[None].to(self.device), [request.cache])[0]

@@ -1,0 +1,88 @@
+"""Everything that can go wrong for a user. Knows nothing of how it is shown.
+
+    HiggsError
+    ├── InputError              what the caller gave: fix the text, the file, the setting        exit code 2
+    │   ├── TextError               empty, too long, nothing speakable
+    │   ├── AudioError              unreadable, silent, too short, too long
+    │   ├── VoiceError              a voice that is bad, or taken, or not there
+    │   │   └── VoiceNotFound
+    │   ├── SettingError            a value out of range, settings that contradict each other
+    │   └── CheckpointError         missing, truncated, of the wrong kind or shape
+    │       └── CheckpointNotFound
+    ├── MissingExtra            an optional package is needed; the message names the extra       exit code 2
+    ├── OutputError             the result cannot be written: full disk, read-only folder        exit code 1
+    ├── GenerationError         the model answered, but not with speech                          exit code 1
+    │   └── NoAudio
+    └── EngineError             the engine refused or was stopped                                exit code 1
+        └── Aborted
+
+A message is one sentence or two: what happened, what was found, what to do.
+"""
+
+from __future__ import annotations
+
+
+class HiggsError(Exception):
+    """The root; catching it catches everything this package raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(HiggsError):
+    """Something the caller gave cannot be used."""
+
+    exit_code = 2
+
+
+class TextError(InputError):
+    """The text is empty, too long, or holds nothing that can be spoken."""
+
+
+class AudioError(InputError):
+    """An audio file cannot be used."""
+
+
+class VoiceError(InputError):
+    """A voice cannot be used or saved."""
+
+
+class VoiceNotFound(VoiceError):
+    """No voice of that name."""
+
+
+class SettingError(InputError):
+    """A setting is out of range, unknown, or contradicts another."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is truncated, of the wrong kind, or does not fit its config."""
+
+
+class CheckpointNotFound(CheckpointError):
+    """No checkpoint in that place."""
+
+
+class MissingExtra(HiggsError):
+    """An optional dependency is not installed."""
+
+    exit_code = 2
+
+
+class OutputError(HiggsError):
+    """The result could not be written."""
+
+
+class GenerationError(HiggsError):
+    """The model ran but gave no usable speech."""
+
+
+class NoAudio(GenerationError):
+    """The model answered without a single frame of audio."""
+
+
+class EngineError(HiggsError):
+    """The engine cannot serve the request."""
+
+
+class Aborted(EngineError):
+    """The request was aborted before it finished."""

@@ -1,0 +1,100 @@
+"""Attention over a cache or over packed documents, and the cache itself.
+
+Knows nothing of weights, nor of text and audio: it sees queries, keys and values of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, queries [T, H, d], keys [T, G, d], values [T, G, d]) -> [T, H, d], rows in any order."""
+
+
+class KVCache:
+    """Keys and values of one request, per layer [kv_heads, capacity, head_dim]; it doubles."""
+
+    def __init__(
+        self, like: Tensor, layers: int, kv_heads: int, head_dim: int, capacity: int
+    ) -> None:
+        self.length = 0
+        self.capacity = max(capacity, 1)
+        shape = (kv_heads, self.capacity, head_dim)
+        self.keys = [like.new_empty(shape) for _ in range(layers)]
+        self.values = [like.new_empty(shape) for _ in range(layers)]
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` more positions."""
+        if self.length + rows <= self.capacity:
+            return
+        while self.length + rows > self.capacity:
+            self.capacity *= 2
+        self.keys = [self._grown(tensor) for tensor in self.keys]
+        self.values = [self._grown(tensor) for tensor in self.values]
+
+    def _grown(self, old: Tensor) -> Tensor:
+        new = old.new_empty((old.shape[0], self.capacity, old.shape[2]))
+        new[:, : self.length] = old[:, : self.length]
+        return new
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write [kv_heads, T, d] after the known ones and return all. See `advance`."""
+        end = self.length + keys.shape[1]
+        self.keys[layer][:, self.length : end] = keys
+        self.values[layer][:, self.length : end] = values
+        return self.keys[layer][:, :end], self.values[layer][:, :end]
+
+    def advance(self, rows: int) -> None:
+        """The last `rows` appended positions now belong to the past, in every layer."""
+        self.length += rows
+
+    def truncate(self, length: int) -> None:
+        """Forget everything after the first `length` positions."""
+        assert 0 <= length <= self.length
+        self.length = length
+
+
+def prefill_attend(cache: KVCache, order: Tensor, back: Tensor) -> Attend:
+    """Each row sees the cache and earlier rows. `order` sorts by position, `back` undoes it."""
+    rows, past = len(order), cache.length
+    mask = _continued(rows, past, order.device) if past and rows > 1 else None
+
+    def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        q = queries[order].transpose(0, 1)  # [H, T, d]
+        k, v = cache.append(layer, keys[order].transpose(0, 1), values[order].transpose(0, 1))
+        out = functional.scaled_dot_product_attention(
+            q[None], k[None], v[None], mask, is_causal=mask is None and rows > 1, enable_gqa=True
+        )[0]
+        return out.transpose(0, 1)[back]
+
+    return attend
+
+
+def _continued(rows: int, past: int, device: torch.device) -> Tensor:
+    """Causal mask [T, past + T] of rows that come after `past` known positions."""
+    return torch.ones(rows, past + rows, dtype=torch.bool, device=device).tril(past)
+
+
+def decode_attend(caches: Sequence[KVCache]) -> Attend:
+    """Row b sees cache b and itself."""
+
+    def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                _decode_one(cache, layer, queries[row], keys[row], values[row])
+                for row, cache in enumerate(caches)
+            ]
+        )
+
+    return attend
+
+
+def _decode_one(cache: KVCache, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    k, v = cache.append(layer, key[:, None], value[:, None])  # [G, L, d]
+    # The heads that share a key are the rows of one small matrix: no copy of keys per head.
+    q = query.view(k.shape[0], -1, query.shape[-1])  # [G, H / G, d]
+    return functional.scaled_dot_product_attention(q[None], k[None], v[None])[0].flatten(0, 1)

@@ -1,0 +1,216 @@
+"""The DualFFN transformer: shared attention, one feed-forward for text rows and one for audio rows.
+
+Knows nothing of files, requests or what the codes sound like. Inside a forward pass the text rows
+come first and the audio rows after them, so that each modality's half is a slice; attention puts
+the rows in order of position and back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from faster_higgs.config import ModelConfig
+from faster_higgs.model.attention import Attend, KVCache, decode_attend, prefill_attend
+from faster_higgs.model.layers import ColumnEmbedding, GatedMLP, RMSNorm, Rotary, rotate
+from faster_higgs.model.packed import AttentionWatch, packed_attend
+
+RotaryTable = tuple[Tensor, Tensor]
+
+
+class Layer(nn.Module):
+    """One block. Rows before `n_text` are text, the rest audio; a side without rows is not read."""
+
+    def __init__(self, config: ModelConfig, index: int) -> None:
+        super().__init__()
+        self.index = index
+        self.head_dim = config.head_dim
+        width, inner, eps = config.hidden_size, config.intermediate_size, config.rms_norm_eps
+        heads = config.num_attention_heads * config.head_dim
+        kv_heads = config.num_key_value_heads * config.head_dim
+        self.q_proj = nn.Linear(width, heads, bias=False)
+        self.k_proj = nn.Linear(width, kv_heads, bias=False)
+        self.v_proj = nn.Linear(width, kv_heads, bias=False)
+        self.o_proj = nn.Linear(heads, width, bias=False)
+        self.text_mlp = GatedMLP(width, inner)
+        self.audio_mlp = GatedMLP(width, inner)
+        self.text_input_norm = RMSNorm(width, eps)
+        self.text_post_norm = RMSNorm(width, eps)
+        self.audio_input_norm = RMSNorm(width, eps)
+        self.audio_post_norm = RMSNorm(width, eps)
+
+    def forward(self, x: Tensor, n_text: int, table: RotaryTable, attend: Attend) -> Tensor:
+        normed = _by_side(x, n_text, self.text_input_norm, self.audio_input_norm)
+        x = x + self._attention(normed, table, attend)
+        return x + _by_side(x, n_text, self._text_ffn, self._audio_ffn)
+
+    def _attention(self, x: Tensor, table: RotaryTable, attend: Attend) -> Tensor:
+        heads = (-1, self.head_dim)
+        queries = rotate(self.q_proj(x).unflatten(-1, heads), table)  # [T, H, d]
+        keys = rotate(self.k_proj(x).unflatten(-1, heads), table)  # [T, G, d]
+        values = self.v_proj(x).unflatten(-1, heads)
+        out: Tensor = self.o_proj(attend(self.index, queries, keys, values).flatten(-2))
+        return out
+
+    def _text_ffn(self, x: Tensor) -> Tensor:
+        out: Tensor = self.text_mlp(self.text_post_norm(x))
+        return out
+
+    def _audio_ffn(self, x: Tensor) -> Tensor:
+        out: Tensor = self.audio_mlp(self.audio_post_norm(x))
+        return out
+
+
+def _by_side(
+    x: Tensor, n_text: int, text: Callable[[Tensor], Tensor], audio: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """`text` of the rows before `n_text`, `audio` of the rest."""
+    if n_text == 0:
+        return audio(x)
+    if n_text == len(x):
+        return text(x)
+    return torch.cat((text(x[:n_text]), audio(x[n_text:])))
+
+
+def _sides_first(is_audio: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """The order that puts text rows before audio rows, and the one that undoes it."""
+    assert int(is_audio.sum()) == len(columns), "every audio row needs one column"
+    order = torch.argsort(is_audio, stable=True)
+    return order, torch.argsort(order)
+
+
+class DualFFN(nn.Module):
+    """Ids and columns to hidden states to logits. Only generating text needs the `text_head`."""
+
+    def __init__(self, config: ModelConfig, text_head: bool = True) -> None:
+        super().__init__()
+        width, books = config.hidden_size, config.num_codebooks
+        self.config = config
+        self.embed_text = nn.Embedding(config.vocab_size, width)
+        self.embed_audio = ColumnEmbedding(books, config.codebook_size, width)
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(width, config.rms_norm_eps)
+        if text_head:
+            self.text_head = nn.Linear(width, config.vocab_size, bias=False)
+        self.audio_head = nn.Linear(width, books * config.codebook_size, bias=False)
+        self.rotary = Rotary(config)
+
+    def new_cache(self, capacity: int = 256) -> KVCache:
+        """An empty cache with the model's dtype and device."""
+        config = self.config
+        return KVCache(
+            self.norm.weight,
+            config.num_hidden_layers,
+            config.num_key_value_heads,
+            config.head_dim,
+            capacity,
+        )
+
+    @torch.no_grad()
+    def prefill(self, ids: Tensor, columns: Tensor, is_audio: Tensor, cache: KVCache) -> Tensor:
+        """Hidden states [T, D] of rows that continue `cache`; `columns` [A, K] fill the audio rows.
+
+        The id of an audio row is not read.
+        """
+        rows = len(ids)
+        order, back = _sides_first(is_audio, columns)
+        cache.reserve(rows)
+        positions = cache.length + order
+        hidden = self._run(
+            self._embed(ids[order], columns),
+            positions,
+            rows - len(columns),
+            prefill_attend(cache, back, order),
+        )
+        cache.advance(rows)
+        return hidden[back]
+
+    @torch.no_grad()
+    def decode(self, columns: Tensor, caches: Sequence[KVCache]) -> Tensor:
+        """Hidden states [B, D] after one more column each, [B, K]; no text weight is read."""
+        assert len(columns) == len(caches)
+        for cache in caches:
+            cache.reserve(1)
+        positions = torch.tensor([cache.length for cache in caches], device=columns.device)
+        hidden = self._run(self.embed_audio(columns), positions, 0, decode_attend(caches))
+        for cache in caches:
+            cache.advance(1)
+        return hidden
+
+    def train_forward(
+        self,
+        ids: Tensor,
+        columns: Tensor,
+        is_audio: Tensor,
+        segment: Tensor,
+        positions: Tensor,
+        checkpointing: bool = False,
+        watch: AttentionWatch | None = None,
+    ) -> Tensor:
+        """Hidden states [T, D] of packed documents; `segment` [T] numbers the document of each row.
+
+        `checkpointing` keeps only each layer's input for the backward pass, the rest runs again.
+        """
+        order, back = _sides_first(is_audio, columns)
+        by_document = torch.argsort(segment, stable=True)
+        lengths = torch.unique(segment, return_counts=True)[1].tolist()
+        attend = packed_attend(back[by_document], by_document.argsort()[order], lengths, watch)
+        x = self._embed(ids[order], columns)
+        recomputed = set(range(len(self.layers))) if checkpointing else set()
+        if watch is not None:
+            recomputed.discard(watch.layer)  # a second run would report its maps twice
+        n_text = len(ids) - len(columns)
+        return self._run(x, positions[order], n_text, attend, recomputed)[back]
+
+    def text_logits(self, hidden: Tensor) -> Tensor:
+        """[.., vocab] in fp32."""
+        logits: Tensor = self.text_head(hidden)
+        return logits.float()
+
+    def audio_logits(self, hidden: Tensor) -> Tensor:
+        """[.., K, V] in fp32."""
+        logits: Tensor = self.audio_head(hidden)
+        books, size = self.config.num_codebooks, self.config.codebook_size
+        return logits.float().view(*hidden.shape[:-1], books, size)
+
+    @torch.no_grad()
+    def initialize(self, generator: torch.Generator | None = None, std: float = 0.02) -> None:
+        """Fresh weights for training from nothing; what writes to the residual starts smaller."""
+        inner = std / math.sqrt(2 * self.config.num_hidden_layers)
+        for name, weight in self.named_parameters():
+            if weight.ndim == 1:
+                weight.fill_(1)
+            else:
+                ends_block = name.endswith(("o_proj.weight", "down.weight"))
+                weight.normal_(0, inner if ends_block else std, generator=generator)
+
+    def _embed(self, ids: Tensor, columns: Tensor) -> Tensor:
+        """Text rows first: embeddings of the first ids, then those of `columns`."""
+        n_text = len(ids) - len(columns)
+        sides = []
+        if n_text:
+            sides.append(self.embed_text(ids[:n_text]))
+        if len(columns):
+            sides.append(self.embed_audio(columns))
+        return torch.cat(sides)
+
+    def _run(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        n_text: int,
+        attend: Attend,
+        recomputed: Container[int] = (),
+    ) -> Tensor:
+        """All layers and the final norm; the activations of `recomputed` layers are not kept."""
+        table = self.rotary.table(positions, x.dtype)
+        for index, layer in enumerate(self.layers):
+            call = partial(checkpoint, layer, use_reentrant=False) if index in recomputed else layer
+            x = call(x, n_text, table, attend)
+        out: Tensor = self.norm(x)
+        return out

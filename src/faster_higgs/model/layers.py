@@ -1,0 +1,97 @@
+"""The small parts of the transformer: norm, rotary positions, feed-forward, column embedding.
+
+Knows nothing of attention masks, caches or which row is text and which is audio.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faster_higgs.config import ModelConfig, RopeScaling
+
+
+class RMSNorm(nn.Module):
+    """Scale to unit root mean square. The statistics are fp32 whatever the activations are."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return (wide * scale).to(x.dtype) * self.weight
+
+
+class GatedMLP(nn.Module):
+    """down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, inner, bias=False)
+        self.up = nn.Linear(width, inner, bias=False)
+        self.down = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down(functional.silu(self.gate(x)) * self.up(x))
+        return out
+
+
+class ColumnEmbedding(nn.Embedding):
+    """A column of K codes to the sum of its K embeddings; codebook k owns rows k*V to (k+1)*V."""
+
+    def __init__(self, num_codebooks: int, codebook_size: int, width: int) -> None:
+        super().__init__(num_codebooks * codebook_size, width)
+        self.num_codebooks = num_codebooks
+        self.codebook_size = codebook_size
+
+    def forward(self, columns: Tensor) -> Tensor:
+        first = torch.arange(self.num_codebooks, device=columns.device) * self.codebook_size
+        return super().forward(columns + first).sum(-2)  # [A, D]
+
+
+class Rotary:
+    """Turns positions into the cosines and sines of the rotary embedding.
+
+    Not a module: its frequencies follow from the config, stay fp32 when the model is cast, and are
+    made where they are first needed, so a model built on the meta device needs no repair.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._dim = config.head_dim
+        self._theta = config.rope_theta
+        self._scaling = config.rope_scaling
+        self._cached: Tensor | None = None
+
+    def frequencies(self, device: torch.device) -> Tensor:
+        """Radians per position, fp32 [head_dim / 2]."""
+        if self._cached is None or self._cached.device != device:
+            exponent = torch.arange(0, self._dim, 2, device=device).float() / self._dim
+            plain = 1.0 / self._theta**exponent
+            self._cached = plain if self._scaling is None else _stretched(plain, self._scaling)
+        return self._cached
+
+    def table(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [T, 1, head_dim / 2] of `positions` [T]; the angles are fp32."""
+        angles = (positions.float()[:, None] * self.frequencies(positions.device))[:, None]
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _stretched(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+    """Llama-3 scaling: long waves slowed by `factor`, short ones kept, those between blended."""
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    turns = scaling.original_max_position_embeddings * frequencies / (2 * math.pi)
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return kept * frequencies + (1 - kept) * (frequencies / scaling.factor)
+
+
+def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate heads [T, H, head_dim] by their positions; the two halves of a head form the pairs."""
+    cos, sin = table
+    first, second = x.chunk(2, -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)

@@ -1,0 +1,144 @@
+"""A conversation as the model reads it: token ids with one slot per clip, and the clips. Knows nothing of files.
+
+The format is the original project's, token for token (lm.md, section d).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from faster_higgs.config import ModelConfig
+from faster_higgs.delay import wrap
+from faster_higgs.errors import SettingError
+from faster_higgs.prompt import tokens
+from faster_higgs.prompt.tokens import Tokenizer, encode
+
+ROLES = ("system", "user", "assistant")
+
+# Specials with a meaning in each role's text. Everything else a user types is plain text.
+MEANINGFUL = {
+    "system": (*tokens.SCENE_MARKS, *tokens.SOUND_TAGS),
+    "user": (*tokens.SOUND_TAGS, *tokens.INSTRUCTION_MARKS),
+    "assistant": tokens.SOUND_TAGS,
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of sound inside a message: aligned codes [K, F], without stream tokens."""
+
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: text and clips in order."""
+
+    role: str
+    parts: tuple[str | Clip, ...]
+    recipient: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise SettingError(f"A message has the role '{self.role}'; use one of {', '.join(ROLES)}.")
+        if self.recipient is not None and self.role != "assistant":
+            raise SettingError(f"Only an assistant message may name a recipient, not one of role '{self.role}'.")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the engine is given. `ids` holds one slot per clip; the j-th slot stands for `clips[j]`."""
+
+    ids: tuple[int, ...]
+    clips: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        """Positions the model reads: a clip of F frames takes F+K+1."""
+        return len(self.ids) + sum(c.shape[1] + c.shape[0] for c in self.clips)
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A prompt with every clip in its place: ids [T], is_audio [T], and the delayed columns [A, K] of the audio rows.
+
+    `spoken` [A] marks the columns of assistant clips; reference clips of the other roles are only listened to.
+    """
+
+    ids: Tensor
+    is_audio: Tensor
+    columns: Tensor
+    spoken: Tensor
+
+
+def expand(prompt: Prompt, config: ModelConfig) -> Expanded:
+    """Widen each slot to the F+K+1 columns of its clip. Raises SettingError when slots and clips do not match."""
+    slots = (config.audio_in_token_id, config.audio_out_token_id)
+    places = [i for i, token in enumerate(prompt.ids) if token in slots]
+    if len(places) != len(prompt.clips):
+        raise SettingError(f"The prompt has {len(places)} places for clips but {len(prompt.clips)} clips.")
+    ids: list[int] = []
+    columns, spoken = [torch.empty(0, config.num_codebooks, dtype=torch.long)], [torch.empty(0, dtype=torch.bool)]
+    rest = iter(prompt.clips)
+    for token in prompt.ids:
+        if token not in slots:
+            ids.append(token)
+            continue
+        clip = _checked(next(rest), config)
+        wrapped = wrap(clip, config.audio_stream_bos_id, config.audio_stream_eos_id).T
+        ids += [token] * len(wrapped)
+        columns.append(wrapped)
+        spoken.append(torch.full((len(wrapped),), token == config.audio_out_token_id))
+    every = torch.tensor(ids, dtype=torch.long)
+    is_audio = (every == slots[0]) | (every == slots[1])
+    return Expanded(every, is_audio, torch.cat(columns), torch.cat(spoken))
+
+
+def _checked(codes: Tensor, config: ModelConfig) -> Tensor:
+    if codes.ndim != 2 or codes.shape[0] != config.num_codebooks:
+        raise SettingError(
+            f"A clip's codes have shape {tuple(codes.shape)}; the model needs [{config.num_codebooks}, frames]."
+        )
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < config.num_codes:
+        raise SettingError(f"A clip's codes reach {int(codes.max())}; the model knows 0 to {config.num_codes - 1}.")
+    return codes.cpu().long()
+
+
+def write(messages: Sequence[Message], tokenizer: Tokenizer, *, force_audio: bool = True) -> Prompt:
+    """The conversation, then the assistant's header; with `force_audio` the answer has to begin with sound."""
+    ids: list[int] = []
+    clips: list[Tensor] = []
+    for i, message in enumerate(messages):
+        ids += _header(message.role, tokenizer, first=i == 0)
+        if message.recipient is not None:
+            ids += [*encode(tokenizer, message.recipient), tokenizer.special(tokens.RECIPIENT)]
+        for part in message.parts:
+            if isinstance(part, str):
+                ids += encode(tokenizer, part, MEANINGFUL[message.role])
+            else:
+                ids += _slot(message.role, tokenizer)
+                clips.append(part.codes)
+        goes_on = message.role == "assistant" and [m.role for m in messages[i + 1 : i + 2]] == ["assistant"]
+        ids.append(tokenizer.special(tokens.EOM if goes_on else tokens.EOT))
+    ids += _header("assistant", tokenizer, first=not messages)
+    if force_audio:
+        ids.append(tokenizer.special(tokens.AUDIO_OUT_BOS))
+    return Prompt(tuple(ids), tuple(clips))
+
+
+def _header(role: str, tokenizer: Tokenizer, *, first: bool) -> list[int]:
+    begin = [tokenizer.special(tokens.BEGIN_OF_TEXT)] if first else []
+    header = [tokenizer.special(tokens.START_HEADER), *encode(tokenizer, role), tokenizer.special(tokens.END_HEADER)]
+    return [*begin, *header, *encode(tokenizer, "\n\n")]
+
+
+def _slot(role: str, tokenizer: Tokenizer) -> list[int]:
+    names = (
+        (tokens.AUDIO_OUT_BOS, tokens.AUDIO_OUT, tokens.AUDIO_EOS)
+        if role == "assistant"
+        else (tokens.AUDIO_BOS, tokens.AUDIO_IN, tokens.AUDIO_EOS)
+    )
+    return [tokenizer.special(name) for name in names]

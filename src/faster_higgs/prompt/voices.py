@@ -1,0 +1,169 @@
+"""Voices: a clip's codes and what is said in it, or a description. Knows nothing of how sound becomes codes.
+
+A folder of voices holds, for each name, a transcript NAME.txt and a sound file NAME.wav (or any other audio suffix), the
+layout the original project uses; NAME.safetensors keeps codes that were made once, under the codec's fingerprint.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from faster_higgs.errors import OutputError, VoiceError, VoiceNotFound
+
+SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".mp4")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+# Described voices every checkpoint understands as far as it was trained on descriptions; the names are the original's.
+PROFILES = {
+    "male_en": "masculine, American accent, medium pitch, steady and friendly, recorded close to the microphone",
+    "female_en_story": "feminine, American accent, warm storytelling tone, lively pacing, clear articulation",
+    "male_en_british": "masculine, British accent, deep and composed, measured pacing, clear articulation",
+    "female_en_british": "feminine, British accent, bright and precise, moderate pacing, clear articulation",
+}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice is reference codes [K, F] and their transcript; without codes it is only described."""
+
+    name: str
+    codes: Tensor | None = None
+    transcript: str = ""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.codes is None and not self.description:
+            raise VoiceError(f"The voice '{self.name}' has neither a clip nor a description.")
+        if self.codes is not None and not self.transcript.strip():
+            raise VoiceError(f"The voice '{self.name}' has no transcript; write what is said in the clip.")
+
+
+@dataclass(frozen=True)
+class VoiceFiles:
+    """Where a voice lies on disk."""
+
+    name: str
+    transcript: Path
+    sound: Path | None
+    codes: Path | None
+    own: bool  # in the folder that may be written
+
+
+class VoiceStore:
+    """Voices in folders. The first folder is the user's own and may be written; `encode` makes codes from a sound file."""
+
+    def __init__(self, folders: Sequence[Path], encode: Callable[[Path], Tensor], fingerprint: str) -> None:
+        self._folders = list(folders)
+        self._encode = encode
+        self._fingerprint = fingerprint
+
+    def list(self) -> list[VoiceFiles]:
+        """All voices, by name; the first folder wins where a name is taken twice."""
+        found: dict[str, VoiceFiles] = {}
+        for i, folder in enumerate(self._folders):
+            for path in sorted(folder.glob("*.txt")) if folder.is_dir() else []:
+                sound = next((path.with_suffix(s) for s in SOUND_SUFFIXES if path.with_suffix(s).is_file()), None)
+                codes = path.with_suffix(".safetensors")
+                kept = codes if codes.is_file() else None
+                if path.stem not in found and (sound or kept):
+                    found[path.stem] = VoiceFiles(path.stem, path, sound, kept, own=i == 0)
+        return [found[name] for name in sorted(found)]
+
+    def find(self, name: str) -> VoiceFiles:
+        """Raises VoiceNotFound with the names there are."""
+        voices = {voice.name: voice for voice in self.list()}
+        if name not in voices:
+            known = ", ".join([*voices, *(f"profile:{p}" for p in PROFILES)])
+            raise VoiceNotFound(f"No voice named '{name}'. Known: {known}. Add one with `higgs voices add {name} CLIP`.")
+        return voices[name]
+
+    def load(self, name: str) -> Voice:
+        """A voice by name, or a described one by `profile:NAME`."""
+        if name.startswith("profile:"):
+            return self._described(name.removeprefix("profile:"))
+        files = self.find(name)
+        transcript = files.transcript.read_text(encoding="utf-8").strip()
+        codes = self._kept(files)
+        if codes is None:
+            if files.sound is None:
+                raise VoiceError(
+                    f"The codes of '{name}' were made by another codec and its sound file is gone; add the voice again."
+                )
+            codes = self._encode(files.sound)
+            self._keep(files, codes)
+        return Voice(name, codes, transcript, self._description(files))
+
+    def add(self, name: str, sound: Path, transcript: str, *, replace: bool = False) -> Voice:
+        """Copy a clip into the user's folder and encode it. Nothing is left behind when that fails."""
+        if not NAME.fullmatch(name):
+            raise VoiceError(f"'{name}' cannot name a voice; use letters, digits, '-', '_' and '.', at most 64.")
+        if not transcript.strip():
+            raise VoiceError("The transcript is empty; write what is said in the clip, word for word.")
+        folder = self._folders[0]
+        if not replace and any(v.name == name and v.own for v in self.list()):
+            raise VoiceError(f"There is a voice named '{name}' already; remove it first or choose another name.")
+        codes = self._encode(sound)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.remove(name, missing_ok=True)
+            target = folder / f"{name}{sound.suffix.lower()}"
+            shutil.copyfile(sound, target)
+            text = folder / f"{name}.txt"
+            text.write_text(transcript.strip() + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"The voice '{name}' cannot be saved in {folder}: {error.strerror}.") from None
+        self._keep(VoiceFiles(name, text, target, None, own=True), codes)
+        return Voice(name, codes, transcript.strip())
+
+    def remove(self, name: str, *, missing_ok: bool = False) -> None:
+        """Delete a voice of the user's. Raises VoiceError for a shipped one."""
+        mine = [v for v in self.list() if v.name == name and v.own]
+        if not mine:
+            if missing_ok:
+                return
+            self.find(name)
+            raise VoiceError(f"'{name}' is shipped with the model and cannot be removed.")
+        for path in (mine[0].transcript, mine[0].sound, mine[0].codes):
+            if path is not None:
+                path.unlink(missing_ok=True)
+
+    def _described(self, name: str) -> Voice:
+        if name in PROFILES:
+            return Voice(name, description=PROFILES[name])
+        known = {v.name: v for v in self.list()}
+        if name in known and self._description(known[name]):
+            return Voice(name, description=self._description(known[name]))
+        raise VoiceNotFound(f"No described voice 'profile:{name}'. Known: {', '.join(PROFILES)}.")
+
+    def _description(self, files: VoiceFiles) -> str:
+        path = files.transcript.with_suffix(".description")
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+    def _kept(self, files: VoiceFiles) -> Tensor | None:
+        if files.codes is None:
+            return None
+        try:
+            with safe_open(files.codes, "pt") as file:
+                made_by = (file.metadata() or {}).get("codec")
+                return file.get_tensor("codes").long() if made_by == self._fingerprint else None
+        except (SafetensorError, OSError):
+            return None
+
+    def _keep(self, files: VoiceFiles, codes: Tensor) -> None:
+        """Keeping codes saves time only: a folder that cannot be written is no error."""
+        try:
+            save_file(
+                {"codes": codes.short().contiguous()},
+                files.transcript.with_suffix(".safetensors"),
+                metadata={"codec": self._fingerprint},
+            )
+        except (SafetensorError, OSError):
+            return

@@ -1,0 +1,323 @@
+"""The spine: text to speech in five stages. `Higgs.pieces` is the road; everything else is a way to travel it.
+
+Knows nothing of command lines, HTTP or environment variables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faster_higgs.audio.encode import encoder_for
+from faster_higgs.audio.files import read
+from faster_higgs.audio.quiet import Quiet
+from faster_higgs.audio.save import save
+from faster_higgs.checkpoint.codec_files import load_codec
+from faster_higgs.checkpoint.files import default_model, find_codec, resolve
+from faster_higgs.checkpoint.load import load_model
+from faster_higgs.codec.codec import Codec
+from faster_higgs.codec.stream import StreamDecoder
+from faster_higgs.delivery import Delivery, Utterance, utterances
+from faster_higgs.engine.engine import Engine
+from faster_higgs.engine.request import Finish, FrameEvent, Result
+from faster_higgs.engine.worker import Worker
+from faster_higgs.errors import CheckpointError, NoAudio, SettingError
+from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.prompt.conversation import Conversation
+from faster_higgs.prompt.template import Message, Prompt, write
+from faster_higgs.prompt.tokens import TextTokenizer
+from faster_higgs.prompt.voices import Voice, VoiceStore
+from faster_higgs.sampling import Sampling
+from faster_higgs.text.dialogue import speakers
+
+Samples = NDArray[np.float32]
+Voices = str | Voice | Sequence[str | Voice] | None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The next samples [n] of a speech; the last one of an utterance has its result and its codes [K, F]."""
+
+    utterance: Utterance
+    samples: Samples
+    result: Result | None = None
+    codes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One utterance of a finished speech: where it lies, in seconds, and how it ended."""
+
+    text: str
+    begin: float
+    end: float
+    finish: Finish
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A finished speech: samples [S] in float32, the seed that makes it again, and its utterances."""
+
+    samples: Samples
+    rate: int
+    seed: int
+    parts: tuple[Part, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Length."""
+        return len(self.samples) / self.rate
+
+    @property
+    def finish(self) -> Finish:
+        """How it ended: "stop", or the reason of the first utterance that ended otherwise."""
+        return next((p.finish for p in self.parts if p.finish is not Finish.STOP), Finish.STOP)
+
+    def save(self, path: str | Path, format: str | None = None) -> None:
+        """Write a sound file, the format by its suffix; whole or not at all. Raises OutputError, SettingError."""
+        save(path, self.samples, self.rate, format=format)
+
+
+@dataclass(frozen=True)
+class Manners:
+    """What a checkpoint's folder asks for in speech.json: voices for texts that name none, and how much it says at once."""
+
+    voices: tuple[str, ...] = ()
+    max_words: int | None = None
+
+    @classmethod
+    def load(cls, folder: Path) -> Manners:
+        """Without a speech.json nothing is asked for. Raises CheckpointError when it cannot be read."""
+        path = folder / "speech.json"
+        if not path.is_file():
+            return cls()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(tuple(found.get("voices", ())), found.get("max_words"))
+        except (ValueError, AttributeError, TypeError):
+            raise CheckpointError(f"{path} cannot be read; download the checkpoint again.") from None
+
+
+class Higgs:
+    """A loaded model. Load it once; `speak`, `stream` and `clone` may be called from several threads."""
+
+    def __init__(
+        self, model: DualFFN, codec: Codec, tokenizer: TextTokenizer, folder: Path, *, codec_folder: Path, voices: Sequence[Path]
+    ) -> None:
+        self.config = model.config
+        self.codec = codec
+        self.rate = codec.sample_rate
+        self.folder = folder
+        self.tokenizer = tokenizer
+        self.voices = VoiceStore([*voices, folder / "voices"], self.encode, _fingerprint(codec))
+        self.manners = Manners.load(folder)
+        self._codec_folder = codec_folder
+        self._worker = Worker(Engine(model))
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | None = None,
+        *,
+        codec: str | Path | None = None,
+        revision: str | None = None,
+        device: str = "auto",
+        voices: Sequence[str | Path] = (),
+        text_head: bool = False,
+    ) -> Higgs:
+        """A checkpoint: a folder, a hub id that is on this machine, or None for the default one.
+
+        `voices` are folders of voices; the first may be written. Raises CheckpointNotFound, CheckpointError, SettingError.
+        """
+        folder = default_model().folder if model is None else resolve(model, revision)
+        codec_folder = find_codec(folder) if codec is None else resolve(codec)
+        where, dtype = _device(device)
+        tokenizer = TextTokenizer.load(folder)
+        _, network = load_model(folder, device=where, dtype=dtype, text_head=text_head)
+        sound = load_codec(codec_folder, device=where, encoder=False)
+        return cls(network.eval(), sound.eval(), tokenizer, folder, codec_folder=codec_folder, voices=[Path(v) for v in voices])
+
+    def pieces(
+        self, text: str, voice: Voices = None, sampling: Sampling = Sampling(), delivery: Delivery = Delivery()
+    ) -> Iterator[Piece]:
+        """Speech as samples while it is made. Raises TextError, VoiceNotFound, SettingError, NoAudio."""
+        plan = self.plan(text, voice, delivery)  # 1 text
+        sampling, talk = _seeded(sampling), None
+        for i, utterance in enumerate(plan):
+            talk = _continued(talk, utterance, self.spell)
+            prompt = self.prompt(talk.ask(utterance.text))  # 2 prompt
+            frames = self.frames(prompt, _limited(sampling, utterance, i))  # 3 engine
+            for piece in self._sound(utterance, frames):  # 4 codec
+                if piece.codes is not None:
+                    talk.heard(utterance.text, piece.codes)
+                yield piece
+
+    def speak(
+        self,
+        text: str,
+        voice: Voices = None,
+        sampling: Sampling = Sampling(),
+        delivery: Delivery = Delivery(),
+        *,
+        progress: Callable[[float], None] | None = None,
+    ) -> Speech:
+        """The whole speech. `progress` is called with the seconds that are ready."""
+        sampling = _seeded(sampling)
+        samples: list[Samples] = []
+        parts: list[Part] = []
+        begin = ready = 0
+        for piece in self.pieces(text, voice, sampling, delivery):
+            samples.append(piece.samples)
+            ready += len(piece.samples)
+            if progress is not None:
+                progress(ready / self.rate)
+            if piece.result is not None:
+                parts.append(Part(piece.utterance.text, begin / self.rate, ready / self.rate, piece.result.finish))
+                begin = ready
+        return Speech(np.concatenate(samples), self.rate, sampling.seed or 0, tuple(parts))
+
+    def stream(
+        self,
+        text: str,
+        voice: Voices = None,
+        sampling: Sampling = Sampling(),
+        delivery: Delivery = Delivery(),
+        *,
+        format: str = "wav",
+    ) -> Iterator[bytes]:
+        """The speech as bytes of one sound file, the first of them long before the last is known."""
+        encoder = encoder_for(format, self.rate)
+        for piece in self.pieces(text, voice, sampling, delivery):
+            yield encoder.encode(piece.samples)  # 5 audio
+        yield encoder.finish()
+
+    def clone(self, clip: str | Path, transcript: str, name: str = "clone") -> Voice:
+        """A voice from a clip and what is said in it; `voices.add` keeps one. Raises AudioError, VoiceError."""
+        return Voice(name, self.encode(Path(clip)), transcript)
+
+    def encode(self, clip: Path | Samples) -> Tensor:
+        """Codes [K, F] of a sound file, or of samples [S] at the model's rate. Raises AudioError."""
+        samples = read(clip, rate=self.rate, max_seconds=120) if isinstance(clip, Path) else clip
+        return self._encoder.encode(torch.from_numpy(samples)).cpu()
+
+    def decode(self, codes: Tensor) -> Samples:
+        """Samples [S] of codes [K, F]."""
+        return _numpy(self.codec.decode(codes.to(self.codec.device)))
+
+    def plan(self, text: str, voice: Voices = None, delivery: Delivery = Delivery()) -> list[Utterance]:
+        """The utterances a text is spoken in, with their voices."""
+        return utterances(text, delivery, self._cast(text, voice), self.manners.max_words)
+
+    def prompt(self, messages: Sequence[Message], *, force_audio: bool = True) -> Prompt:
+        """A conversation as the model reads it."""
+        return write(messages, self.tokenizer, force_audio=force_audio)
+
+    def frames(self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()) -> Iterator[FrameEvent]:
+        """What the model answers to a prompt: frames while they become whole, and a result."""
+        return self._worker.frames(prompt, sampling, stop_ids)
+
+    def close(self) -> None:
+        """Stop the engine. What is in flight ends with an EngineError."""
+        self._worker.close()
+
+    def __enter__(self) -> Higgs:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    @cached_property
+    def spell(self) -> Callable[[str], str]:
+        """How speech is written for this checkpoint: as it is, or in phonemes."""
+        if self.config.text_input == "text":
+            return str
+        from faster_higgs.text.pronounce import Pronouncer
+
+        return Pronouncer.load()
+
+    @cached_property
+    def _encoder(self) -> Codec:
+        return load_codec(self._codec_folder, device=self.codec.device, encoder=True).eval()
+
+    def _cast(self, text: str, voice: Voices) -> tuple[Voice, ...]:
+        """The voices in the order of the speakers; for a text that names none, those the checkpoint asks for."""
+        if voice is None:
+            count = max(1, len(speakers(text)))
+            names: Sequence[str | Voice] = self.manners.voices[:count] if len(self.manners.voices) >= count else ()
+        elif isinstance(voice, str):
+            names = [name.strip() for name in voice.split(",")]
+        else:
+            names = [voice] if isinstance(voice, Voice) else voice
+        return tuple(self.voices.load(v) if isinstance(v, str) else v for v in names)
+
+    def _sound(self, utterance: Utterance, events: Iterator[FrameEvent]) -> Iterator[Piece]:
+        """Samples of one utterance; silence that nothing follows is left out. Raises NoAudio."""
+        decoder, quiet, frames = StreamDecoder(self.codec), Quiet(self.rate), list[Tensor]()
+        for event in events:
+            frames.append(event.frames)
+            decoder.push(0, event.frames, last=event.result is not None)
+            for piece in decoder.pull():
+                yield Piece(utterance, quiet.feed(_numpy(piece.samples)))
+            result = event.result
+            if result is None and quiet.too_long:
+                events.close()  # type: ignore[attr-defined]
+                result = Result(Finish.SILENCE, 0, 0, (), ())
+            if result is not None:
+                codes = torch.cat(frames, dim=1)
+                if not codes.shape[1]:
+                    raise NoAudio("The model answered without any sound; try another seed or a higher temperature.")
+                yield Piece(utterance, quiet.finish(), result, codes)
+                return
+
+
+def _continued(talk: Conversation | None, utterance: Utterance, spell: Callable[[str], str]) -> Conversation:
+    """The conversation an utterance belongs to: a new one, or the one before it."""
+    if talk is None or utterance.fresh or talk.setting != utterance.setting:
+        return Conversation(utterance.setting, utterance.tags, spell)
+    return talk
+
+
+def _seeded(sampling: Sampling) -> Sampling:
+    return sampling if sampling.seed is not None else replace(sampling, seed=secrets.randbits(32))
+
+
+def _limited(sampling: Sampling, utterance: Utterance, number: int) -> Sampling:
+    """The settings of one utterance: its own random numbers, and no more steps than its text can need."""
+    assert sampling.seed is not None
+    seed = (sampling.seed + number * 0x9E3779B1) % 2**62
+    steps = sampling.max_new_tokens if sampling.rules == "original" else min(sampling.max_new_tokens, utterance.steps)
+    return replace(sampling, seed=seed, max_new_tokens=steps)
+
+
+def _device(name: str) -> tuple[torch.device, torch.dtype]:
+    """Where the model runs and in which precision. Raises SettingError when the device is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingError(f"There is no device '{name}'; use auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingError("No CUDA device is at hand; use --device cpu, or install torch with CUDA.")
+    return device, torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def _fingerprint(codec: Codec) -> str:
+    """What the meaning of codes depends on."""
+    tables = [layer.embed for layer in codec.quantizer.layers]
+    return hashlib.sha256(b"".join(t.detach().cpu().float().numpy().tobytes() for t in tables)).hexdigest()[:16]
+
+
+def _numpy(samples: Tensor) -> Samples:
+    return np.asarray(samples.detach().cpu().float().numpy(), dtype=np.float32)

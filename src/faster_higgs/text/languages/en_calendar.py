@@ -1,0 +1,164 @@
+"""Dates, years and times of day in English words. Knows nothing of calendars beyond 31 days and 12 months."""
+
+from __future__ import annotations
+
+import re
+from re import Match
+
+from faster_higgs.text.languages.en import BEFORE_A_YEAR, MONTH_FORMS, MONTHS, WEEKDAYS
+from faster_higgs.text.languages.en_numbers import cardinal, decade, ordinal, year
+from faster_higgs.text.rules import Rule, any_of, ends_sentence
+
+START = r"(?<![\w$£€¥₹])(?<![0-9][.,:/])"
+END = r"(?![\w])(?![.,:/][0-9])"
+MONTH = rf"(?:{any_of(MONTH_FORMS)})\b"
+DAY = r"(?:0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?"
+YEAR = r"[12][0-9]{3}"
+DASH = r"[ ]?[-–][ ]?"
+
+
+def _number(text: str) -> int:
+    return int(re.sub("[a-z]", "", text))
+
+
+def _day(month: str, day: str) -> str:
+    return f"{MONTH_FORMS[month]} {ordinal(_number(day))}"
+
+
+def _of_year(words: str, written: str | None) -> str:
+    return f"{words}, {year(_full_year(written))}" if written else words
+
+
+def _full_year(written: str) -> int:
+    """'25 -> 2025, '87 -> 1987."""
+    n = int(written)
+    return n if len(written) > 2 else n + (2000 if n < 50 else 1900)
+
+
+def _month_first(found: Match[str]) -> str:
+    words = _day(found["month"], found["day"])
+    if found["last"]:
+        words += f" to {ordinal(_number(found['last']))}"
+    return _of_year(words, found["year"])
+
+
+def _day_first(found: Match[str]) -> str:
+    month, day = MONTH_FORMS[found["month"]], ordinal(_number(found["day"]))
+    return _of_year(f"{found['the'] or 'the '}{day} of {month}", found["year"])
+
+
+def _slashed(found: Match[str]) -> str:
+    """3/4/2025 is March 4th, 25/12/2025 Christmas; what is no date stays."""
+    first, second = int(found["a"]), int(found["b"])
+    month, day = (first, second) if first <= 12 else (second, first)
+    return _checked(found.group(), month, day, found["year"])
+
+
+def _dotted(found: Match[str]) -> str:
+    return _checked(found.group(), int(found["b"]), int(found["a"]), found["year"])
+
+
+def _iso(found: Match[str]) -> str:
+    return _checked(found.group(), int(found["month"]), int(found["day"]), found["year"]) + (" " if found["t"] else "")
+
+
+def _checked(written: str, month: int, day: int, of_year: str) -> str:
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return written
+    return _of_year(f"{MONTHS[month - 1]} {ordinal(day)}", of_year)
+
+
+def _years(found: Match[str]) -> str:
+    last = found["last"]
+    return f"{year(int(found['first']))} to {year(int(last)) if len(last) == 4 else cardinal(int(last))}"
+
+
+def _time(found: Match[str]) -> str:
+    """7:30, 7:05 pm, 14:00, 12:30:45."""
+    hour, minute, half = int(found["hour"]), int(found["minute"]), _half(found)
+    if hour > 24 or minute > 59:
+        return found.group()
+    if minute:
+        words = f"{cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)}"
+    elif hour in (0, 24):
+        words = "midnight"
+    elif half:
+        words = cardinal(hour)
+    else:
+        words = cardinal(hour) + (" o'clock" if hour <= 12 else " hundred hours")
+    if found["second"]:
+        words += f" and {cardinal(int(found['second']))} second{'' if int(found['second']) == 1 else 's'}"
+    return words + half
+
+
+def _hour(found: Match[str]) -> str:
+    words = cardinal(int(found["hour"]))
+    if found["last"]:
+        words += f" to {cardinal(int(found['last']))}"
+    return words + _half(found)
+
+
+def _half(found: Match[str]) -> str:
+    return f" {found['half'][0]} M" if found["half"] else ""
+
+
+def _noon(found: Match[str]) -> str:
+    """a.m., AM, p. m. after a digit; the last dot stays where it also ends the sentence."""
+    dot = "." if found.group().endswith(".") and ends_sentence(found) else ""
+    return f" {found['half'].upper()}M{dot}"
+
+
+def _decade(found: Match[str]) -> str:
+    return decade(int(found["decade"]))
+
+
+def _short_year(found: Match[str]) -> str:
+    n = int(found["year"])
+    return f"oh {cardinal(n)}" if n < 10 else cardinal(n)
+
+
+def _era(found: Match[str]) -> str:
+    return f"{year(int(found['year']))} {' '.join(found['era'].replace('.', ''))}"
+
+
+def _rule(pattern: str, replace: object) -> Rule:
+    return Rule("dates and times", re.compile(pattern), replace)  # type: ignore[arg-type]
+
+
+HALF = r"(?:[ ]?(?P<half>AM|PM)\b)?"
+NOON = (_rule(r"(?<=[0-9])[ ]?(?P<half>[AaPp])(?:\.[ ]?[Mm]\b\.?|[Mm]\b\.?)", _noon),)
+DATES = (
+    _rule(r"(?:(?<=:[0-9]{2})|(?<=[ ][AP]M))[ ]?[-–][ ]?(?=[0-9]{1,2}(?::|[ ]?[AP]M))", " to "),
+    _rule(rf"\b(?P<day>{any_of(WEEKDAYS)})\b\.?(?=,?[ ](?:{MONTH}|[0-9]))", lambda m: WEEKDAYS[m["day"]]),
+    _rule(rf"\b(?P<month>{any_of(MONTH_FORMS)})\.(?=[ ][0-9])", lambda m: MONTH_FORMS[m["month"]]),
+    _rule(rf"{START}(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})(?:(?P<t>T)(?=[0-9])|{END})", _iso),
+    _rule(rf"{START}(?P<a>[0-9]{{1,2}})/(?P<b>[0-9]{{1,2}})/(?P<year>{YEAR}|[0-9]{{2}}){END}", _slashed),
+    _rule(rf"{START}(?P<a>[0-9]{{1,2}})\.(?P<b>[0-9]{{1,2}})\.(?P<year>{YEAR}){END}", _dotted),
+    _rule(
+        rf"\b(?P<month>{MONTH})[ ](?P<day>{DAY})\b(?!:|/|[.,][0-9])(?:{DASH}(?P<last>{DAY})\b)?"
+        rf"(?:,?[ ](?P<year>{YEAR})\b(?![,:]?[0-9]))?",
+        _month_first,
+    ),
+    _rule(
+        rf"{START}(?P<the>[Tt]he )?(?P<day>{DAY})[ ](?:of[ ])?(?P<month>{MONTH})(?:,?[ ](?P<year>{YEAR})\b)?",
+        _day_first,
+    ),
+    _rule(rf"\b(?P<month>{any_of(MONTH_FORMS)})(?=,?[ ]{YEAR}\b)", lambda m: MONTH_FORMS[m["month"]]),
+    _rule(
+        rf"{START}(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{2}})(?::(?P<second>[0-5][0-9]))?{HALF}Z?(?![\w:])", _time
+    ),
+    _rule(rf"{START}(?P<hour>1[0-2]|0?[1-9])(?:{DASH}(?P<last>1[0-2]|[1-9]))?[ ]?(?P<half>AM|PM)\b", _hour),
+    _rule(rf"{START}(?P<decade>(?:1[0-9]|20)[0-9]0)'?s\b", _decade),
+    _rule(r"(?<!\w)'?(?P<decade>[2-9]0)'?s\b", _decade),
+)
+YEARS = (
+    _rule(r"(?<!\w)'(?P<year>[0-9]{2})(?![\w'])", _short_year),
+    _rule(rf"{START}(?P<first>1[0-9]{{3}}|20[0-9]{{2}})[-–](?P<last>1[0-9]{{3}}|20[0-9]{{2}}|[0-9]{{2}}){END}", _years),
+    _rule(rf"{START}(?P<year>[0-9]{{1,4}})[ ]?(?P<era>(?:BCE|CE|BC|AD|B\.C\.E|B\.C|A\.D)\b)", _era),
+    _rule(r"\bAD[ ](?P<year>[0-9]{1,4})\b", lambda m: f"A D {year(int(m['year']))}"),
+    _rule(
+        rf"\b(?P<before>(?:{any_of(BEFORE_A_YEAR)})[ ])(?P<year>1[0-7][0-9]{{2}}){END}",
+        lambda m: m["before"] + year(int(m["year"])),
+    ),
+    _rule(rf"{START}(?P<year>1[89][0-9]{{2}}|20[0-9]{{2}}){END}(?![-–][0-9])", lambda m: year(int(m["year"]))),
+)

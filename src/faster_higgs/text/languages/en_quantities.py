@@ -1,0 +1,182 @@
+"""Money, measures and plain numbers in English words. Knows nothing of dates."""
+
+from __future__ import annotations
+
+import re
+from re import Match
+
+from faster_higgs.text.languages.en import (
+    AMOUNTS,
+    CURRENCIES,
+    CURRENCY_CODES,
+    CURRENCY_PREFIXES,
+    FRACTIONS,
+    MAGNITUDES,
+    PER,
+    SPOKEN_PAIRS,
+    UNITS,
+)
+from faster_higgs.text.languages.en_numbers import cardinal, digits, number, ordinal, year
+from faster_higgs.text.rules import Rule, any_of
+
+NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+START = r"(?<![\w])(?<![0-9][.,:/])(?<![0-9],)"
+MINUS = r"(?P<minus>(?<![\w)])[-−](?=[0-9.$£€¥]))?"
+SIGN = "[" + "".join(CURRENCIES) + "]"
+RANGE = rf"(?:[ ]?[-–][ ]?(?P<last>{NUMBER}))?"
+MAGNITUDE = r"(?:[ ]?(?P<amount>thousand|million|billion|trillion)\b|(?P<short>k|K|mn|m|M|bn|b|B|tn|T)(?![\w]))?"
+
+
+def _minus(found: Match[str]) -> str:
+    return "minus " if found["minus"] else ""
+
+
+def _span(first: str, last: str | None) -> str:
+    """One number, or from one to another."""
+    return number(first) + (f" to {number(last)}" if last else "")
+
+
+def _money(found: Match[str]) -> str:
+    """$5, -$5.50, US$3.5 million, $5-10, £2m."""
+    one, many, cent, cents = CURRENCIES[found["sign"]]
+    prefix = f"{CURRENCY_PREFIXES[found['prefix']]} " if found["prefix"] else ""
+    amount = found["amount"] or AMOUNTS.get(found["short"] or "")
+    first, last = found["first"], found["last"]
+    if amount:
+        return f"{_minus(found)}{_span(first, last)} {amount} {prefix}{many}"
+    whole, _, part = first.replace(",", "").partition(".")
+    if last or len(part) not in (0, 2) or (part and not cent):
+        return f"{_minus(found)}{_span(first, last)} {prefix}{many}"
+    pieces = [f"{number(whole)} {prefix}{one if whole == '1' else many}"] if int_or_zero(whole) or not int_or_zero(part) else []
+    if int_or_zero(part):
+        pieces.append(f"{cardinal(int(part))} {cent if int(part) == 1 else cents}")
+    return _minus(found) + " and ".join(pieces)
+
+
+def int_or_zero(text: str) -> int:
+    return 1 if text.strip("0") else 0
+
+
+def _money_after(found: Match[str]) -> str:
+    """5 €, 5.50€, 5 USD: read as the sign before the number."""
+    return f"{found['sign']}{found['number']}{found['amount'] or ''}"
+
+
+def _coded(found: Match[str]) -> str:
+    one, many = CURRENCY_CODES[found["code"]]
+    words = number(found["number"]) + (f" {found['amount']}" if found["amount"] else "")
+    return f"{words} {one if words == 'one' else many}"
+
+
+def _measure(found: Match[str]) -> str:
+    """5 km, -3.5 °C, 5-10%, 1 lb."""
+    one, many = UNITS[found["unit"]]
+    single = (found["first"] == "1" and not found["last"]) or found["joined"] == "-"  # a 10-km run
+    return f"{_minus(found)}{_span(found['first'], found['last'])} {one if single else many}"
+
+
+def _height(found: Match[str]) -> str:
+    inches = f" {cardinal(int(found['inches']))}" if found["inches"] else ""
+    return f"{cardinal(int(found['feet']))} f{'oo' if inches else 'ee'}t{inches}"
+
+
+def _fraction(found: Match[str]) -> str:
+    """1/2, 2 3/4, 1/100; 7/13 and the like as seven over thirteen."""
+    top, bottom = int(found["top"]), int(found["bottom"])
+    pair = SPOKEN_PAIRS.get(f"{top}/{bottom}")
+    if pair and not found["whole"]:
+        return pair
+    if bottom < 2 or (bottom > 20 and bottom not in (25, 32, 50, 64, 100, 1000)) or top >= bottom * 3:
+        words = f"{cardinal(top)} over {cardinal(bottom)}"
+        return f"{number(found['whole'])} {words}" if found["whole"] else words
+    one, many = FRACTIONS.get(bottom) or (ordinal(bottom), f"{ordinal(bottom)}s")
+    words = f"{cardinal(top)} {one if top == 1 else many}"
+    if found["whole"]:
+        words = f"{number(found['whole'])} and {'a ' + one if top == 1 and bottom in (2, 4) else words}"
+    return _minus(found) + words
+
+
+def _parts(found: Match[str]) -> str:
+    """Versions and addresses: 3.2.1, 192.168.0.1."""
+    between = " dot " if found.group().count(".") == 3 else " point "
+    return between.join(number(part) for part in found.group().split("."))
+
+
+def _mixed(found: Match[str]) -> str:
+    """Letters and digits in one word: MP3, B2B, COVID19, 3D, x86."""
+    runs = re.findall(r"[0-9]+|[^0-9]+", found.group())
+    return " ".join(_run(run) for run in runs)
+
+
+def _run(run: str) -> str:
+    if not run[0].isdigit():
+        return run
+    if len(run) > 4 or run[0] == "0":
+        return digits(run)
+    return year(int(run)) if len(run) == 4 else cardinal(int(run))
+
+
+def _ordinal(found: Match[str]) -> str:
+    text = found["number"].replace(",", "")
+    return ordinal(int(text)) if len(text) <= 30 else f"{digits(text)}th"
+
+
+def _per(found: Match[str]) -> str:
+    return f" per {PER[found['unit']]}"
+
+
+def _rule(stage: str, pattern: str, replace: object) -> Rule:
+    return Rule(stage, re.compile(pattern), replace)  # type: ignore[arg-type]
+
+
+MONEY = (
+    _rule("money", rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>thousand|million|billion)?[ ]?(?P<sign>[€£¥₹₩₽₫₿])(?![0-9])",
+        _money_after),
+    _rule("money", rf"{MINUS}(?:(?<!\w)(?P<prefix>{any_of(CURRENCY_PREFIXES)}))?(?P<sign>{SIGN})[ ]?(?P<first>{NUMBER})"
+        rf"(?:[-–]{SIGN}?(?P<last>{NUMBER}))?{MAGNITUDE}", _money),
+    _rule("money", rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>million|billion)?[ ]?(?P<code>{any_of(CURRENCY_CODES)})\b",
+        _coded),
+    _rule("money", rf"\b(?P<code>{any_of(CURRENCY_CODES)})[ ]?(?P<number>{NUMBER})(?:[ ](?P<amount>million|billion)\b)?", _coded),
+    _rule("money", rf"{START}(?P<number>[0-9]+)[ ]?¢", lambda m: f"{number(m['number'])} cent{'s' * (m['number'] != '1')}"),
+)  # fmt: skip
+MEASURES = (
+    _rule("measures", rf"{START}(?P<feet>[0-9]{{1,2}})['′][ ]?(?:(?P<inches>[0-9]{{1,2}})(?:[\"″]|'')?)(?![\w'])", _height),
+    _rule("measures", rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}(?P<joined>[ -])?(?P<unit>{any_of(UNITS)})(?![\w²³/°])", _measure),
+    _rule("measures", rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}(?P<joined>[ -])?(?P<unit>{any_of(UNITS)})(?=/(?:{any_of(PER)})(?!\w))",
+        _measure),
+    _rule("measures", rf"(?<=[a-z])[ ]?/[ ]?(?P<unit>{any_of(PER)})(?![\w/])", _per),
+)  # fmt: skip
+NUMBERS = (
+    _rule("numbers", rf"{START}(?P<number>[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:st|nd|rd|th)\b", _ordinal),
+    _rule("numbers", rf"{MINUS}{START}(?:(?P<whole>[0-9]{{1,6}})(?:[ ]|[ ]?-[ ]?))?(?P<top>[0-9]{{1,4}})/(?P<bottom>[0-9]{{1,4}})"
+        r"(?![\w/])(?!\.[0-9])", _fraction),
+    _rule("numbers", r"(?<![\w.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,8}(?![\w])(?!\.[0-9])", _parts),
+    _rule("numbers", r"(?<!\w)[vV](?=[0-9])", "version "),
+    _rule("numbers", rf"{START}(?P<number>{NUMBER})(?P<short>{any_of(MAGNITUDES)})(?!\w)",
+        lambda m: f"{number(m['number'])} {MAGNITUDES[m['short']]}"),
+    _rule("numbers", rf"{START}(?P<a>{NUMBER})[ ]?[x×][ ]?(?=[0-9])", lambda m: f"{number(m['a'])} by "),
+    _rule("numbers", r"(?<![\w.,])(?=[0-9]{0,19}[^\W\d_])(?=[^\W\d_]{0,19}[0-9])[^\W_]{2,40}(?!\w)", _mixed),
+    _rule("numbers", r"(?<=[A-Za-z])-(?=[0-9])", " "),
+    _rule("numbers", rf"{START}(?P<first>{NUMBER})[-–](?P<last>{NUMBER})(?![-–][0-9])(?![\w])",
+        lambda m: _span(m["first"], m["last"])),
+    _rule("numbers", rf"{START}(?P<a>[0-9]{{1,6}}):(?P<b>[0-9]{{1,6}})(?![\w:])", lambda m: f"{number(m['a'])} to {number(m['b'])}"),
+    _rule("numbers", rf"(?<=[0-9])[ ]-[ ](?=[0-9])", " minus "),
+    _rule("numbers", rf"(?<=[0-9])[ ]?[*×·][ ]?(?=[0-9])", " times "),
+    _rule("numbers", rf"(?<=[0-9])[ ]?\^[ ]?(?=[0-9])", " to the power of "),
+    _rule("numbers", rf"(?<=[0-9])[ ]?<[ ]?(?=[0-9])", " less than "),
+    _rule("numbers", rf"(?<=[0-9])[ ]?>[ ]?(?=[0-9])", " greater than "),
+    _rule("numbers", r"[~≈](?=[0-9])", "about "),
+    _rule("numbers", r"#(?=[0-9])", "number "),
+    _rule("numbers", rf"(?P<minus>(?<![\w)])[-−](?=[0-9.]))?(?P<number>{NUMBER})",
+        lambda m: f"{_apart(m)}{_minus(m)}{number(m['number'])}{_apart_after(m)}"),
+)  # fmt: skip
+
+
+def _apart(found: Match[str]) -> str:
+    """A space where words would touch a letter that stands before the number."""
+    return " " if found.start() and (found.string[found.start() - 1].isalnum() or found.string[found.start() - 1] == "_") else ""
+
+
+def _apart_after(found: Match[str]) -> str:
+    following = found.string[found.end() : found.end() + 1]
+    return " " if following.isalnum() or following == "_" else ""

@@ -1,0 +1,31 @@
+"""The order in which English is put into words. Knows the names of the rules, not what they do."""
+
+from __future__ import annotations
+
+from faster_higgs.text.languages.en_calendar import DATES, NOON, YEARS
+from faster_higgs.text.languages.en_quantities import MEASURES, MONEY, NUMBERS
+from faster_higgs.text.languages.en_words import (
+    ABBREVIATIONS,
+    ACRONYMS,
+    ADDRESSES,
+    FIRST_SYMBOLS,
+    LAST_SYMBOLS,
+    PHONES,
+    ROMANS,
+)
+
+RULES = (
+    *FIRST_SYMBOLS,
+    *ADDRESSES,
+    *PHONES,
+    *NOON,
+    *ABBREVIATIONS,
+    *ROMANS,
+    *DATES,
+    *MONEY,
+    *MEASURES,
+    *YEARS,
+    *NUMBERS,
+    *ACRONYMS,
+    *LAST_SYMBOLS,
+)

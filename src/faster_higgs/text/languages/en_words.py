@@ -1,0 +1,240 @@
+"""Abbreviations, acronyms, addresses and symbols in English words. Knows nothing of numbers but how to read digits."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from re import Match
+
+from faster_higgs.text.languages.en import (
+    COUNTED,
+    DOTLESS_TITLES,
+    DOUBTFUL_DOMAINS,
+    ENDING,
+    IN_ADDRESSES,
+    INSIDE,
+    NUMBERED,
+    REIGNING,
+    SILENT,
+    SPECIAL_TOKENS,
+    SPELLED_ACRONYMS,
+    SYMBOLS,
+    TITLES,
+    TOP_DOMAINS,
+    WORDLIKE_ACRONYMS,
+)
+from faster_higgs.text.languages.en_numbers import cardinal, digits, ordinal
+from faster_higgs.text.lexicon import LONGEST_KNOWN, PACKAGED, Lexicon
+from faster_higgs.text.rules import Rule, any_of, ends_sentence
+
+ROMAN = r"(?=[IVXLC])(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?![\w'])"
+ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
+ACRONYMS_LISTED = WORDLIKE_ACRONYMS | SPELLED_ACRONYMS
+LOCAL, LABEL = r"[\w.+-]{1,64}", r"[A-Za-z0-9_-]{1,63}"
+
+
+def _rule(stage: str, pattern: str, replace: object) -> Rule:
+    return Rule(stage, re.compile(pattern), replace)  # type: ignore[arg-type]
+
+
+# --- addresses ------------------------------------------------------------------------------------------------------
+
+
+def _address(found: Match[str]) -> str:
+    """A web address or an e-mail address, sign by sign; the scheme is not said."""
+    text = re.sub(r"^[a-zA-Z]{2,6}://", "", found.group())
+    tail = re.search(r"[.,;:!?'\")\]/]*$", text)
+    end = tail.group().strip("/") if tail else ""
+    text = text[: tail.start()] if tail else text
+    return " ".join(_address_words(text)) + end
+
+
+def _address_words(text: str) -> list[str]:
+    pieces = re.findall(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]", text)
+    words = []
+    for at, piece in enumerate(pieces):
+        after_dot = at > 0 and pieces[at - 1] == "."
+        if piece.isdigit():
+            words.append(digits(piece))
+        elif piece.isalpha() and piece.isascii():
+            words.append(TOP_DOMAINS[piece.lower()] if after_dot and piece.lower() in TOP_DOMAINS else _plain(piece))
+        elif piece in IN_ADDRESSES:
+            words.append(IN_ADDRESSES[piece])
+        elif piece.isalnum():
+            words.append(piece)
+    return words
+
+
+def _plain(word: str) -> str:
+    """A word, or its letters where it cannot be said."""
+    return word if re.search("[aeiouyAEIOUY]", word) and len(word) > 1 else " ".join(word.upper())
+
+
+CERTAIN = any_of(domain for domain in TOP_DOMAINS if domain not in DOUBTFUL_DOMAINS)
+ADDRESSES = (
+    _rule("addresses", rf"(?<![\w.+-]){LOCAL}@{LABEL}(?:\.{LABEL}){{1,6}}(?![\w@])", _address),
+    _rule("addresses", r"(?<!\w)(?:https?|ftp)://[^\s<>\"\ue000]{1,2000}", _address),
+    _rule("addresses", r"(?<![\w.@])www\.[A-Za-z0-9-]{1,63}\.[^\s<>\"\ue000]{1,2000}", _address),
+    _rule("addresses", rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{CERTAIN})\b(?!\.?[\w@])(?:/[^\s<>\"\ue000]{{0,2000}})?", _address),
+    _rule("addresses", rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{any_of(TOP_DOMAINS)})/[^\s<>\"\ue000]{{1,2000}}", _address),
+)  # fmt: skip
+
+
+# --- telephones -----------------------------------------------------------------------------------------------------
+
+
+def _phone(found: Match[str]) -> str:
+    """Groups of digits with a pause between them."""
+    groups = re.findall(r"[0-9]+", found.group())
+    plus = "plus " if found.group().startswith("+") else ""
+    return plus + ", ".join("eight hundred" if g == "800" and i < 2 else digits(g) for i, g in enumerate(groups))
+
+
+PHONES = (
+    _rule("telephones", r"(?<![\w+])(?:\+?1[ .-]?)?(?:\([0-9]{3}\)[ .-]?|[0-9]{3}[.-])[0-9]{3}[ .-][0-9]{4}(?![\w-])", _phone),
+    _rule("telephones", r"(?<!\w)\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,4}\)?){2,5}(?!\w)", _phone),
+    _rule("telephones", r"(?<![\w+-])1?[ -]?8(?:00|88|77|66|55)-[0-9]{3}-[0-9]{4}(?![\w-])", _phone),
+    _rule("telephones", r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{4}(?![\w-])", _phone),
+    _rule("telephones", r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?![\w-])", _phone),
+)  # fmt: skip
+
+
+# --- abbreviations --------------------------------------------------------------------------------------------------
+
+
+def _keep_dot(words: str, found: Match[str]) -> str:
+    return words + ("." if found.group().endswith(".") and ends_sentence(found) else "")
+
+
+def _doctor(found: Match[str]) -> str:
+    """Dr. Smith, but Mulholland Dr."""
+    return "Doctor" if re.match(r"[ ][A-Z]", found.string[found.end() : found.end() + 2]) else _keep_dot("Drive", found)
+
+
+def _saint(found: Match[str]) -> str:
+    """St. Louis, but 5 Main St. and Main St., Springfield."""
+    before = re.search(r"(\S+)[ ](\S+)[ ]$", found.string[max(0, found.start() - 40) : found.start()])
+    named = re.match(r"[ ][A-Z]", found.string[found.end() : found.end() + 2])
+    address = before and before[1].replace("-", "").isalnum() and (before[1][0].isdigit() or before[1] in _NUMBER_WORDS)
+    return "Saint" if named and not (address and before and before[2][:1].isupper()) else _keep_dot("Street", found)
+
+
+_NUMBER_WORDS = frozenset(cardinal(n).split()[-1] for n in range(1, 100))
+
+
+def _dotted(found: Match[str]) -> str:
+    """U.S., J.R.R.: the letters; the last dot stays where it also ends the sentence."""
+    return _keep_dot(" ".join(found.group().replace(".", "")), found)
+
+
+ABBREVIATIONS = (
+    _rule("abbreviations", rf"(?<![\w&])(?:{any_of(SPECIAL_TOKENS)})(?![\w+#&])", lambda m: SPECIAL_TOKENS[m.group()]),
+    _rule("abbreviations", rf"(?<![\w.])(?:{any_of(INSIDE)})(?![\w])(?:(?<=\.),)?", lambda m: _inside(m)),
+    _rule("abbreviations", rf"(?<![\w.])(?P<word>{any_of([*COUNTED, *map(str.capitalize, COUNTED)])})\.[ ]?(?=[0-9])", lambda m: _as_cased(m)),
+    _rule("abbreviations", rf"(?<![\w.])(?:{any_of(ENDING)})(?!\w)", lambda m: _keep_dot(ENDING[m.group()], m)),
+    _rule("abbreviations", r"(?<![\w.])Dr\.", _doctor),
+    _rule("abbreviations", r"(?<![\w.])St\.", _saint),
+    _rule("abbreviations", rf"(?<![\w.])(?P<title>{any_of(TITLES)})\.(?=[ ]?[A-Z0-9])", lambda m: TITLES[m["title"]]),
+    _rule("abbreviations", rf"(?<![\w.])(?P<title>{any_of(DOTLESS_TITLES)})\.?(?=[ ][A-Z])",
+        lambda m: TITLES.get(m["title"], "Doctor")),
+    _rule("abbreviations", r"(?<![\w.])(?P<title>Mrs|Mr|Ms)\.", lambda m: TITLES[m["title"]]),
+    _rule("abbreviations", r"(?<![\w.])(?:[A-Za-z]\.){2,8}(?!\w)", _dotted),
+    _rule("abbreviations", r"(?<![\w.])(?<![A-Z][ ])(?P<initial>[A-Z])\.(?=[ ][A-Z](?:[a-z]|\.))", lambda m: _initial(m)),
+    _rule("abbreviations", r"\betc\b(?!\.)", "et cetera"),
+)  # fmt: skip
+
+
+def _inside(found: Match[str]) -> str:
+    text = found.group()
+    return INSIDE[text.rstrip(",")] + ("," if text.endswith(",") else "")
+
+
+def _as_cased(found: Match[str]) -> str:
+    words = COUNTED[found["word"].lower()]
+    return (words.capitalize() if found["word"][0].isupper() else words) + " "
+
+
+def _initial(found: Match[str]) -> str:
+    """J. Smith; but "Plan B. Then" and "So do I. But" end a sentence."""
+    before = re.search(r"([A-Za-z]+)[ ]$", found.string[max(0, found.start() - 20) : found.start()])
+    ends = found["initial"] == "I" or (before is not None and before[1].lower() in ENDS_WITH_A_LETTER)
+    return found.group() if ends else found["initial"]
+
+
+ENDS_WITH_A_LETTER = frozenset("plan vitamin type option class grade point letter section part group hepatitis side".split())
+
+
+# --- roman numerals -------------------------------------------------------------------------------------------------
+
+
+def roman(text: str) -> int:
+    """XIV -> 14."""
+    values = [ROMAN_VALUES[c] for c in text]
+    return sum(-v if any(w > v for w in values[i + 1 : i + 2]) else v for i, v in enumerate(values))
+
+
+def _king(found: Match[str]) -> str:
+    """Henry VIII; a lone I only where the sentence cannot go on with the pronoun."""
+    if found["roman"] == "I" and not re.match(r"[.,;:!?)]|$|[ ]of\b", found.string[found.end() : found.end() + 3]):
+        return found.group()
+    return f"{found['name']} the {ordinal(roman(found['roman'])).capitalize()}"
+
+
+ROMANS = (
+    _rule("roman numerals", rf"\b(?P<name>{any_of(REIGNING)})[ ](?P<roman>{ROMAN})", _king),
+    _rule("roman numerals", rf"\b(?P<name>{any_of(NUMBERED)})[ ](?P<roman>{ROMAN})",
+        lambda m: f"{m['name']} {cardinal(roman(m['roman'])).capitalize()}"),
+)  # fmt: skip
+
+
+# --- acronyms -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _lexicon() -> Lexicon:
+    return Lexicon.load(PACKAGED)
+
+
+def _acronym(found: Match[str]) -> str:
+    """FBI -> F B I, CEOs -> C E O's; NASA and words written in capitals stay."""
+    word, ending = found["word"], found["ending"] or ""
+    if not is_spelled(word, found):
+        return found.group()
+    return " ".join(word) + ("'s" if ending else "")
+
+
+def is_spelled(word: str, found: Match[str]) -> bool:
+    """Whether a word in capitals is said letter by letter."""
+    if word in WORDLIKE_ACRONYMS:
+        return False
+    if word in SPELLED_ACRONYMS:
+        return not _is_shouted(found)
+    if not re.search("[AEIOUY]", word):
+        return True
+    return len(word) < LONGEST_KNOWN and not _lexicon().is_known(word.lower())
+
+
+def _is_shouted(found: Match[str]) -> bool:
+    """Whether a neighbour is an everyday word in capitals."""
+    around = found.string[max(0, found.start() - 24) : found.start()], found.string[found.end() : found.end() + 24]
+    beside = re.findall(r"[^\W\d_]{2,}", around[0])[-1:] + re.findall(r"[^\W\d_]{2,}", around[1])[:1]
+    return any(word.isupper() and word not in ACRONYMS_LISTED and _lexicon().is_known(word.lower()) for word in beside)
+
+
+ACRONYMS = (_rule("acronyms", r"(?<![\w'])(?P<word>[A-Z]{2,12})(?P<ending>'?s)?(?!\w)", _acronym),)
+
+
+# --- symbols --------------------------------------------------------------------------------------------------------
+
+FIRST_SYMBOLS = (
+    _rule("symbols", r"(?m)^[ ]*(?:(?:#{1,6}|[-–•*+])[ ]+)+", ""),
+    _rule("symbols", r"(?<!\S)[:;=8][-']?[)(DPpO3|](?!\S)", ""),
+    _rule("symbols", r"(?<!\S)<3(?!\S)", "love"),
+    _rule("symbols", r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]{1,400})(?<=[^\s*])\1(?![\w*])", r"\2"),
+)
+LAST_SYMBOLS = (
+    _rule("symbols", r"#(?=\w)", "hashtag "),
+    _rule("symbols", "[ ]?(?P<sign>[" + re.escape("".join(SYMBOLS)) + "])[ ]?", lambda m: f" {SYMBOLS[m['sign']]} "),
+    _rule("symbols", "[" + re.escape(SILENT) + "]+", " "),
+    _rule("symbols", r"[ ]?–[ ]?", " - "),
+)

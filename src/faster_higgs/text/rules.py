@@ -1,0 +1,32 @@
+"""What a rule of the normaliser is. Knows no language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+SENTENCE_BREAK = re.compile(r"[\"')\]]*(?:$|\n|[ ]+[\"'(]?[A-Z\ue000])")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Replace every match of a pattern; `stage` is the name under which the change is shown."""
+
+    stage: str
+    pattern: re.Pattern[str]
+    replace: str | Callable[[re.Match[str]], str]
+
+    def __call__(self, text: str) -> str:
+        return self.pattern.sub(self.replace, text)
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A pattern that matches any of the words, the longest first."""
+    return "|".join(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word)))
+
+
+def ends_sentence(found: re.Match[str]) -> bool:
+    """Whether a sentence may end after the match: nothing follows, or a capital does."""
+    return SENTENCE_BREAK.match(found.string, found.end()) is not None

@@ -1,0 +1,183 @@
+"""Training of the language model: packed batches in, optimiser steps out.
+
+Knows nothing of files or of the clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.train.config import LanguageSettings, OptimizerSettings
+from faster_higgs.train.guide import Guide
+from faster_higgs.train.loss import Counts, Loss, count, language_loss
+from faster_higgs.train.packing import Batch, Examples, Packer, Place, fill, join
+from faster_higgs.train.sample import corrupt
+
+FRAME_SECONDS = 0.04
+LEAK = 0.5  # nats; no real held-out speech is that predictable in every codebook
+
+
+def adamw(model: nn.Module, settings: OptimizerSettings) -> AdamW:
+    """AdamW over what requires gradients; only matrices that are not embeddings decay."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            (plain if weight.ndim < 2 or name.startswith("embed_") else decayed).append(weight)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return AdamW(
+        groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True
+    )
+
+
+class LanguageTask:
+    """The language model, its data and its optimiser, one step at a time."""
+
+    def __init__(
+        self,
+        model: DualFFN,
+        examples: Examples,
+        settings: LanguageSettings,
+        *,
+        held_out: Examples | None = None,
+        guide: Guide | None = None,
+    ) -> None:
+        self.model, self.settings, self.guide = model, settings, guide
+        self.packer = Packer(examples, settings.budget, seed=settings.seed, window=settings.window)
+        self.optimizer = adamw(model, settings.optimizer)
+        self.device = model.norm.weight.device
+        self.held_out = [] if held_out is None else whole(held_out, settings.budget)
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"model": self.model}
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        return {"model": self.optimizer}
+
+    def place(self) -> dict[str, Any]:
+        """Where the packer stands."""
+        return dict(self.packer.place.to_json())
+
+    def seek(self, place: dict[str, Any]) -> None:
+        """Put the packer back."""
+        self.packer.place = Place.from_json(place)
+
+    def step(self, step: int) -> dict[str, float]:
+        """One optimiser step; each of its batches is divided by what all of them supervise."""
+        batches = [self.packer.next().to(self.device) for _ in range(self.settings.accumulate)]
+        counts = _sum([count(batch) for batch in batches])
+        self.optimizer.zero_grad(set_to_none=True)
+        parts, guides = [], []
+        for number, batch in enumerate(batches):
+            loss, guide = self._backward(batch, counts, step, number)
+            parts.append(loss)
+            guides.append(guide)
+        norm = self._gradient_norm()
+        metrics = _merge(parts, counts)
+        if self.guide is not None:
+            metrics["loss_guide"] = sum(guides)
+        metrics["gradient_norm"] = norm
+        metrics["num_positions"] = sum(batch.num_positions for batch in batches)
+        metrics["num_audio_s"] = float(counts.audio.max()) * FRAME_SECONDS
+        if math.isfinite(norm) and math.isfinite(metrics["loss"]):
+            self.optimizer.step()
+        else:
+            metrics["skipped"] = 1.0
+        return metrics
+
+    def _backward(self, batch: Batch, counts: Counts, step: int, number: int) -> tuple[Loss, float]:
+        settings = self.settings
+        strength = 0.0 if self.guide is None or batch.centres is None else self.guide.strength(step)
+        watch = self.guide.watch() if self.guide is not None and strength else None
+        columns = batch.columns
+        if settings.code_noise:
+            seed = (settings.seed * 1_000_003 + step) * 1_009 + number
+            generator = torch.Generator().manual_seed(seed)
+            columns = corrupt(columns, settings.code_noise, self.model.config.num_codes, generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.autocast):
+            hidden = self.model.train_forward(
+                batch.ids,
+                columns,
+                batch.is_audio,
+                batch.segment,
+                batch.positions,
+                checkpointing=settings.checkpointing,
+                watch=watch,
+            )
+            loss = language_loss(self.model, hidden, batch, settings.loss, counts)
+        total = loss.total
+        guide = 0.0
+        if self.guide is not None and watch is not None:
+            extra = strength * self.guide.loss(watch.maps, batch) / settings.accumulate
+            total, guide = total + extra, float(extra.detach())
+        total.backward()  # type: ignore[no-untyped-call]
+        return loss, guide
+
+    def _gradient_norm(self) -> float:
+        weights = [
+            w
+            for group in self.optimizer.param_groups
+            for w in group["params"]
+            if w.grad is not None
+        ]
+        clip = self.settings.optimizer.clip or math.inf
+        return float(nn.utils.clip_grad_norm_(weights, clip))
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Loss and accuracy on the held-out examples; `looks_leaked` where they are too good."""
+        if not self.held_out:
+            return {}
+        counts = _sum([count(batch) for batch in self.held_out])
+        metrics = _merge([self._held_out_loss(batch, counts) for batch in self.held_out], counts)
+        books = [value for name, value in metrics.items() if name.startswith("loss_codebook_")]
+        metrics["looks_leaked"] = float(max(books) < LEAK)
+        return metrics
+
+    def _held_out_loss(self, batch: Batch, counts: Counts) -> Loss:
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
+            hidden = self.model.train_forward(
+                batch.ids, batch.columns, batch.is_audio, batch.segment, batch.positions
+            )
+            return language_loss(self.model, hidden, batch, self.settings.loss, counts)
+
+
+def whole(examples: Examples, budget: int) -> list[Batch]:
+    """A data set as batches, every example once."""
+    items = [examples.example(index, 0) for index in range(len(examples))]
+    return [
+        join([items[i] for i in group]) for group in fill([len(item) for item in items], budget)
+    ]
+
+
+def _sum(counts: list[Counts]) -> Counts:
+    return Counts(
+        torch.stack([c.audio for c in counts]).sum(0), torch.stack([c.text for c in counts]).sum()
+    )
+
+
+def _merge(parts: list[Loss], counts: Counts) -> dict[str, float]:
+    def total(values: list[Tensor]) -> Tensor:
+        return torch.stack(values).sum(0)
+
+    return Loss(
+        total([part.total.detach() for part in parts]),
+        total([part.audio for part in parts]),
+        total([part.hits for part in parts]),
+        total([part.text.detach() for part in parts]),
+        counts,
+    ).metrics()

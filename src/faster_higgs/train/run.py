@@ -1,0 +1,270 @@
+"""The frame of every training: when to step, log, evaluate, save and stop.
+
+Knows nothing of what a step computes.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+from torch import nn
+from torch.optim import Optimizer
+
+from faster_higgs.errors import HiggsError
+from faster_higgs.train.config import RunSettings
+from faster_higgs.train.journal import Journal, Say
+from faster_higgs.train.schedule import Schedule
+from faster_higgs.train.state import Checkpoints
+
+
+class Task(Protocol):
+    """What is trained. A step that meets a number that is not finite changes nothing."""
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]: ...
+
+    def step(self, step: int) -> dict[str, float]:
+        """One optimiser step; amounts are named num_*; 'skipped' is 1 where nothing was learnt."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on held-out data, or nothing."""
+
+    def place(self) -> dict[str, Any]:
+        """Where the data stands, as JSON."""
+
+    def seek(self, place: dict[str, Any]) -> None:
+        """Go back to a place."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    step: int
+    reason: Literal["steps", "minutes", "signal"]
+    metrics: dict[str, float]
+    checkpoint: Path
+
+
+@dataclass
+class Stopper:
+    """Turns the first SIGINT or SIGTERM into a wish to stop; the second works as usual."""
+
+    wanted: bool = False
+    _old: dict[int, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> Stopper:
+        if threading.current_thread() is threading.main_thread():
+            self._old = {
+                number: signal.signal(number, self._note)
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.wanted = True
+        signal.signal(number, self._old[number])
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+
+class Run:
+    """One run of a task in a folder, where it leaves a checkpoint behind."""
+
+    def __init__(
+        self,
+        task: Task,
+        settings: RunSettings,
+        folder: Path,
+        *,
+        say: Say,
+        identity: Mapping[str, Any] | None = None,
+        listen: Callable[[int, Journal], None] | None = None,
+    ) -> None:
+        self.task, self.settings, self.listen = task, settings, listen
+        self.identity = dict(identity or {})
+        self.checkpoints = Checkpoints(folder, settings.keep)
+        self.journal = Journal(Path(folder), say)
+        self.schedule = Schedule(settings)
+        self.step = self.skipped = self._skips_in_row = 0
+        self.seconds = 0.0  # of training before this run
+        self._begun = self._saved = time.monotonic()
+        self._first = 0
+        self._rates = {k: [g["lr"] for g in opt.param_groups] for k, opt in task.optimizers.items()}
+
+    def resume(self, name: str = "latest") -> None:
+        """Go on from a checkpoint of this folder."""
+        task = self.task
+        state = self.checkpoints.restore(name, task.modules, task.optimizers, self.identity)
+        self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
+        self.schedule.restore(state["schedule"], self.step)
+        task.seek(state["place"])
+        self.journal.line(
+            f"Resumed at step {self.step}, after {self.seconds / 60:.0f} minutes of training."
+        )
+
+    def resume_if_any(self) -> None:
+        """Go on from the newest checkpoint if there is one."""
+        if self.checkpoints.find() is not None:
+            self.resume()
+
+    def go(self) -> Outcome:
+        """Train until the steps, the minutes or a signal end it; then save."""
+        self.journal.open()
+        self._warn()
+        self._begun = self._saved = time.monotonic()
+        self._first = self.step
+        metrics: dict[str, float] = {}
+        try:
+            with Stopper() as stopper:
+                while (reason := self._reason(stopper)) is None:
+                    self._one_step()
+                    if self.step % self.settings.eval_every == 0:
+                        metrics = self._evaluate()
+                    self._save_in_time()
+                path = self._save()
+            if reason != "signal" and self.step % self.settings.eval_every:
+                metrics = self._evaluate()
+            self.journal.line(f"Stopped by {reason} at step {self.step}; saved as {path.name}.")
+        finally:
+            self.journal.close()
+        return Outcome(self.step, reason, metrics, path)
+
+    def _one_step(self) -> None:
+        self._come_down_in_time()
+        factor = self.schedule.factor(self.step)
+        for name, optimizer in self.task.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self._rates[name], strict=True):
+                group["lr"] = rate * factor
+        metrics = self.task.step(self.step)
+        self._guard(metrics)
+        self.step += 1
+        self.journal.add(metrics)
+        if self.step % self.settings.log_every == 0:
+            self.journal.flush(
+                self.step, {"rate_factor": factor, "skipped_steps": self.skipped}, self._left()
+            )
+
+    def _guard(self, metrics: dict[str, float]) -> None:
+        """Count a step that met a number that is not finite, or refuse to go on."""
+        if not metrics.pop("skipped", 0.0):
+            self._skips_in_row = 0
+            return
+        self.skipped += 1
+        self._skips_in_row += 1
+        bad = ", ".join(f"{k} = {v}" for k, v in metrics.items() if not math.isfinite(v))
+        for name in [name for name, value in metrics.items() if not math.isfinite(value)]:
+            del metrics[name]
+        if self.settings.non_finite == "raise" or self._skips_in_row > self.settings.max_skips:
+            raise HiggsError(
+                f"Step {self.step} gave numbers that are not finite ({bad}), "
+                f"{self._skips_in_row} in a row. The last checkpoint is sound; resume from it "
+                "with a lower learning rate, or without autocast."
+            )
+        self.journal.line(f"Step {self.step} was left out: {bad}. {self.skipped} left out so far.")
+
+    def _evaluate(self) -> dict[str, float]:
+        metrics = {f"eval_{name}": value for name, value in self.task.evaluate().items()}
+        if metrics.pop("eval_looks_leaked", 0.0):
+            self.journal.line(
+                "The held-out set is far too easy in every codebook: do labels leak into the input?"
+            )
+        if metrics:
+            self.journal.write(self.step, metrics)
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:4])
+            self.journal.line(f"step {self.step}  {shown}")
+        if self.listen is not None:
+            self.listen(self.step, self.journal)
+        return metrics
+
+    def _reason(self, stopper: Stopper) -> Literal["steps", "minutes", "signal"] | None:
+        settings = self.settings
+        if stopper.wanted:
+            return "signal"
+        if settings.steps is not None and self.step >= settings.steps:
+            return "steps"
+        if self.schedule.end is not None:
+            return "minutes" if self.step >= self.schedule.end else None
+        return (
+            "minutes"
+            if settings.minutes is not None and self._elapsed() >= settings.minutes * 60
+            else None
+        )
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._begun
+
+    def _come_down_in_time(self) -> None:
+        """Where only a time is given, a trapezoid comes down when its share of it is left."""
+        settings = self.settings
+        if (
+            settings.schedule != "trapezoid"
+            or settings.minutes is None
+            or self.schedule.end is not None
+        ):
+            return
+        left = settings.minutes * 60 - self._elapsed()
+        if (
+            settings.steps is not None
+            or settings.decay == 0
+            or left > settings.decay * settings.minutes * 60
+        ):
+            return
+        done = self.step - self._first
+        self.checkpoints.save(self._state(), self.task.modules, self.task.optimizers, "stable")
+        self.schedule.come_down(self.step, round(done * left / max(self._elapsed(), 1e-9)))
+        self.journal.line(
+            f"step {self.step}  the learning rate now comes down, for "
+            f"{self.schedule.decay_steps} steps"
+        )
+
+    def _save_in_time(self) -> None:
+        due = time.monotonic() - self._saved >= self.settings.save_minutes * 60
+        if due or self.step % self.settings.save_every == 0:
+            self._save()
+
+    def _save(self) -> Path:
+        self._saved = time.monotonic()
+        return self.checkpoints.save(self._state(), self.task.modules, self.task.optimizers)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "skipped": self.skipped,
+            "seconds": self.seconds + self._elapsed(),
+            "schedule": self.schedule.to_json(),
+            "place": self.task.place(),
+            "identity": self.identity,
+        }
+
+    def _left(self) -> str:
+        ends = [end for end in (self.settings.steps, self.schedule.end) if end is not None]
+        times = (
+            [(min(ends) - self.step) * self._elapsed() / max(1, self.step - self._first)]
+            if ends
+            else []
+        )
+        if self.settings.minutes is not None and self.schedule.end is None:
+            times.append(self.settings.minutes * 60 - self._elapsed())
+        return f"{max(0.0, min(times)) / 60:.1f} min left"
+
+    def _warn(self) -> None:
+        settings = self.settings
+        if settings.steps is not None and settings.warmup > 0.2 * settings.steps:
+            self.journal.line(
+                f"The warm-up of {settings.warmup} steps is more than a fifth of all "
+                f"{settings.steps} steps."
+            )

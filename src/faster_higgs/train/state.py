@@ -1,0 +1,184 @@
+"""A training run on disk: whole checkpoints or none, and the way back to the newest.
+
+Knows nothing of what is trained.
+
+folder/
+    latest                  the name of the newest checkpoint
+    step-00001000/
+        state.json          step, place in the data, schedule, settings that may not change
+        <module>.safetensors
+        training.pt         optimisers and random generators
+    stable/                 the same, kept: the last one before the learning rate came down
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim import Optimizer
+
+from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputError, SettingError
+
+
+class Checkpoints:
+    """The checkpoints of one run; the newest `keep` stay."""
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        self.folder, self.keep = Path(folder), keep
+
+    def save(
+        self,
+        state: Mapping[str, Any],
+        modules: Mapping[str, nn.Module],
+        optimizers: Mapping[str, Optimizer],
+        name: str | None = None,
+    ) -> Path:
+        """Write one checkpoint. It appears under its name only when it is complete."""
+        target = self.folder / (name or f"step-{state['step']:08d}")
+        partial = self.folder / f".{target.name}.partial"
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            _write(partial, state, modules, optimizers)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(partial, target)
+            if name is None:
+                _replace_text(self.folder / "latest", target.name)
+                self._forget_old()
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise OutputError(
+                f"The checkpoint {target.name} could not be written to {self.folder}: {error}. "
+                "The ones before it are whole; free some space and resume."
+            ) from error
+        return target
+
+    def find(self, name: str = "latest") -> Path | None:
+        """The checkpoint of that name, by default the newest complete one."""
+        if name != "latest":
+            return self.folder / name if (self.folder / name).is_dir() else None
+        pointer = self.folder / "latest"
+        if pointer.is_file() and (self.folder / pointer.read_text().strip()).is_dir():
+            return self.folder / pointer.read_text().strip()
+        steps = self._steps()
+        return steps[-1] if steps else None
+
+    def restore(
+        self,
+        name: str,
+        modules: Mapping[str, nn.Module],
+        optimizers: Mapping[str, Optimizer],
+        identity: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Load a checkpoint into what will go on, random generators included; returns its state.
+
+        `identity` holds the settings that may not differ from the checkpoint's.
+        """
+        path = self.find(name)
+        if path is None:
+            raise CheckpointNotFound(
+                f"There is no checkpoint '{name}' in {self.folder} to resume from."
+            )
+        try:
+            state: dict[str, Any] = json.loads((path / "state.json").read_text())
+            _check_identity(state.get("identity", {}), json.loads(json.dumps(identity or {})), path)
+            for key, module in modules.items():
+                module.load_state_dict(load_file(path / f"{key}.safetensors"))
+            training = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(
+                f"The checkpoint {path} cannot be resumed from: {error}."
+            ) from error
+        for key, optimizer in optimizers.items():
+            _take_up(optimizer, training["optimizers"][key])
+        _restore_random(training["random"])
+        return state
+
+    def _steps(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*") if path.is_dir())
+
+    def _forget_old(self) -> None:
+        for path in self._steps()[: -self.keep]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _take_up(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """The moments are the saved ones, the settings those of this run."""
+    chosen = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, chosen, strict=True):
+        group.update(own)
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """A short hash of settings, the same for equal ones."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[
+        :16
+    ]
+
+
+def _write(
+    folder: Path,
+    state: Mapping[str, Any],
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, Optimizer],
+) -> None:
+    for key, module in modules.items():
+        tensors = {
+            name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()
+        }
+        save_file(tensors, folder / f"{key}.safetensors")
+    training = {
+        "optimizers": {key: opt.state_dict() for key, opt in optimizers.items()},
+        "random": _random(),
+    }
+    torch.save(training, folder / "training.pt")
+    identity = state.get("identity", {})
+    (folder / "state.json").write_text(
+        json.dumps({**state, "hash": fingerprint(identity)}, indent=1, default=str)
+    )
+    for path in folder.iterdir():
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
+
+
+def _replace_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n")
+    os.replace(partial, path)
+
+
+def _random() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _restore_random(saved: Mapping[str, Any]) -> None:
+    torch.set_rng_state(saved["cpu"])
+    if (
+        saved["cuda"]
+        and torch.cuda.is_available()
+        and len(saved["cuda"]) == torch.cuda.device_count()
+    ):
+        torch.cuda.set_rng_state_all(saved["cuda"])
+
+
+def _check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], path: Path) -> None:
+    changed = [key for key in {**saved, **current} if saved.get(key) != current.get(key)]
+    if changed:
+        key = sorted(changed)[0]
+        raise SettingError(
+            f"The checkpoint {path.name} was made with {key} = {saved.get(key)!r}, this run has "
+            f"{current.get(key)!r}; resume with the same value, or start a run in another folder."
+        )

@@ -1,0 +1,97 @@
+"""What every test may rely on: no network, no settings or models of whoever runs it, tools offline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+# Before any test module is imported: libraries read these once, at import.
+_HOME = tempfile.mkdtemp(prefix="higgs-tests-")
+for name in [name for name in os.environ if name.startswith("HIGGS_")]:
+    if name != "HIGGS_PARITY_DIR":
+        del os.environ[name]
+os.environ.update(
+    HF_HOME=os.path.join(_HOME, "huggingface"),
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="false",
+    XDG_CACHE_HOME=os.path.join(_HOME, "cache"),
+    XDG_CONFIG_HOME=os.path.join(_HOME, "config"),
+    XDG_DATA_HOME=os.path.join(_HOME, "data"),
+)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are tiny: more threads are slower
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes too")
+    parser.addoption("--network", action="store_true", help="run the tests that need the network")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for mark in ("slow", "network"):
+        if not config.getoption(f"--{mark}"):
+            _skip(items, mark, f"runs with --{mark}")
+    if any(item.get_closest_marker("gpu") for item in items) and not _has_gpu():
+        _skip(items, "gpu", "needs an accelerator")
+
+
+def _skip(items: list[pytest.Item], mark: str, reason: str) -> None:
+    for item in items:
+        if item.get_closest_marker(mark):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No HIGGS_ setting that an earlier test forgot."""
+    for name in [name for name in os.environ if name.startswith("HIGGS_")]:
+        if name != "HIGGS_PARITY_DIR":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connections leave this machine only in tests marked `network`."""
+    if request.node.get_closest_marker("network"):
+        yield
+        return
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+    resolve = socket.getaddrinfo
+
+    def local_only(host, *rest, **more):  # type: ignore[no-untyped-def]
+        _refuse_outside(host)
+        return resolve(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", local_only)
+    yield
+
+
+def _guarded(connect):  # type: ignore[no-untyped-def]
+    def guarded(self, address):  # type: ignore[no-untyped-def]
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            _refuse_outside(address[0])
+        return connect(self, address)
+
+    return guarded
+
+
+def _refuse_outside(host: str | bytes | None) -> None:
+    name = host.decode() if isinstance(host, bytes) else host or "localhost"
+    if name not in ("localhost", "::1", "0.0.0.0", "::") and not name.startswith("127."):
+        raise ConnectionError(f"A test tried to reach {name}; mark it `network` if it must.")

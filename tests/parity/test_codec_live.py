@@ -1,0 +1,109 @@
+"""The codec against transformers' own class, live, on random weights of random shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from faster_higgs.checkpoint.codec_files import load_codec, save_codec
+from faster_higgs.codec.codec import Codec
+from faster_higgs.config import CodecConfig, HubertShape
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+HUBERT = HubertShape(
+    hidden_size=24,
+    num_hidden_layers=3,
+    num_attention_heads=3,
+    intermediate_size=40,
+    conv_dim=(12,) * 7,
+    num_conv_pos_embeddings=32,
+    num_conv_pos_embedding_groups=6,
+)
+SHAPES = {
+    "published ratios": CodecConfig(3, 64, 10, 64, 6, 8, HUBERT, 480),
+    "five codebooks": CodecConfig(2, 32, 8, 50, 4, 5, HUBERT, 480),
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer_class() -> type[Any]:
+    try:
+        import torchaudio  # noqa: F401  (the class resamples with it)
+    except (ImportError, OSError) as error:
+        pytest.skip(f"transformers' codec needs a working torchaudio: {type(error).__name__}")
+    from transformers import HiggsAudioV2TokenizerModel
+
+    return HiggsAudioV2TokenizerModel
+
+
+@pytest.fixture(scope="module", params=list(SHAPES))
+def pair(
+    request: pytest.FixtureRequest, tokenizer_class: type[Any], tmp_path_factory: Any
+) -> Iterator[tuple[Codec, Any]]:
+    """Our codec, and the class of transformers reading what we saved."""
+    torch.manual_seed(len(request.param))
+    codec = Codec(SHAPES[request.param], training_parts=True).eval()
+    with torch.no_grad():
+        for name, parameter in codec.named_parameters():
+            if name.endswith("alpha"):
+                parameter.uniform_(-2, 2)
+    folder: Path = tmp_path_factory.mktemp("codec")
+    save_codec(codec, folder, "transformers")
+    theirs, report = tokenizer_class.from_pretrained(folder, output_loading_info=True)
+    assert not any(report.values()), report
+    yield codec, theirs.eval()
+
+
+def assert_codes(codec: Codec, found: Tensor, expected: Tensor) -> None:
+    """Nearly all equal: random weights put the odd vector on a boundary."""
+    assert found.shape == expected.shape
+    first = found[:, 0] == expected[:, 0]
+    assert first.float().mean() > 0.98, codec.config
+    assert (found == expected).float().mean() > 0.95, codec.config
+
+
+@pytest.mark.parametrize("length", [119, 480, 960, 1079, 7200, 9600, 9840])
+@torch.no_grad()
+def test_encoding_agrees(pair: tuple[Codec, Any], length: int) -> None:
+    codec, theirs = pair
+    clips = torch.randn(2, length) * 0.2
+    assert_codes(codec, codec.encode(clips), theirs.encode(clips[:, None]).audio_codes)
+
+
+@torch.no_grad()
+def test_every_part_agrees(pair: tuple[Codec, Any]) -> None:
+    codec, theirs = pair
+    clips = torch.randn(2, 9600) * 0.2
+    features = theirs._extract_semantic_features(clips[:, None]).mT
+    torch.testing.assert_close(codec.semantic_features(clips), features, atol=1e-4, rtol=1e-4)
+    semantic = theirs.encoder_semantic(features)
+    torch.testing.assert_close(codec.semantic_encoder(features), semantic, atol=1e-4, rtol=1e-4)
+    acoustic = theirs.acoustic_encoder(clips[:, None])
+    torch.testing.assert_close(codec.acoustic_latents(clips), acoustic, atol=1e-4, rtol=1e-4)
+    quantized = torch.randn(2, codec.fc_prior.in_features, 9)
+    rebuilt = theirs.decoder_semantic(theirs.fc1(quantized.mT).mT)
+    torch.testing.assert_close(codec.reconstruct_semantics(quantized), rebuilt)
+
+
+@torch.no_grad()
+def test_decoding_agrees(pair: tuple[Codec, Any]) -> None:
+    codec, theirs = pair
+    for rows in (codec.num_codebooks, 1):
+        codes = torch.randint(codec.config.codebook_size, (2, rows, 12))
+        expected = theirs.decode(codes).audio_values[:, 0]
+        torch.testing.assert_close(codec.decode(codes), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_what_transformers_saves_we_load(pair: tuple[Codec, Any], tmp_path: Path) -> None:
+    codec, theirs = pair
+    theirs.save_pretrained(tmp_path)
+    loaded = load_codec(tmp_path, training_parts=True)
+    assert loaded.config == codec.config
+    for name, value in codec.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
