@@ -29,6 +29,7 @@ ACOUSTIC_WEIGHTS = (0.35, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 def mel_filters(bins: int, low: float, high: float, n_fft: int, rate: int = 24_000) -> Tensor:
     """Triangular mel filters [bins, n_fft / 2 + 1] (HTK mel)."""
+
     def to_mel(f: float) -> float:
         return 2595 * np.log10(1 + f / 700)
 
@@ -48,11 +49,28 @@ class Spectrum:
     def __call__(self, wave: Tensor) -> Tensor:
         """[B, S] -> [B, F, 380]."""
         frames = wave.shape[1] // FRAME
-        short = torch.stft(F.pad(wave, (392, 632)), 1024, 240, window=torch.hann_window(1024), center=False, return_complex=True)
+        short = torch.stft(
+            F.pad(wave, (392, 632)),
+            1024,
+            240,
+            window=torch.hann_window(1024),
+            center=False,
+            return_complex=True,
+        )
         mel = (self.filters @ short.abs()[..., : frames * 4]).clamp(min=2e-2).log()
-        long = torch.stft(F.pad(wave, (544, 544)), 2048, FRAME, window=torch.hann_window(2048), center=False, return_complex=True)
+        long = torch.stft(
+            F.pad(wave, (544, 544)),
+            2048,
+            FRAME,
+            window=torch.hann_window(2048),
+            center=False,
+            return_complex=True,
+        )
         low = long.abs()[:, 4:64, :frames].clamp(min=5e-2).log() * 1.5
-        return torch.cat([mel.unflatten(2, (frames, 4)).permute(0, 2, 3, 1).flatten(2), low.transpose(1, 2)], dim=2)
+        return torch.cat(
+            [mel.unflatten(2, (frames, 4)).permute(0, 2, 3, 1).flatten(2), low.transpose(1, 2)],
+            dim=2,
+        )
 
 
 def every_frame(corpus: Corpus, namer: Namer, cache: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -71,10 +89,16 @@ def every_frame(corpus: Corpus, namer: Namer, cache: Path) -> tuple[np.ndarray, 
             wave = torch.tensor(np.stack([corpus.samples(corpus.utterances[i]) for i in some]))
             phonetic, acoustic = features(namer.hubert, wave, namer.taps), spectrum(wave)
             for i, p, a in zip(some, phonetic, acoustic, strict=True):
-                spoken[starts[i] : starts[i + 1]], heard[starts[i] : starts[i + 1]] = p.numpy(), a.numpy()
+                spoken[starts[i] : starts[i + 1]], heard[starts[i] : starts[i + 1]] = (
+                    p.numpy(),
+                    a.numpy(),
+                )
             done += frames * len(some)
         if frames % 10 == 0:
-            print(f"features {done / starts[-1]:.0%}, {done * 0.04 / (time.time() - begun):.0f} x real time", flush=True)
+            print(
+                f"features {done / starts[-1]:.0%}, {done * 0.04 / (time.time() - begun):.0f} x real time",
+                flush=True,
+            )
     return spoken, heard
 
 
@@ -83,7 +107,9 @@ def discriminant(x: Tensor, labels: Tensor, dims: int) -> tuple[Tensor, Tensor]:
     mean = x.mean(0)
     x = x - mean
     kinds, at, counts = labels.unique(return_inverse=True, return_counts=True)
-    centres = torch.zeros(len(kinds), x.shape[1], dtype=x.dtype).index_add_(0, at, x) / counts[:, None]
+    centres = (
+        torch.zeros(len(kinds), x.shape[1], dtype=x.dtype).index_add_(0, at, x) / counts[:, None]
+    )
     inside = x - centres[at]
     within = inside.T @ inside / len(x) + 1e-4 * torch.eye(x.shape[1], dtype=x.dtype)
     between = (centres * counts[:, None]).T @ centres / len(x)
@@ -97,7 +123,9 @@ def principal(x: Tensor, dims: int) -> tuple[Tensor, Tensor]:
     """Principal components: mean and projection; prints how much variance they hold."""
     mean = x.mean(0)
     values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-    print(f"{dims} components hold {values[-dims:].sum() / values.sum():.1%} of the spectral variance")
+    print(
+        f"{dims} components hold {values[-dims:].sum() / values.sum():.1%} of the spectral variance"
+    )
     return mean, vectors.flip(1)[:, :dims]
 
 
@@ -125,14 +153,22 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--hubert", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--quantiser", type=Path, help="a fitted quantiser: only make codes, for a corpus that has grown")
+    parser.add_argument(
+        "--quantiser",
+        type=Path,
+        help="a fitted quantiser: only make codes, for a corpus that has grown",
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     corpus, namer = Corpus(args.corpus), Namer()
     namer.load_state_dict(torch.load(args.hubert, weights_only=True))
     with torch.inference_mode():
         spoken, heard = every_frame(corpus, namer.eval(), args.out)
-        fitted = torch.load(args.quantiser, weights_only=True) if args.quantiser else fit(corpus, spoken, heard)
+        fitted = (
+            torch.load(args.quantiser, weights_only=True)
+            if args.quantiser
+            else fit(corpus, spoken, heard)
+        )
         torch.save(fitted, args.out / "quantiser.pt")
         encode(corpus, spoken, heard, fitted, args.out)
 
@@ -141,17 +177,27 @@ def fit(corpus: Corpus, spoken: np.ndarray, heard: np.ndarray) -> dict[str, Tens
     """The projections and the codebooks, from a sample of the frames."""
     rng = torch.Generator().manual_seed(0)
     pick = torch.randperm(len(spoken), generator=rng)[:240_000].sort().values
-    labels = np.concatenate([u.phone_at((np.arange(u.frames)[:, None] + np.array([0.25, 0.75])) * 0.04) for u in corpus.utterances])
+    labels = np.concatenate(
+        [
+            u.phone_at((np.arange(u.frames)[:, None] + np.array([0.25, 0.75])) * 0.04)
+            for u in corpus.utterances
+        ]
+    )
     x, y = torch.tensor(spoken[pick.numpy()]).double(), torch.tensor(heard[pick.numpy()]).double()
     pairs = torch.tensor(labels[pick.numpy()]) @ torch.tensor([100, 1])
     mean_p, project_p = discriminant(x, pairs, PHONETIC)
     mean_a, project_a = principal(y, ACOUSTIC)
     p, a = (x - mean_p) @ project_p, (y - mean_a) @ project_a
     p, a = p / p.square().sum(1).mean().sqrt(), a / a.square().sum(1).mean().sqrt()
-    scale_p, scale_a = ((x - mean_p) @ project_p).square().sum(1).mean().sqrt(), ((y - mean_a) @ project_a).square().sum(1).mean().sqrt()
+    scale_p, scale_a = (
+        ((x - mean_p) @ project_p).square().sum(1).mean().sqrt(),
+        ((y - mean_a) @ project_a).square().sum(1).mean().sqrt(),
+    )
     rest, books, weights = torch.cat([p, a], 1).float(), [], []
     for stage in range(STAGES):
-        w = torch.tensor([PHONETIC_WEIGHTS[stage]] * PHONETIC + [ACOUSTIC_WEIGHTS[stage]] * ACOUSTIC)
+        w = torch.tensor(
+            [PHONETIC_WEIGHTS[stage]] * PHONETIC + [ACOUSTIC_WEIGHTS[stage]] * ACOUSTIC
+        )
         centres = kmeans(rest * w, ENTRIES, 14, rng) / w
         nearest = assign(rest * w, centres * w)
         rest = rest - centres[nearest]
@@ -166,11 +212,15 @@ def fit(corpus: Corpus, spoken: np.ndarray, heard: np.ndarray) -> dict[str, Tens
     }  # fmt: skip
 
 
-def encode(corpus: Corpus, spoken: np.ndarray, heard: np.ndarray, q: dict[str, Tensor], out: Path) -> None:
+def encode(
+    corpus: Corpus, spoken: np.ndarray, heard: np.ndarray, q: dict[str, Tensor], out: Path
+) -> None:
     """Write codes.npy [K, N] int16, latents.npy [N, D] float16 and starts.npy."""
     starts = np.concatenate([[0], np.cumsum([u.frames for u in corpus.utterances])])
     codes = np.empty((STAGES, starts[-1]), np.int16)
-    latents = np.lib.format.open_memmap(out / "latents.npy", "w+", np.float16, (starts[-1], PHONETIC + ACOUSTIC))
+    latents = np.lib.format.open_memmap(
+        out / "latents.npy", "w+", np.float16, (starts[-1], PHONETIC + ACOUSTIC)
+    )
     for at in range(0, starts[-1], 65536):
         cut = slice(at, min(at + 65536, int(starts[-1])))
         p = (torch.tensor(spoken[cut]).float() - q["mean_p"]) @ q["project_p"]

@@ -28,28 +28,60 @@ from faster_higgs.train.sample import Example, Marks, build
 
 LONGEST = 250  # frames of one utterance
 # pair of utterances | shipped reference | described | clip in the system message | two speakers | no voice
-MIXTURE = {"pair": 0.42, "shipped": 0.28, "described": 0.1, "system": 0.06, "dialogue": 0.08, "alone": 0.06}
+MIXTURE = {
+    "pair": 0.42,
+    "shipped": 0.28,
+    "described": 0.1,
+    "system": 0.06,
+    "dialogue": 0.08,
+    "alone": 0.06,
+}
 
 
 class Conversations:
     """An endless variety of conversations; equal (index, epoch) give equal ones."""
 
-    def __init__(self, corpus: Corpus, codes: Path, tokenizer: TextTokenizer, held_out: set[str], *, validation: bool = False) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        codes: Path,
+        tokenizer: TextTokenizer,
+        held_out: set[str],
+        *,
+        validation: bool = False,
+    ) -> None:
         self.corpus, self.tokenizer = corpus, tokenizer
         self.codes = np.load(codes / "codes.npy", mmap_mode="r")
         self.starts = np.load(codes / "starts.npy")
         self.pronounce = lru_cache(maxsize=None)(Pronouncer.load())
         known = range(min(len(corpus.utterances), len(self.starts) - 1))
-        usable = [i for i in known if corpus.utterances[i].frames <= LONGEST and plain(corpus.utterances[i].text) not in held_out]
+        usable = [
+            i
+            for i in known
+            if corpus.utterances[i].frames <= LONGEST
+            and plain(corpus.utterances[i].text) not in held_out
+        ]
         self.indices = [i for i in usable if (i % 50 == 0) == validation]
         self.by_voice: dict[str, list[int]] = defaultdict(list)
         for i in self.indices:
             self.by_voice[corpus.utterances[i].voice].append(i)
         self.references = {voice: self.reference(voice) for voice in TEACHERS}
         self.validation = validation
-        header = [tokenizer.special("<|start_header_id|>"), *tokenizer.text("assistant"), tokenizer.special("<|end_header_id|>"), *tokenizer.text("\n\n")]
+        header = [
+            tokenizer.special("<|start_header_id|>"),
+            *tokenizer.text("assistant"),
+            tokenizer.special("<|end_header_id|>"),
+            *tokenizer.text("\n\n"),
+        ]
         ends = frozenset({tokenizer.special("<|eot_id|>"), tokenizer.special("<|eom_id|>")})
-        self.marks = Marks(tuple(header), ends, tokenizer.special("<|AUDIO|>"), tokenizer.special("<|AUDIO_OUT|>"), 1024, 1025)
+        self.marks = Marks(
+            tuple(header),
+            ends,
+            tokenizer.special("<|AUDIO|>"),
+            tokenizer.special("<|AUDIO_OUT|>"),
+            1024,
+            1025,
+        )
         self.phone_of = {tokenizer.text(letter)[0]: name for name, letter, _ in PHONES}
 
     def __len__(self) -> int:
@@ -97,7 +129,11 @@ class Conversations:
             clip = self.references[voice] if rng.random() < 0.6 else self.another(i, rng)
             return self.speak(Setting((self.voice(clip),), scene, voices_in_system=True), [i])
         if kind == "pair":
-            setting = Setting((), scene) if rng.random() < 0.85 else Setting((self.voice(self.references[voice]),), scene)
+            setting = (
+                Setting((), scene)
+                if rng.random() < 0.85
+                else Setting((self.voice(self.references[voice]),), scene)
+            )
             return self.speak(setting, [self.another(i, rng), i], no_system=scene is None)
         return self.speak(Setting((), scene), [i])
 
@@ -116,19 +152,29 @@ class Conversations:
         """Two speakers with their reference clips, their turns in one answer."""
         others = [v for v in TEACHERS if v != self.corpus.utterances[i].voice]
         second = self.by_voice[others[rng.integers(len(others))]]
-        pick = [j for j in (int(second[rng.integers(len(second))]) for _ in range(8)) if self.corpus.utterances[j].frames <= 110]
+        pick = [
+            j
+            for j in (int(second[rng.integers(len(second))]) for _ in range(8))
+            if self.corpus.utterances[j].frames <= 110
+        ]
         turns = [i, *pick[:1]]
         voices = tuple(self.voice(self.references[self.corpus.utterances[j].voice]) for j in turns)
         order = list(rng.permutation(len(turns)))
         text = " ".join(f"[SPEAKER{k}] {self.corpus.utterances[turns[k]].text}" for k in order)
         setting = Setting(voices, scene, voices_in_system=bool(rng.random() < 0.3))
-        return self.close(Conversation(setting, spell=self.pronounce).ask(text), [[turns[k] for k in order]])
+        return self.close(
+            Conversation(setting, spell=self.pronounce).ask(text), [[turns[k] for k in order]]
+        )
 
     def close(self, messages: list[Message], answers: list[list[int]]) -> Example:
         """Add the last answer, write the tokens, and align the learnt clips with the text they speak."""
         codes = torch.cat([self.clip(i) for i in answers[-1]], dim=1)
-        prompt = write([*messages, Message("assistant", (Clip(codes),))], self.tokenizer, force_audio=False)
-        ids = list(prompt.ids)[: -len(self.marks.assistant_header)]  # the header of an answer nobody gives
+        prompt = write(
+            [*messages, Message("assistant", (Clip(codes),))], self.tokenizer, force_audio=False
+        )
+        ids = list(prompt.ids)[
+            : -len(self.marks.assistant_header)
+        ]  # the header of an answer nobody gives
         turns = sum(1 for m in messages if m.role == "assistant") + 1
         learnt = range(turns - len(answers), turns)
         alignments: list[Tensor | None] = [None] * (len(prompt.clips) - len(answers))
@@ -151,12 +197,20 @@ class Conversations:
             ends += [offset + end for _, end in u.phones]
             offset += u.frames * 0.04
         place = np.full(len(phones), -1.0)
-        for a, b, size in difflib.SequenceMatcher(None, phones, names, autojunk=False).get_matching_blocks():
+        for a, b, size in difflib.SequenceMatcher(
+            None, phones, names, autojunk=False
+        ).get_matching_blocks():
             place[a : a + size] = np.arange(b, b + size)
         known = np.flatnonzero(place >= 0)
-        place = np.interp(np.arange(len(phones)), known, place[known]) if len(known) else np.zeros(len(phones))
+        place = (
+            np.interp(np.arange(len(phones)), known, place[known])
+            if len(known)
+            else np.zeros(len(phones))
+        )
         times = (np.arange(round(offset / 0.04)) + 0.5) * 0.04
-        return torch.from_numpy(at + np.floor(place[np.minimum(np.searchsorted(ends, times), len(ends) - 1)])).float()
+        return torch.from_numpy(
+            at + np.floor(place[np.minimum(np.searchsorted(ends, times), len(ends) - 1)])
+        ).float()
 
 
 def find(ids: list[int], part: list[int], start: int) -> int:

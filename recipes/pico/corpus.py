@@ -1,6 +1,6 @@
 """Step 2: speak the sentences. One shard is one .npy (int16, 24 kHz) and one .jsonl; finished shards are kept.
 
-    python recipes/pico/corpus.py --out DIR --count 46000
+python recipes/pico/corpus.py --out DIR --count 46000
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ def shard(job: tuple[Path, int, list[str]], only: str | None = None) -> float:
         if len(spoken.samples) > 14 * 24_000:
             continue
         pieces.append((spoken.samples * 32767).astype(np.int16))
-        rows.append({"text": text, "voice": voice, "at": at, "samples": len(pieces[-1]), "phones": spoken.phones})
+        rows.append(
+            {
+                "text": text,
+                "voice": voice,
+                "at": at,
+                "samples": len(pieces[-1]),
+                "phones": spoken.phones,
+            }
+        )
         at += len(pieces[-1])
     np.save(out / f"{index:04d}.npy", np.concatenate(pieces))
     half = done.with_suffix(".part")
@@ -57,7 +65,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    held = {plain(line) for line in args.held_out.read_text().splitlines()} if args.held_out else set()
+    held = (
+        {plain(line) for line in args.held_out.read_text().splitlines()} if args.held_out else set()
+    )
     texts = sentences(args.count, held)
     references(args.out)
     jobs = [(args.out, i // SHARD, texts[i : i + SHARD]) for i in range(0, len(texts), SHARD)]

@@ -1,6 +1,6 @@
 """Step 7: the decoder learns to speak the frozen codes. Resumes from --out when it is there.
 
-    python recipes/pico/decoder.py --corpus DIR --codes codes/ --out decoder.pt --minutes 75
+python recipes/pico/decoder.py --corpus DIR --codes codes/ --out decoder.pt --minutes 75
 """
 
 from __future__ import annotations
@@ -49,7 +49,14 @@ class SpectralLoss(nn.Module):
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft))
 
     def magnitude(self, wave: Tensor, n_fft: int) -> Tensor:
-        spectrum = torch.stft(wave, n_fft, n_fft // 4, window=getattr(self, f"window{n_fft}"), center=False, return_complex=True)
+        spectrum = torch.stft(
+            wave,
+            n_fft,
+            n_fft // 4,
+            window=getattr(self, f"window{n_fft}"),
+            center=False,
+            return_complex=True,
+        )
         return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-9).sqrt()
 
     def forward(self, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +66,9 @@ class SpectralLoss(nn.Module):
             a, b = self.magnitude(made, n_fft), self.magnitude(real, n_fft)
             mel = getattr(self, f"mel{n_fft}")
             floor = 4e-4 * n_fft / 4
-            mels = ((mel @ a).clamp(min=floor).log() - (mel @ b).clamp(min=floor).log()).abs().mean()
+            mels = (
+                ((mel @ a).clamp(min=floor).log() - (mel @ b).clamp(min=floor).log()).abs().mean()
+            )
             logs = ((a + floor).log() - (b + floor).log()).abs().mean()
             linear = (a - b).abs().mean() / b.mean().clamp(min=1e-3)
             total = total + 2 * mels + logs + 0.5 * linear
@@ -68,7 +77,14 @@ class SpectralLoss(nn.Module):
         return total / len(self.SIZES), decibels
 
 
-def crops(corpus: Corpus, codes: np.ndarray, starts: np.ndarray, indices: list[int], rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+def crops(
+    corpus: Corpus,
+    codes: np.ndarray,
+    starts: np.ndarray,
+    indices: list[int],
+    rng: np.random.Generator,
+    size: int,
+) -> tuple[Tensor, Tensor]:
     """Random crops: codes [B, K, F], samples [B, S]."""
     some, waves = [], []
     while len(some) < size:
@@ -92,11 +108,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     args = parser.parse_args()
     corpus = Corpus(args.corpus)
-    codes, starts = np.load(args.codes / "codes.npy", mmap_mode="r"), np.load(args.codes / "starts.npy")
+    codes, starts = (
+        np.load(args.codes / "codes.npy", mmap_mode="r"),
+        np.load(args.codes / "starts.npy"),
+    )
     training = [i for i in corpus.training if i < len(starts) - 1]
     model = Speaker(torch.load(args.codes / "quantiser.pt", weights_only=True)["books"])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.8, 0.99), weight_decay=1e-3)
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=args.rate, betas=(0.8, 0.99), weight_decay=1e-3
+    )
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+    )
     step, loss = 0, SpectralLoss()
     if args.out.exists():
         state = torch.load(args.out, weights_only=True)
@@ -107,7 +130,12 @@ def main() -> None:
     saved = time.time()
 
     def save() -> None:
-        state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+        state = {
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+        }
         torch.save(state, args.out.with_suffix(".part"))
         args.out.with_suffix(".part").rename(args.out)
 
@@ -131,7 +159,10 @@ def main() -> None:
         if time.time() - shown > 30:
             shown = time.time()
             mean = np.mean(recent, axis=0)
-            print(f"{done:4.0%} step {step} {len(recent) / 30:.2f} steps/s loss {mean[0]:.4f} mel {mean[1]:.3f} dB", flush=True)
+            print(
+                f"{done:4.0%} step {step} {len(recent) / 30:.2f} steps/s loss {mean[0]:.4f} mel {mean[1]:.3f} dB",
+                flush=True,
+            )
             recent = []
         if time.time() - saved > 300:
             saved = time.time()

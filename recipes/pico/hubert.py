@@ -68,7 +68,9 @@ class Namer(nn.Module):
         return hidden, self.heads(hidden).unflatten(-1, (2, len(PHONES)))
 
 
-def batch(corpus: Corpus, indices: list[int], rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+def batch(
+    corpus: Corpus, indices: list[int], rng: np.random.Generator, size: int
+) -> tuple[Tensor, Tensor]:
     """Random crops of one length: samples [B, S], phones [B, F, 2]."""
     frames = int(rng.integers(30, 90))
     waves, labels = [], []
@@ -79,7 +81,9 @@ def batch(corpus: Corpus, indices: list[int], rng: np.random.Generator, size: in
         first = int(rng.integers(u.frames - frames + 1))
         wave = corpus.samples(u)[first * FRAME : (first + frames) * FRAME]
         times = (np.arange(first, first + frames)[:, None] + np.array([0.25, 0.75])) * 0.04
-        waves.append(wave * rng.uniform(0.5, 1.3) + rng.normal(0, 10 ** rng.uniform(-5, -2.5), len(wave)))
+        waves.append(
+            wave * rng.uniform(0.5, 1.3) + rng.normal(0, 10 ** rng.uniform(-5, -2.5), len(wave))
+        )
         labels.append(u.phone_at(times))
     return torch.tensor(np.stack(waves), dtype=torch.float32), torch.tensor(np.stack(labels))
 
@@ -108,11 +112,17 @@ def main() -> None:
         step += 1
         if time.time() - shown > 15:
             shown, accuracy = time.time(), (logits.argmax(-1) == phones).float().mean()
-            print(f"{done:4.0%} step {step} loss {loss.item():.3f} accuracy {accuracy:.1%}", flush=True)
+            print(
+                f"{done:4.0%} step {step} loss {loss.item():.3f} accuracy {accuracy:.1%}",
+                flush=True,
+            )
     model.eval()
     with torch.no_grad():
         rng = np.random.default_rng(1)
-        right = [(model(w)[1].argmax(-1) == p).float().mean() for w, p in (batch(corpus, corpus.validation, rng, 12) for _ in range(20))]
+        right = [
+            (model(w)[1].argmax(-1) == p).float().mean()
+            for w, p in (batch(corpus, corpus.validation, rng, 12) for _ in range(20))
+        ]
     print(f"validation accuracy {torch.stack(right).mean():.1%}")
     torch.save(model.state_dict(), args.out)
 

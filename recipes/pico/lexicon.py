@@ -34,23 +34,216 @@ WORDNET = Path("/usr/share/wordnet")
 WORDS = Path("/usr/share/dict/american-english")
 PARTS = ("noun", "verb", "adj", "adv")
 OUT = Path(__file__).parents[2] / "src/faster_higgs/pico/lexicon.bin"
-SMALLEST, GAIN, DEEPEST = 3, 1.0, 120  # a tree node splits at least so many letters and saves so many bits
-ODDEST = 3.2  # nats per letter: an alignment worse than this teaches the trees nothing (Dr, kg, IBM)
+SMALLEST, GAIN, DEEPEST = (
+    3,
+    1.0,
+    120,
+)  # a tree node splits at least so many letters and saves so many bits
+ODDEST = (
+    3.2  # nats per letter: an alignment worse than this teaches the trees nothing (Dr, kg, IBM)
+)
 
 # Names and new words that the two lists lack; how they sound is asked like all others.
-MORE = """aaliyah aiden alejandro alexa alibaba amazon android anthropic app apps aria asher astrazeneca ava ayden beyonce
-bitcoin blog blogger blogging bluetooth brayden brexit brooklyn caden camila carlos carter charlotte chatbot chatgpt
-chloe clickbait cryptocurrency covid coronavirus crowdfunding cybersecurity dataset datasets deepfake diego dropbox
-eduardo ella emma ethan evelyn facebook fernando fintech firefox fitbit freemium gamer genomics gavin giuseppe github
-gmail google googled googling harper hashtag hashtags hiroshi hotspot hyperlink ibrahim instagram internet ipad iphone
-isabella jackson jayden jenna jorge kaiden kaitlyn kayla kubernetes kumar landon layla liam linkedin linux lockdown
-logan luca lucia luis mackenzie malware mason mateo mia microservice miguel mila mohammed motorola multimodal muhammad
-naomi nathan netflix noah nguyen nolan nvidia obama offline olivia online opensource paolo paypal paywall pedro podcast
-podcasts priya putin pytorch python rajesh ransomware raspberry reddit robotics ryan samsung santiago satya savannah
-selfie selfies severus siri skype smartphone smartphones smartwatch snapchat sofia spotify spyware startup startups
-streaming sudoku sundar taliban tesla tiktok timestamp tokenizer touchscreen trump tweet tweeted tweets uber ubuntu
-unfollow unfriend upload uploaded username vegan vietnam vimeo vlog voicemail waymo webcam webinar website websites
-whatsapp wifi wiki wikipedia wireless wyatt xavier xiaomi yahoo yoga youtube youtuber yusuf zelensky zoe zoom""".split()
+MORE = [
+    "aaliyah",
+    "aiden",
+    "alejandro",
+    "alexa",
+    "alibaba",
+    "amazon",
+    "android",
+    "anthropic",
+    "app",
+    "apps",
+    "aria",
+    "asher",
+    "astrazeneca",
+    "ava",
+    "ayden",
+    "beyonce",
+    "bitcoin",
+    "blog",
+    "blogger",
+    "blogging",
+    "bluetooth",
+    "brayden",
+    "brexit",
+    "brooklyn",
+    "caden",
+    "camila",
+    "carlos",
+    "carter",
+    "charlotte",
+    "chatbot",
+    "chatgpt",
+    "chloe",
+    "clickbait",
+    "cryptocurrency",
+    "covid",
+    "coronavirus",
+    "crowdfunding",
+    "cybersecurity",
+    "dataset",
+    "datasets",
+    "deepfake",
+    "diego",
+    "dropbox",
+    "eduardo",
+    "ella",
+    "emma",
+    "ethan",
+    "evelyn",
+    "facebook",
+    "fernando",
+    "fintech",
+    "firefox",
+    "fitbit",
+    "freemium",
+    "gamer",
+    "genomics",
+    "gavin",
+    "giuseppe",
+    "github",
+    "gmail",
+    "google",
+    "googled",
+    "googling",
+    "harper",
+    "hashtag",
+    "hashtags",
+    "hiroshi",
+    "hotspot",
+    "hyperlink",
+    "ibrahim",
+    "instagram",
+    "internet",
+    "ipad",
+    "iphone",
+    "isabella",
+    "jackson",
+    "jayden",
+    "jenna",
+    "jorge",
+    "kaiden",
+    "kaitlyn",
+    "kayla",
+    "kubernetes",
+    "kumar",
+    "landon",
+    "layla",
+    "liam",
+    "linkedin",
+    "linux",
+    "lockdown",
+    "logan",
+    "luca",
+    "lucia",
+    "luis",
+    "mackenzie",
+    "malware",
+    "mason",
+    "mateo",
+    "mia",
+    "microservice",
+    "miguel",
+    "mila",
+    "mohammed",
+    "motorola",
+    "multimodal",
+    "muhammad",
+    "naomi",
+    "nathan",
+    "netflix",
+    "noah",
+    "nguyen",
+    "nolan",
+    "nvidia",
+    "obama",
+    "offline",
+    "olivia",
+    "online",
+    "opensource",
+    "paolo",
+    "paypal",
+    "paywall",
+    "pedro",
+    "podcast",
+    "podcasts",
+    "priya",
+    "putin",
+    "pytorch",
+    "python",
+    "rajesh",
+    "ransomware",
+    "raspberry",
+    "reddit",
+    "robotics",
+    "ryan",
+    "samsung",
+    "santiago",
+    "satya",
+    "savannah",
+    "selfie",
+    "selfies",
+    "severus",
+    "siri",
+    "skype",
+    "smartphone",
+    "smartphones",
+    "smartwatch",
+    "snapchat",
+    "sofia",
+    "spotify",
+    "spyware",
+    "startup",
+    "startups",
+    "streaming",
+    "sudoku",
+    "sundar",
+    "taliban",
+    "tesla",
+    "tiktok",
+    "timestamp",
+    "tokenizer",
+    "touchscreen",
+    "trump",
+    "tweet",
+    "tweeted",
+    "tweets",
+    "uber",
+    "ubuntu",
+    "unfollow",
+    "unfriend",
+    "upload",
+    "uploaded",
+    "username",
+    "vegan",
+    "vietnam",
+    "vimeo",
+    "vlog",
+    "voicemail",
+    "waymo",
+    "webcam",
+    "webinar",
+    "website",
+    "websites",
+    "whatsapp",
+    "wifi",
+    "wiki",
+    "wikipedia",
+    "wireless",
+    "wyatt",
+    "xavier",
+    "xiaomi",
+    "yahoo",
+    "yoga",
+    "youtube",
+    "youtuber",
+    "yusuf",
+    "zelensky",
+    "zoe",
+    "zoom",
+]
 
 # Where flite's answer is plainly wrong, or too rare a word to be meant.
 MENDED = {
@@ -73,10 +266,18 @@ def known_words(words: Path = WORDS, wordnet: Path = WORDNET) -> tuple[set[str],
         for line in (wordnet / f"data.{part}").read_text().splitlines():
             if not line.startswith(" "):
                 fields = line.split("|")[0].split()
-                written.update(re.sub(r"\(.*", "", word) for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2])
+                written.update(
+                    re.sub(r"\(.*", "", word) for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]
+                )
     written |= set(MORE)
-    pieces = {piece.strip("'") for word in written for piece in re.split(r"[_\-/ ]", unaccented(word))}
-    pieces = {piece for piece in pieces if re.fullmatch(r"[a-zA-Z]+('[a-zA-Z]+)*", piece) and len(piece) <= 32}
+    pieces = {
+        piece.strip("'") for word in written for piece in re.split(r"[_\-/ ]", unaccented(word))
+    }
+    pieces = {
+        piece
+        for piece in pieces
+        if re.fullmatch(r"[a-zA-Z]+('[a-zA-Z]+)*", piece) and len(piece) <= 32
+    }
     plain = {piece.lower() for piece in pieces if not (len(piece) > 1 and piece.isupper())}
     return {piece.lower() for piece in pieces}, plain | {word.lower() for word in WORDLIKE_ACRONYMS}
 
@@ -100,7 +301,9 @@ def flite(texts: list[str]) -> list[list[str]]:
 
 def run(command: list[str], texts: list[str]) -> list[str]:
     given = "".join(f"{text}\n\n" for text in texts)
-    return subprocess.run(command, input=given, check=True, capture_output=True, text=True).stdout.splitlines()
+    return subprocess.run(
+        command, input=given, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
 
 
 def ask(words: list[str]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
@@ -108,11 +311,21 @@ def ask(words: list[str]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
     sounds = {word: encode(phones) for word, phones in zip(words, flite(words), strict=True)}
     sounds |= {word: lx.code(names) for word, names in MENDED.items()}
     sounds = {word: codes for word, codes in sounds.items() if codes}
-    tried = [word for word in words if "'" not in word and 3 < len(word) < 14 and word not in ("email", "shit")]
+    tried = [
+        word
+        for word in words
+        if "'" not in word and 3 < len(word) < 14 and word not in ("email", "shit")
+    ]
     to, my = encode(["t", "ax"]), encode(["m", "ay"])
-    as_verb = {word: encode(p)[len(to) :] for word, p in zip(tried, flite([f"to {w}" for w in tried]), strict=True)}
+    as_verb = {
+        word: encode(p)[len(to) :]
+        for word, p in zip(tried, flite([f"to {w}" for w in tried]), strict=True)
+    }
     odd = [word for word in tried if as_verb[word] != sounds[word] and word not in MENDED]
-    as_noun = {word: encode(p)[len(my) :] for word, p in zip(odd, flite([f"my {w}" for w in odd]), strict=True)}
+    as_noun = {
+        word: encode(p)[len(my) :]
+        for word, p in zip(odd, flite([f"my {w}" for w in odd]), strict=True)
+    }
     homographs = {(word, "verb"): as_verb[word] for word in odd if as_noun[word] != as_verb[word]}
     sounds |= {word: as_verb[word] for word in odd if as_noun[word] == as_verb[word]}
     return sounds, homographs | {key: lx.code(names) for key, names in HOMOGRAPHS_BY_HAND.items()}
@@ -126,7 +339,9 @@ def encode(phones: list[str]) -> str:
 
 LIKELY = """a=aa ae ah ao ax ay eh ey ih iy er|b=b|c=k s ch sh|d=d jh t|e=eh iy ax ih er ey y uw|f=f v|g=g jh zh|h=hh
 i=ih ay iy ax y er|j=jh y hh zh|k=k|l=l ax|m=m|n=n ng|o=aa ow ah ax ao uw uh aw er w|p=p f|q=k y uw|r=r er ax
-s=s z sh zh|t=t ch sh th dh|u=ah uw uh ax y w er ih|v=v f|w=w v uw|x=k s g z eh|y=iy ay ih y ax|z=z s t zh""".replace("\n", "|")
+s=s z sh zh|t=t ch sh th dh|u=ah uw uh ax y w er ih|v=v f|w=w v uw|x=k s g z eh|y=iy ay ih y ax|z=z s t zh""".replace(
+    "\n", "|"
+)
 Costs = dict[str, dict[str, float]]
 
 
@@ -135,7 +350,8 @@ def first_costs() -> Costs:
     likely = {row[0]: set(lx.code(row[2:])) for row in LIKELY.split("|")}
     single = {c: {s: 1.0 if s in likely[c] else 6.0 for s in lx.CODES} | {"": 2.5} for c in likely}
     return {
-        c: costs | {a + b: 2.0 + costs[a] + costs[b] for a in lx.CODES for b in lx.CODES} for c, costs in single.items()
+        c: costs | {a + b: 2.0 + costs[a] + costs[b] for a in lx.CODES for b in lx.CODES}
+        for c, costs in single.items()
     }
 
 
@@ -169,7 +385,10 @@ def align_all(sounds: dict[str, str]) -> dict[str, list[str]]:
         for word, (pieces, _) in aligned.items():
             for letter, piece in zip(word, pieces, strict=True):
                 counts[letter][piece] += 1
-        costs = {c: {p: -math.log(n / seen.total()) for p, n in seen.items()} for c, seen in counts.items()}
+        costs = {
+            c: {p: -math.log(n / seen.total()) for p, n in seen.items()}
+            for c, seen in counts.items()
+        }
     return {word: pieces for word, (pieces, cost) in aligned.items() if cost < ODDEST}
 
 
@@ -182,7 +401,9 @@ def questions(word: str, at: int, written: str) -> list[int]:
 def grow_all(aligned: dict[str, list[str]]) -> tuple[list[str], dict[str, bytes]]:
     """The answers (sounds of one letter) and a tree for each letter, as bytes."""
     seen = Counter(piece for pieces in aligned.values() for piece in pieces)
-    answers = [piece for piece, n in sorted(seen.items(), key=lambda item: (-item[1], item[0])) if n >= 3]
+    answers = [
+        piece for piece, n in sorted(seen.items(), key=lambda item: (-item[1], item[0])) if n >= 3
+    ]
     number = {piece: i for i, piece in enumerate(answers)}
     asked: dict[str, list[list[int]]] = defaultdict(list)
     told: dict[str, list[int]] = defaultdict(list)
@@ -214,7 +435,11 @@ def grow(asked: np.ndarray, told: np.ndarray, depth: int) -> bytes:
         return answer
     values, width = 64, asked.shape[1]
     cell = (asked + np.arange(width) * values) * len(classes) + y[:, None]
-    equal = np.bincount(cell.ravel(), minlength=width * values * len(classes)).reshape(-1, len(classes)).astype(float)
+    equal = (
+        np.bincount(cell.ravel(), minlength=width * values * len(classes))
+        .reshape(-1, len(classes))
+        .astype(float)
+    )
     saved = entropy(count) - entropy(equal) - entropy(count - equal)
     best = int(saved.argmax())
     if saved[best] < GAIN:
@@ -232,14 +457,18 @@ def sections(answers: list[str], trees: dict[str, bytes]) -> dict[str, bytes]:
     """A lexicon that knows no word, only how to read."""
     ends = np.cumsum([len(trees[c]) for c in lx.ALPHABET[1:]])
     body = struct.pack("<26I", *map(int, ends)) + b"".join(trees[c] for c in lx.ALPHABET[1:])
-    empty = {name: b"" for name in lx.SECTIONS}
+    empty = dict.fromkeys(lx.SECTIONS, b"")
     return empty | {"answers": "\n".join(answers).encode(), "trees": body}
 
 
 def readable(sounds: dict[str, str]) -> dict[str, str]:
     """The words that are read, not spelled; in two letters at least."""
     spelled = {word: "".join(LETTER_NAMES.get(c, "") for c in word) for word in sounds}
-    return {w: s for w, s in sounds.items() if "'" not in w and len(w) > 1 and s != spelled[w] and w not in MENDED}
+    return {
+        w: s
+        for w, s in sounds.items()
+        if "'" not in w and len(w) > 1 and s != spelled[w] and w not in MENDED
+    }
 
 
 def build(out: Path) -> None:
@@ -250,17 +479,26 @@ def build(out: Path) -> None:
     aligned = align_all(read)
     measure(read, aligned)
     parts = sections(*grow_all(aligned))
-    parts["known"] = lx.squeeze(sorted(w for w in plain if w in read and len(w) <= lx.LONGEST_KNOWN))
-    parts["homographs"] = lx.squeeze([f"{word}\t{use}\t{s}" for (word, use), s in sorted(homographs.items())])
+    parts["known"] = lx.squeeze(
+        sorted(w for w in plain if w in read and len(w) <= lx.LONGEST_KNOWN)
+    )
+    parts["homographs"] = lx.squeeze(
+        [f"{word}\t{use}\t{s}" for (word, use), s in sorted(homographs.items())]
+    )
     exceptions: dict[str, str] = {}
-    for has_ending in (False, True):  # John's is made from John, so the exceptions without an apostrophe come first
+    for has_ending in (
+        False,
+        True,
+    ):  # John's is made from John, so the exceptions without an apostrophe come first
         speaker = Pronouncer(lx.Lexicon(parts))
         words = [word for word in sounds if ("'" in word) == has_ending]
         exceptions |= {word: sounds[word] for word in words if speaker.word(word) != sounds[word]}
         parts["exceptions"] = lx.squeeze([f"{word}\t{s}" for word, s in sorted(exceptions.items())])
     out.write_bytes(lx.pack(parts))
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
-    print(f"{len(sounds):,} words, {len(exceptions):,} exceptions; {sizes}; {out.stat().st_size:,} bytes packed")
+    print(
+        f"{len(sounds):,} words, {len(exceptions):,} exceptions; {sizes}; {out.stat().st_size:,} bytes packed"
+    )
 
 
 def measure(sounds: dict[str, str], aligned: dict[str, list[str]]) -> None:
@@ -271,7 +509,9 @@ def measure(sounds: dict[str, str], aligned: dict[str, list[str]]) -> None:
     right = sum(guesses[word] == sounds[word] for word in held)
     wrong = sum(distance(guesses[word], sounds[word]) for word in held)
     total = sum(len(sounds[word]) for word in held)
-    print(f"held out: {len(held):,} words, {right / len(held):.1%} right; phones wrong {wrong / total:.1%}")
+    print(
+        f"held out: {len(held):,} words, {right / len(held):.1%} right; phones wrong {wrong / total:.1%}"
+    )
 
 
 def distance(a: str, b: str) -> int:
@@ -307,7 +547,9 @@ def check(count: int = 500) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--check", action="store_true", help="compare the packaged lexicon with flite")
+    parser.add_argument(
+        "--check", action="store_true", help="compare the packaged lexicon with flite"
+    )
     args = parser.parse_args()
     check() if args.check else build(args.out)
 

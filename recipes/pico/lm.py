@@ -1,6 +1,6 @@
 """Step 8: the language model. Resumes from --out when a checkpoint is there.
 
-    python recipes/pico/lm.py --corpus DIR --codes codes/ --out lm/ --minutes 120
+python recipes/pico/lm.py --corpus DIR --codes codes/ --out lm/ --minutes 120
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from faster_higgs.train.guide import Guide
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.run import Run
 
-WEIGHTS = (4.0, 2.0, 1.5, 1.2, 1.0, 0.8, 0.7, 0.6)  # of the codebooks' losses: what is said before how it hisses
+WEIGHTS = (
+    4.0,
+    2.0,
+    1.5,
+    1.2,
+    1.0,
+    0.8,
+    0.7,
+    0.6,
+)  # of the codebooks' losses: what is said before how it hisses
 
 
 def shape(tokenizer: TextTokenizer, vocab_size: int) -> ModelConfig:
@@ -62,7 +71,7 @@ class Some:
     def __len__(self) -> int:
         return min(self.count, len(self.examples))
 
-    def example(self, index: int, epoch: int):  # noqa: ANN201
+    def example(self, index: int, epoch: int):
         return self.examples.example(index, epoch)
 
 
@@ -82,7 +91,9 @@ def main() -> None:
     tokenizer = TextTokenizer(raw)
     config = shape(tokenizer, raw.get_vocab_size())
     corpus = Corpus(args.corpus)
-    held = {plain(line) for line in args.held_out.read_text().splitlines()} if args.held_out else set()
+    held = (
+        {plain(line) for line in args.held_out.read_text().splitlines()} if args.held_out else set()
+    )
     data = Conversations(corpus, args.codes, tokenizer, held)
     held_out = Conversations(corpus, args.codes, tokenizer, held, validation=True)
     model = DualFFN(config)
@@ -100,7 +111,13 @@ def main() -> None:
     )  # fmt: skip
     guide = Guide(layer=2, head=0, sigma=1.5, weight=0.4, steps=4000)
     task = LanguageTask(model, data, settings, held_out=Some(held_out, 100), guide=guide)
-    run = Run(task, run_settings, args.out, say=lambda line: print(line, flush=True), identity={"model": "pico"})
+    run = Run(
+        task,
+        run_settings,
+        args.out,
+        say=lambda line: print(line, flush=True),
+        identity={"model": "pico"},
+    )
     run.resume_if_any()
     run.go()
 

@@ -16,41 +16,20 @@ WORDNET = Path("/usr/share/wordnet")
 WORDS = Path("/usr/share/dict/american-english")
 
 SLOTS: dict[str, list[str]] = {
-    "person": """my sister|my brother|my mother|our neighbour|the teacher|the doctor|a friend of mine|the driver|your
-        uncle|her daughter|his father|the manager|Anna|Peter|Maria|David|Sarah|Thomas|Emily|James|Laura|Michael|Alice|
-        Robert|Helen|Daniel|Julia|George|the captain|the old man|the little girl|the nurse|a stranger|the farmer|the
-        student|our guest|the children|two policemen|the whole family|Mister Brown|Missus Green|Doctor Smith""".split("|"),
-    "place": """the station|the market|the library|the garden|the kitchen|the office|the hospital|the park|London|Paris|
-        New York|the beach|the mountains|the school|the church|the airport|the bridge|the museum|the theatre|the
-        harbour|the village|the city|the river|the old castle|the forest|the hotel|the restaurant|the corner shop|
-        Germany|California|Scotland|Japan|the upper floor|the square|the post office|the bank""".split("|"),
-    "thing": """the letter|a new car|the red book|an umbrella|the keys|a cup of tea|some fresh bread|the newspaper|a
-        warm coat|the blue bag|a photograph|the telephone|a ticket|two apples|a bottle of water|the computer|a small
-        box|the broken chair|an old clock|a piece of cake|the medicine|a pair of shoes|the map|a sandwich|the window|
-        the guitar|a bunch of flowers|some money|the camera|the yellow bicycle|a glass of milk|the big suitcase""".split("|"),
-    "past": """bought|found|lost|forgot|brought|noticed|wanted|dropped|remembered|carried|sold|needed|cleaned|repaired|
-        painted|showed me|gave away|looked for|paid for|talked about|asked for|threw away""".split("|"),
-    "verb": """buy|find|bring|take|see|carry|sell|use|clean|repair|draw|keep|choose|describe|open|check|remember|look at|
-        wait for|think about|ask for|move""".split("|"),
-    "time": """yesterday|last week|this morning|on Monday|on Tuesday|on Wednesday|on Thursday|on Friday|on Saturday|on
-        Sunday|in January|in February|in March|in April|in May|in June|in July|in August|in September|in October|in
-        November|in December|a few days ago|before lunch|after dinner|at midnight|in the evening|every day|tonight|
-        next year|at noon|in the afternoon|right now|two hours later|for the first time|once a month|all summer""".split("|"),
-    "adj": """beautiful|cold|quiet|strange|expensive|easy|difficult|dark|bright|heavy|empty|full|clean|dirty|warm|useful|
-        important|famous|dangerous|perfect|simple|ordinary|wonderful|terrible|interesting|boring|possible|early|late|
-        different|small|enormous|soft|sharp|lovely|curious|hungry|thirsty|careful|honest""".split("|"),
-    "adv": """very|really|quite|rather|too|surprisingly|a little|extremely|not very|always|never|almost""".split("|"),
-    "place2": "next to|behind|in front of|near|far from|on the way to|across from|just outside".split("|"),
-    "greet": """hello|good morning|good evening|good night|welcome|thank you|thanks a lot|excuse me|I am sorry|goodbye|
-        see you soon|of course|no problem|you are welcome|please|yes|no|maybe|well done|congratulations|happy
-        birthday|hi there|all right|not at all|never mind|what a surprise""".split("|"),
-    "topic": """the weather|the new law|our holiday|the football match|music|the price of oil|history|the future|space
-        travel|cooking|machine learning|the election|modern art|the environment|good books|speech synthesis|an old
-        friend|the economy|language|computers|health|education|the news""".split("|"),
-    "animal": "dog|cat|horse|bird|fox|fish|cow|mouse|lion|rabbit|duck|sheep|bear|monkey|tiger|elephant".split("|"),
-    "colour": "red|blue|green|yellow|black|white|brown|grey|purple|orange|pink|golden|silver".split("|"),
-    "food": """bread|cheese|soup|rice|chicken|fish|chocolate|an apple|fresh fruit|vegetables|a salad|pasta|eggs|
-        pancakes|coffee|tea|orange juice|cold beer|red wine|ice cream|roast potatoes""".split("|"),
+    "person": ["my sister", "my brother", "my mother", "our neighbour", "the teacher", "the doctor", "a friend of mine", "the driver", "your\n        uncle", "her daughter", "his father", "the manager", "Anna", "Peter", "Maria", "David", "Sarah", "Thomas", "Emily", "James", "Laura", "Michael", "Alice", "\n        Robert", "Helen", "Daniel", "Julia", "George", "the captain", "the old man", "the little girl", "the nurse", "a stranger", "the farmer", "the\n        student", "our guest", "the children", "two policemen", "the whole family", "Mister Brown", "Missus Green", "Doctor Smith"],
+    "place": ["the station", "the market", "the library", "the garden", "the kitchen", "the office", "the hospital", "the park", "London", "Paris", "\n        New York", "the beach", "the mountains", "the school", "the church", "the airport", "the bridge", "the museum", "the theatre", "the\n        harbour", "the village", "the city", "the river", "the old castle", "the forest", "the hotel", "the restaurant", "the corner shop", "\n        Germany", "California", "Scotland", "Japan", "the upper floor", "the square", "the post office", "the bank"],
+    "thing": ["the letter", "a new car", "the red book", "an umbrella", "the keys", "a cup of tea", "some fresh bread", "the newspaper", "a\n        warm coat", "the blue bag", "a photograph", "the telephone", "a ticket", "two apples", "a bottle of water", "the computer", "a small\n        box", "the broken chair", "an old clock", "a piece of cake", "the medicine", "a pair of shoes", "the map", "a sandwich", "the window", "\n        the guitar", "a bunch of flowers", "some money", "the camera", "the yellow bicycle", "a glass of milk", "the big suitcase"],
+    "past": ["bought", "found", "lost", "forgot", "brought", "noticed", "wanted", "dropped", "remembered", "carried", "sold", "needed", "cleaned", "repaired", "\n        painted", "showed me", "gave away", "looked for", "paid for", "talked about", "asked for", "threw away"],
+    "verb": ["buy", "find", "bring", "take", "see", "carry", "sell", "use", "clean", "repair", "draw", "keep", "choose", "describe", "open", "check", "remember", "look at", "\n        wait for", "think about", "ask for", "move"],
+    "time": ["yesterday", "last week", "this morning", "on Monday", "on Tuesday", "on Wednesday", "on Thursday", "on Friday", "on Saturday", "on\n        Sunday", "in January", "in February", "in March", "in April", "in May", "in June", "in July", "in August", "in September", "in October", "in\n        November", "in December", "a few days ago", "before lunch", "after dinner", "at midnight", "in the evening", "every day", "tonight", "\n        next year", "at noon", "in the afternoon", "right now", "two hours later", "for the first time", "once a month", "all summer"],
+    "adj": ["beautiful", "cold", "quiet", "strange", "expensive", "easy", "difficult", "dark", "bright", "heavy", "empty", "full", "clean", "dirty", "warm", "useful", "\n        important", "famous", "dangerous", "perfect", "simple", "ordinary", "wonderful", "terrible", "interesting", "boring", "possible", "early", "late", "\n        different", "small", "enormous", "soft", "sharp", "lovely", "curious", "hungry", "thirsty", "careful", "honest"],
+    "adv": ["very", "really", "quite", "rather", "too", "surprisingly", "a little", "extremely", "not very", "always", "never", "almost"],
+    "place2": ["next to", "behind", "in front of", "near", "far from", "on the way to", "across from", "just outside"],
+    "greet": ["hello", "good morning", "good evening", "good night", "welcome", "thank you", "thanks a lot", "excuse me", "I am sorry", "goodbye", "\n        see you soon", "of course", "no problem", "you are welcome", "please", "yes", "no", "maybe", "well done", "congratulations", "happy\n        birthday", "hi there", "all right", "not at all", "never mind", "what a surprise"],
+    "topic": ["the weather", "the new law", "our holiday", "the football match", "music", "the price of oil", "history", "the future", "space\n        travel", "cooking", "machine learning", "the election", "modern art", "the environment", "good books", "speech synthesis", "an old\n        friend", "the economy", "language", "computers", "health", "education", "the news"],
+    "animal": ["dog", "cat", "horse", "bird", "fox", "fish", "cow", "mouse", "lion", "rabbit", "duck", "sheep", "bear", "monkey", "tiger", "elephant"],
+    "colour": ["red", "blue", "green", "yellow", "black", "white", "brown", "grey", "purple", "orange", "pink", "golden", "silver"],
+    "food": ["bread", "cheese", "soup", "rice", "chicken", "fish", "chocolate", "an apple", "fresh fruit", "vegetables", "a salad", "pasta", "eggs", "\n        pancakes", "coffee", "tea", "orange juice", "cold beer", "red wine", "ice cream", "roast potatoes"],
 }  # fmt: skip
 
 TEMPLATES = """{person} {past} {thing} {time}.|{person} {past} {thing}.|{time}, {person} {past} {thing}.|did {person} go to {place} {time}?
@@ -74,12 +53,10 @@ this is {person} speaking.|my name is {person}.|{person} works in {place}.|the {
 it rained {time}, so we stayed in {place}.|although it was {adj}, {person} {past} {thing}.|{thing} is {place2} {place}.
 """.replace("\n", "|").strip("|").split("|")  # fmt: skip
 
-ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen""".split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-ORDINALS = """first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth
-fifteenth sixteenth seventeenth eighteenth nineteenth twentieth""".split()
-MONTHS = """January February March April May June July August September October November December""".split()
+ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"]
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
 
 
 def spell(n: int) -> str:
@@ -102,9 +79,18 @@ def ordinal(n: int) -> str:
 
 def made_up(rng: random.Random) -> dict[str, str]:
     """The slots that are computed: numbers, money, clock times, dates."""
-    small = rng.choice([rng.randrange(20), rng.randrange(100), rng.randrange(1000), rng.randrange(100_000)])
-    hour, minute = rng.randrange(1, 13), rng.choice([0, 5, 10, 15, 20, 25, 30, 40, 45, 50, rng.randrange(10, 60)])
-    clock = f"{spell(hour)} o'clock" if minute == 0 else f"{spell(hour)} {'oh ' * (minute < 10)}{spell(minute)}"
+    small = rng.choice(
+        [rng.randrange(20), rng.randrange(100), rng.randrange(1000), rng.randrange(100_000)]
+    )
+    hour, minute = (
+        rng.randrange(1, 13),
+        rng.choice([0, 5, 10, 15, 20, 25, 30, 40, 45, 50, rng.randrange(10, 60)]),
+    )
+    clock = (
+        f"{spell(hour)} o'clock"
+        if minute == 0
+        else f"{spell(hour)} {'oh ' * (minute < 10)}{spell(minute)}"
+    )
     cents = rng.choice(["", "", f" and {spell(rng.randrange(2, 100))} cents"])
     unit = rng.choice(["dollars", "pounds", "euros"])
     century = rng.choice([18, 19, 19, 20])
@@ -124,7 +110,9 @@ def from_templates(count: int, rng: random.Random) -> list[str]:
     while len(out) < count:
         template, computed = rng.choice(TEMPLATES), made_up(rng)
         for slot in re.findall(r"\{(\w+)\}", template):
-            value = computed.pop(slot, None) or " ".join(rng.choice(SLOTS.get(slot, [spell(rng.randrange(100))])).split())
+            value = computed.pop(slot, None) or " ".join(
+                rng.choice(SLOTS.get(slot, [spell(rng.randrange(100))])).split()
+            )
             template = template.replace("{" + slot + "}", value, 1)
         out.add(template[0].upper() + template[1:])
     return sorted(out)
@@ -138,7 +126,9 @@ def usable(text: str, fewest: int, most: int) -> bool:
 def from_wordnet(folder: Path = WORDNET) -> tuple[list[str], list[str]]:
     """Quoted examples and definitions."""
     examples, definitions = set(), set()
-    for line in itertools.chain.from_iterable((folder / f"data.{part}").open() for part in ("noun", "verb", "adj", "adv")):
+    for line in itertools.chain.from_iterable(
+        (folder / f"data.{part}").open() for part in ("noun", "verb", "adj", "adv")
+    ):
         if "|" not in line or line.startswith("  "):
             continue
         gloss = line.split("|", 1)[1].strip()
@@ -148,14 +138,21 @@ def from_wordnet(folder: Path = WORDNET) -> tuple[list[str], list[str]]:
                 examples.add(text[0].upper() + text[1:] + ("" if text[-1] in "?!" else "."))
         definition = re.sub(r"\([^)]*\)", "", gloss.split('"')[0]).strip(" ;,.")
         if usable(definition, 4, 20):
-            definitions.add(re.sub(r"\s+", " ", definition)[0].upper() + re.sub(r"\s+", " ", definition)[1:] + ".")
+            definitions.add(
+                re.sub(r"\s+", " ", definition)[0].upper()
+                + re.sub(r"\s+", " ", definition)[1:]
+                + "."
+            )
     return sorted(examples), sorted(definitions)
 
 
 def from_words(count: int, rng: random.Random, path: Path = WORDS) -> list[str]:
     """Short lists of single words: rare spellings and no help from context."""
     words = [w for w in path.read_text().split() if re.fullmatch(r"[a-z]{2,14}", w)]
-    return [", ".join(rng.sample(words, rng.choice([1, 2, 3, 3, 4]))).capitalize() + "." for _ in range(count)]
+    return [
+        ", ".join(rng.sample(words, rng.choice([1, 2, 3, 3, 4]))).capitalize() + "."
+        for _ in range(count)
+    ]
 
 
 def sentences(count: int, held_out: set[str], seed: int = 0) -> list[str]:
@@ -163,7 +160,11 @@ def sentences(count: int, held_out: set[str], seed: int = 0) -> list[str]:
     rng = random.Random(seed)
     examples, definitions = from_wordnet()
     rng.shuffle(examples), rng.shuffle(definitions)
-    pool = examples[: int(count * 0.5)] + from_templates(int(count * 0.28), rng) + from_words(int(count * 0.06), rng)
+    pool = (
+        examples[: int(count * 0.5)]
+        + from_templates(int(count * 0.28), rng)
+        + from_words(int(count * 0.06), rng)
+    )
     pool += definitions[: max(0, int(count * 0.9) - len(pool))]
     short = [text for text in pool if len(text.split()) <= 10 and text[-1] in ".?!"]
     pool += [f"{a} {b}" for a, b in (rng.sample(short, 2) for _ in range(count - len(pool)))]

@@ -1,6 +1,6 @@
 """Step 5: pico's tokenizer.json: one token a phone, one a phrase of the standard prompts, one a byte of all else.
 
-    python recipes/pico/tokenizer.py --out tokenizer.json
+python recipes/pico/tokenizer.py --out tokenizer.json
 """
 
 from __future__ import annotations
@@ -28,9 +28,15 @@ PHRASES = [
 
 def build() -> Tokenizer:
     """Single characters, bytes for those that are not listed, and whole phrases; nothing is ever joined by surprise."""
-    characters = [chr(c) for c in range(32, 127)] + ["\n"] + [p for _, p, _ in PHONES if len(p) == 1 and not p.isascii()]
+    characters = (
+        [chr(c) for c in range(32, 127)]
+        + ["\n"]
+        + [p for _, p, _ in PHONES if len(p) == 1 and not p.isascii()]
+    )
     vocabulary = [f"<0x{byte:02X}>" for byte in range(256)] + sorted(set(characters))
-    tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(vocabulary)}, merges=[], byte_fallback=True))
+    tokenizer = Tokenizer(
+        models.BPE(vocab={t: i for i, t in enumerate(vocabulary)}, merges=[], byte_fallback=True)
+    )
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     longer = [p for _, p, _ in PHONES if len(p) > 1]
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in [*longer, *PHRASES]])

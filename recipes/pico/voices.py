@@ -27,10 +27,16 @@ class Teacher:
 
 
 TEACHERS = {
-    "clara": Teacher("slt", 1.0, "a clear American woman", "She asked whether the teacher had seen the keys."),
-    "miles": Teacher("rms", 1.0, "a calm American man", "The train leaves at six o'clock in the morning."),
+    "clara": Teacher(
+        "slt", 1.0, "a clear American woman", "She asked whether the teacher had seen the keys."
+    ),
+    "miles": Teacher(
+        "rms", 1.0, "a calm American man", "The train leaves at six o'clock in the morning."
+    ),
     "angus": Teacher("awb", 1.0, "a Scottish man", "The simple horse sleeps in the old castle."),
-    "iris": Teacher("rms", 1.22, "a light, younger voice", "Please check the guitar before you leave."),
+    "iris": Teacher(
+        "rms", 1.22, "a light, younger voice", "Please check the guitar before you leave."
+    ),
 }
 
 
@@ -44,12 +50,26 @@ class Spoken:
 
 def speak(text: str, teacher: Teacher) -> Spoken:
     """One utterance by flite, levelled, its outer silence trimmed. Raises CalledProcessError when flite fails."""
-    with tempfile.NamedTemporaryFile(suffix=".wav", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as file:
-        command = ["flite", "-voice", teacher.voice, "--setf", f"duration_stretch={teacher.shift}", "-psdur"]
-        printed = subprocess.run([*command, "-t", text, "-o", file.name], check=True, capture_output=True, text=True).stdout
+    with tempfile.NamedTemporaryFile(
+        suffix=".wav", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+    ) as file:
+        command = [
+            "flite",
+            "-voice",
+            teacher.voice,
+            "--setf",
+            f"duration_stretch={teacher.shift}",
+            "-psdur",
+        ]
+        printed = subprocess.run(
+            [*command, "-t", text, "-o", file.name], check=True, capture_output=True, text=True
+        ).stdout
         samples, rate = sf.read(file.name, dtype="float32")
     samples = soxr.resample(samples, rate * teacher.shift, RATE)
-    phones = [(name, float(end) / teacher.shift) for name, end in (item.rsplit(":", 1) for item in printed.split())]
+    phones = [
+        (name, float(end) / teacher.shift)
+        for name, end in (item.rsplit(":", 1) for item in printed.split())
+    ]
     return trim(samples, phones)
 
 

@@ -99,7 +99,9 @@ def _refuse_unsupported(data: Mapping[str, Any]) -> None:
     for key, supported in _UNSUPPORTED.items():
         found = data.get(key, supported)
         if (found or 0) != (supported or 0):
-            raise CheckpointError(f"The config sets {key} to {found!r}; only {supported!r} is supported.")
+            raise CheckpointError(
+                f"The config sets {key} to {found!r}; only {supported!r} is supported."
+            )
 
 
 def _rope(data: Mapping[str, Any] | None) -> RopeScaling | None:
@@ -107,7 +109,9 @@ def _rope(data: Mapping[str, Any] | None) -> RopeScaling | None:
     if data is None or kind == "default":
         return None
     if kind != "llama3":
-        raise CheckpointError(f"The config asks for rope type {kind!r}; only 'llama3' and 'default' are supported.")
+        raise CheckpointError(
+            f"The config asks for rope type {kind!r}; only 'llama3' and 'default' are supported."
+        )
     return RopeScaling(
         float(data["factor"]),
         float(data["low_freq_factor"]),
@@ -183,13 +187,21 @@ def _from_transformers(data: Mapping[str, Any]) -> ModelConfig:
 
 def _backbone_json(config: ModelConfig) -> dict[str, Any]:
     plain = asdict(config)
-    keys = """vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
-        rms_norm_eps max_position_embeddings""".split()
-    return {**{key: plain[key] for key in keys}, "hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+    keys = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps", "max_position_embeddings"]
+    return {
+        **{key: plain[key] for key in keys},
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+    }
 
 
 def _rope_json(config: ModelConfig) -> dict[str, Any]:
-    return {"rope_type": "llama3", **asdict(config.rope_scaling)} if config.rope_scaling else {"rope_type": "default"}
+    return (
+        {"rope_type": "llama3", **asdict(config.rope_scaling)}
+        if config.rope_scaling
+        else {"rope_type": "default"}
+    )
 
 
 def _extension(config: ModelConfig) -> dict[str, Any]:
@@ -274,7 +286,9 @@ class CodecConfig:
     codebook_dim: int
     num_codebooks: int
     hubert: HubertShape
-    acoustic_pad: int  # zeros on each side when the branches' lengths differ: 320 original, 480 transformers
+    acoustic_pad: (
+        int  # zeros on each side when the branches' lengths differ: 320 original, 480 transformers
+    )
     ratios: tuple[int, ...] = (8, 5, 4, 2, 3)
     sample_rate: int = 24_000
     semantic_sample_rate: int = 16_000

@@ -5,7 +5,7 @@ Knows nothing of tokens, models or sound.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -46,7 +46,9 @@ class Delivery:
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; use 1 or more.")
         if self.history is not None and self.history < 0:
-            raise SettingError(f"history is {self.history}; use 0 for none, or leave it out to keep all chunks.")
+            raise SettingError(
+                f"history is {self.history}; use 0 for none, or leave it out to keep all chunks."
+            )
 
 
 def _known(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -70,7 +72,9 @@ class Utterance:
         return round(seconds * FRAMES_PER_SECOND)
 
 
-def utterances(text: str, delivery: Delivery, voices: Sequence[Voice] = (), max_words: int | None = None) -> list[Utterance]:
+def utterances(
+    text: str, delivery: Delivery, voices: Sequence[Voice] = (), max_words: int | None = None
+) -> list[Utterance]:
     """The generations that speak `text`. `max_words` is the longest stretch this checkpoint was made for.
 
     Raises TextError when there is nothing to say, SettingError when speakers and voices do not match.
@@ -82,7 +86,9 @@ def utterances(text: str, delivery: Delivery, voices: Sequence[Voice] = (), max_
             f"The text has {len(tags)} speakers ({', '.join(tags)}) but {len(voices)} voices were given; give one for each."
         )
     if len(voices) > max(1, len(tags)):
-        raise SettingError(f"{len(voices)} voices were given for {max(1, len(tags))} speaker; mark turns with [SPEAKER0] and so on.")
+        raise SettingError(
+            f"{len(voices)} voices were given for {max(1, len(tags))} speaker; mark turns with [SPEAKER0] and so on."
+        )
     if delivery.chunk_method == "auto" and not (len(tags) > 1 and not voices):
         return _one_by_one(spoken, delivery, voices, tags, max_words)
     return _together(spoken, delivery, voices, tags)
@@ -91,10 +97,16 @@ def utterances(text: str, delivery: Delivery, voices: Sequence[Voice] = (), max_
 def prepared(text: str, delivery: Delivery) -> str:
     """The text as it will be spoken. Raises TextError when it is empty, too long, or nothing of it can be spoken."""
     if len(text) > LONGEST_TEXT:
-        raise TextError(f"The text has {len(text):,} characters; at most {LONGEST_TEXT:,} are spoken at once. Split it.")
+        raise TextError(
+            f"The text has {len(text):,} characters; at most {LONGEST_TEXT:,} are spoken at once. Split it."
+        )
     if not text.strip():
         raise TextError("The text is empty; give some words to speak.")
-    rules = {"english": normalize.speakable, "original": normalize.original, "off": str.strip}
+    rules: dict[str, Callable[[str], str]] = {
+        "english": normalize.speakable,
+        "original": normalize.original,
+        "off": str.strip,
+    }
     spoken = rules[delivery.normalization](text)
     if not any(c.isalnum() for turn in turns(spoken) for c in turn.text):
         raise TextError("The text has no word that can be spoken.")
@@ -102,11 +114,17 @@ def prepared(text: str, delivery: Delivery) -> str:
 
 
 def _setting(delivery: Delivery, voices: Sequence[Voice]) -> Setting:
-    return Setting(tuple(voices), delivery.scene, delivery.system, delivery.voices_in_system, delivery.history)
+    return Setting(
+        tuple(voices), delivery.scene, delivery.system, delivery.voices_in_system, delivery.history
+    )
 
 
 def _one_by_one(
-    spoken: str, delivery: Delivery, voices: Sequence[Voice], tags: Sequence[str], max_words: int | None
+    spoken: str,
+    delivery: Delivery,
+    voices: Sequence[Voice],
+    tags: Sequence[str],
+    max_words: int | None,
 ) -> list[Utterance]:
     """Every chunk has one speaker, whose voice alone stands in its prompt."""
     words = min(delivery.max_words, max_words or delivery.max_words)
@@ -115,13 +133,18 @@ def _one_by_one(
         tag = "" if turn.speaker is None else f"SPEAKER{turn.speaker}"
         own = voices[tags.index(tag) if tag else 0 :][:1]
         setting = _setting(delivery, own)
-        parts = [p for p in chunks(turn.text, "sentence", max_words=words) if any(c.isalnum() for c in p)]
+        parts = [
+            p for p in chunks(turn.text, "sentence", max_words=words) if any(c.isalnum() for c in p)
+        ]
         plan += [Utterance(part.strip(), setting, fresh=bool(own)) for part in parts]
     return plan
 
 
-def _together(spoken: str, delivery: Delivery, voices: Sequence[Voice], tags: tuple[str, ...]) -> list[Utterance]:
+def _together(
+    spoken: str, delivery: Delivery, voices: Sequence[Voice], tags: tuple[str, ...]
+) -> list[Utterance]:
     """The original's way: all voices in every prompt, tags in the text, earlier chunks as context."""
-    method = None if delivery.chunk_method in ("none", "auto") else delivery.chunk_method
+    wanted = delivery.chunk_method
+    method = None if wanted == "none" or wanted == "auto" else wanted
     parts = chunks(spoken, method, max_words=delivery.max_words, max_turns=delivery.max_turns)
     return [Utterance(part, _setting(delivery, voices), tags) for part in parts if part.strip()]

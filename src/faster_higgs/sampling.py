@@ -44,9 +44,13 @@ class Sampling:
         _within("ras_window", self.ras_window, 0, 1000)
         _within("ras_repeats", self.ras_repeats, 0, 1000)
         if self.top_p == 0.0:
-            raise SettingError("top_p is 0, which leaves nothing to choose from; use temperature 0 for the likeliest code.")
+            raise SettingError(
+                "top_p is 0, which leaves nothing to choose from; use temperature 0 for the likeliest code."
+            )
         if self.rules not in ("guarded", "original", "transformers"):
-            raise SettingError(f"rules is '{self.rules}'; use 'guarded', 'original' or 'transformers'.")
+            raise SettingError(
+                f"rules is '{self.rules}'; use 'guarded', 'original' or 'transformers'."
+            )
         if self.seed is not None and not -(2**63) <= self.seed < 2**63:
             raise SettingError(f"seed is {self.seed}; use a whole number of at most 64 bits.")
 
@@ -120,7 +124,13 @@ def repeats(history: Tensor, column: Tensor, window: int, ignore: tuple[int, ...
     return same.sum(-1)
 
 
-def sample(logits: Tensor, history: Tensor, sampling: Sampling, numbers: tuple[Tensor, Tensor], ignore: tuple[int, ...]) -> Tensor:
+def sample(
+    logits: Tensor,
+    history: Tensor,
+    sampling: Sampling,
+    numbers: tuple[Tensor, Tensor],
+    ignore: tuple[int, ...],
+) -> Tensor:
     """One column for one request: logits [K, V] float32, history [K, n] -> codes [K].
 
     `numbers` are the uniforms [K] of the first draw and of the redraw. A code that repeats too often is drawn anew from

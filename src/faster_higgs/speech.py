@@ -86,7 +86,7 @@ class Speech:
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Write a sound file, the format by its suffix; whole or not at all. Raises OutputError, SettingError."""
-        save(path, self.samples, self.rate, format=format)
+        save(path, self.samples, format=format, rate=self.rate)
 
 
 @dataclass(frozen=True)
@@ -106,21 +106,30 @@ class Manners:
             found = json.loads(path.read_text(encoding="utf-8"))
             return cls(tuple(found.get("voices", ())), found.get("max_words"))
         except (ValueError, AttributeError, TypeError):
-            raise CheckpointError(f"{path} cannot be read; download the checkpoint again.") from None
+            raise CheckpointError(
+                f"{path} cannot be read; download the checkpoint again."
+            ) from None
 
 
 class Higgs:
     """A loaded model. Load it once; `speak`, `stream` and `clone` may be called from several threads."""
 
     def __init__(
-        self, model: DualFFN, codec: Codec, tokenizer: TextTokenizer, folder: Path, *, codec_folder: Path, voices: Sequence[Path]
+        self,
+        model: DualFFN,
+        codec: Codec,
+        tokenizer: TextTokenizer,
+        folder: Path,
+        *,
+        codec_folder: Path,
+        voices: Sequence[Path],
     ) -> None:
         self.config = model.config
         self.codec = codec
         self.rate = codec.sample_rate
         self.folder = folder
         self.tokenizer = tokenizer
-        self.voices = VoiceStore([*voices, folder / "voices"], self.encode, _fingerprint(codec))
+        self.voices = VoiceStore([*voices, folder / "voices"], self.encode, fingerprint(codec))
         self.manners = Manners.load(folder)
         self._codec_folder = codec_folder
         self._worker = Worker(Engine(model))
@@ -146,10 +155,21 @@ class Higgs:
         tokenizer = TextTokenizer.load(folder)
         _, network = load_model(folder, device=where, dtype=dtype, text_head=text_head)
         sound = load_codec(codec_folder, device=where, encoder=False)
-        return cls(network.eval(), sound.eval(), tokenizer, folder, codec_folder=codec_folder, voices=[Path(v) for v in voices])
+        return cls(
+            network.eval(),
+            sound.eval(),
+            tokenizer,
+            folder,
+            codec_folder=codec_folder,
+            voices=[Path(v) for v in voices],
+        )
 
     def pieces(
-        self, text: str, voice: Voices = None, sampling: Sampling = Sampling(), delivery: Delivery = Delivery()
+        self,
+        text: str,
+        voice: Voices = None,
+        sampling: Sampling = Sampling(),
+        delivery: Delivery = Delivery(),
     ) -> Iterator[Piece]:
         """Speech as samples while it is made. Raises TextError, VoiceNotFound, SettingError, NoAudio."""
         plan = self.plan(text, voice, delivery)  # 1 text
@@ -183,7 +203,14 @@ class Higgs:
             if progress is not None:
                 progress(ready / self.rate)
             if piece.result is not None:
-                parts.append(Part(piece.utterance.text, begin / self.rate, ready / self.rate, piece.result.finish))
+                parts.append(
+                    Part(
+                        piece.utterance.text,
+                        begin / self.rate,
+                        ready / self.rate,
+                        piece.result.finish,
+                    )
+                )
                 begin = ready
         return Speech(np.concatenate(samples), self.rate, sampling.seed or 0, tuple(parts))
 
@@ -215,7 +242,9 @@ class Higgs:
         """Samples [S] of codes [K, F]."""
         return _numpy(self.codec.decode(codes.to(self.codec.device)))
 
-    def plan(self, text: str, voice: Voices = None, delivery: Delivery = Delivery()) -> list[Utterance]:
+    def plan(
+        self, text: str, voice: Voices = None, delivery: Delivery = Delivery()
+    ) -> list[Utterance]:
         """The utterances a text is spoken in, with their voices."""
         return utterances(text, delivery, self._cast(text, voice), self.manners.max_words)
 
@@ -223,7 +252,9 @@ class Higgs:
         """A conversation as the model reads it."""
         return write(messages, self.tokenizer, force_audio=force_audio)
 
-    def frames(self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()) -> Iterator[FrameEvent]:
+    def frames(
+        self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()
+    ) -> Iterator[FrameEvent]:
         """What the model answers to a prompt: frames while they become whole, and a result."""
         return self._worker.frames(prompt, sampling, stop_ids)
 
@@ -254,7 +285,9 @@ class Higgs:
         """The voices in the order of the speakers; for a text that names none, those the checkpoint asks for."""
         if voice is None:
             count = max(1, len(speakers(text)))
-            names: Sequence[str | Voice] = self.manners.voices[:count] if len(self.manners.voices) >= count else ()
+            names: Sequence[str | Voice] = (
+                self.manners.voices[:count] if len(self.manners.voices) >= count else ()
+            )
         elif isinstance(voice, str):
             names = [name.strip() for name in voice.split(",")]
         else:
@@ -276,12 +309,16 @@ class Higgs:
             if result is not None:
                 codes = torch.cat(frames, dim=1)
                 if not codes.shape[1]:
-                    raise NoAudio("The model answered without any sound; try another seed or a higher temperature.")
+                    raise NoAudio(
+                        "The model answered without any sound; try another seed or a higher temperature."
+                    )
                 yield Piece(utterance, quiet.finish(), result, codes)
                 return
 
 
-def _continued(talk: Conversation | None, utterance: Utterance, spell: Callable[[str], str]) -> Conversation:
+def _continued(
+    talk: Conversation | None, utterance: Utterance, spell: Callable[[str], str]
+) -> Conversation:
     """The conversation an utterance belongs to: a new one, or the one before it."""
     if talk is None or utterance.fresh or talk.setting != utterance.setting:
         return Conversation(utterance.setting, utterance.tags, spell)
@@ -296,7 +333,11 @@ def _limited(sampling: Sampling, utterance: Utterance, number: int) -> Sampling:
     """The settings of one utterance: its own random numbers, and no more steps than its text can need."""
     assert sampling.seed is not None
     seed = (sampling.seed + number * 0x9E3779B1) % 2**62
-    steps = sampling.max_new_tokens if sampling.rules == "original" else min(sampling.max_new_tokens, utterance.steps)
+    steps = (
+        sampling.max_new_tokens
+        if sampling.rules == "original"
+        else min(sampling.max_new_tokens, utterance.steps)
+    )
     return replace(sampling, seed=seed, max_new_tokens=steps)
 
 
@@ -309,14 +350,17 @@ def _device(name: str) -> tuple[torch.device, torch.dtype]:
     except RuntimeError:
         raise SettingError(f"There is no device '{name}'; use auto, cpu, cuda or cuda:N.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingError("No CUDA device is at hand; use --device cpu, or install torch with CUDA.")
+        raise SettingError(
+            "No CUDA device is at hand; use --device cpu, or install torch with CUDA."
+        )
     return device, torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
-def _fingerprint(codec: Codec) -> str:
+def fingerprint(codec: Codec) -> str:
     """What the meaning of codes depends on."""
-    tables = [layer.embed for layer in codec.quantizer.layers]
-    return hashlib.sha256(b"".join(t.detach().cpu().float().numpy().tobytes() for t in tables)).hexdigest()[:16]
+    tables = [t for name, t in codec.quantizer.state_dict().items() if name.endswith("embed")]
+    meaning = hashlib.sha256(b"".join(t.cpu().float().numpy().tobytes() for t in tables))
+    return meaning.hexdigest()[:16]
 
 
 def _numpy(samples: Tensor) -> Samples:

@@ -203,7 +203,9 @@ class FakeHiggs(Higgs):
         """`folder` may hold voices/; without one there are the two of `VOICES`."""
         self._made = None if folder else TemporaryDirectory(prefix="higgs-fake-")
         self.folder = Path(folder or self._made.name)  # type: ignore[union-attr]
-        self.config = replace(tiny_config(), codebook_size=1026, audio_stream_bos_id=1024, audio_stream_eos_id=1025)
+        self.config = replace(
+            tiny_config(), codebook_size=1026, audio_stream_bos_id=1024, audio_stream_eos_id=1025
+        )
         self.codec = FakeCodec()
         self.rate = RATE
         self.tokenizer = TextTokenizer(byte_tokenizer())
@@ -231,7 +233,9 @@ class FakeHiggs(Higgs):
         """Codes [K, F] of a sound file, or of samples [S]. Raises AudioError."""
         return heard(read(clip, max_seconds=120) if isinstance(clip, Path) else clip)
 
-    def frames(self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()) -> Iterator[FrameEvent]:
+    def frames(
+        self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()
+    ) -> Iterator[FrameEvent]:
         """Two frames for each character of the prompt's last user message."""
         codes = spoken(self._asked(prompt))
         most = max(0, sampling.max_new_tokens - CODEBOOKS - 1)

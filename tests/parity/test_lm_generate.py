@@ -63,7 +63,9 @@ def written_prompt(lm: Path, prompts: dict[str, Any], name: str) -> Prompt:
     return Prompt(tuple(ids), tuple(clips))
 
 
-def answer(model: DualFFN, prompt: Prompt, sampling: Sampling, stop: tuple[int, ...] = ()) -> tuple[Tensor, Result]:
+def answer(
+    model: DualFFN, prompt: Prompt, sampling: Sampling, stop: tuple[int, ...] = ()
+) -> tuple[Tensor, Result]:
     engine = Engine(model)
     engine.add(prompt, sampling, stop)
     frames: list[Tensor] = []
@@ -76,19 +78,30 @@ def answer(model: DualFFN, prompt: Prompt, sampling: Sampling, stop: tuple[int, 
 
 
 def runs(vectors: dict[str, Tensor], machine: str) -> list[str]:
-    found = sorted({key.split(".")[0] for key in vectors if f".{machine}." in key and not key.startswith("sampled")})
+    found = sorted(
+        {
+            key.split(".")[0]
+            for key in vectors
+            if f".{machine}." in key and not key.startswith("sampled")
+        }
+    )
     assert found
     return found
 
 
-def test_prompts_expand_as_both_references_do(lm: Path, prompts: dict[str, Any], model: DualFFN) -> None:
+def test_prompts_expand_as_both_references_do(
+    lm: Path, prompts: dict[str, Any], model: DualFFN
+) -> None:
     vectors = load_file(lm / "expected_prefill.safetensors")
     for name in {key.split(".")[0] for key in vectors if key.endswith(".expanded_input_ids")}:
         expanded = expand(written_prompt(lm, prompts, name), model.config)
         assert torch.equal(expanded.ids, vectors[f"{name}.expanded_input_ids"])
         assert torch.equal(expanded.columns, vectors[f"{name}.frames"])
         assert torch.equal(expanded.is_audio, vectors[f"{name}.audio_position_mask"])
-        assert torch.equal(expanded.is_audio.nonzero()[expanded.spoken], vectors[f"{name}.audio_out_mask"].nonzero())
+        assert torch.equal(
+            expanded.is_audio.nonzero()[expanded.spoken],
+            vectors[f"{name}.audio_out_mask"].nonzero(),
+        )
 
 
 def test_every_greedy_run_of_the_original_is_token_exact(
@@ -98,9 +111,13 @@ def test_every_greedy_run_of_the_original_is_token_exact(
     stop = (special["eot"], special["end_of_text"])
     for name in runs(decode_vectors, "orig"):
         limit = prompts["prompts"][name]["max_new_tokens"]
-        sampling = Sampling(temperature=0.0, ras_window=0, seed=0, rules="original", max_new_tokens=limit)
+        sampling = Sampling(
+            temperature=0.0, ras_window=0, seed=0, rules="original", max_new_tokens=limit
+        )
         frames, result = answer(model, written_prompt(lm, prompts, name), sampling, stop)
-        assert list(result.text_ids) == decode_vectors[f"{name}.orig.new_text_tokens"].tolist(), name
+        assert list(result.text_ids) == decode_vectors[f"{name}.orig.new_text_tokens"].tolist(), (
+            name
+        )
         segments = int(decode_vectors[f"{name}.orig.num_segments"])
         assert len(result.segments) == segments, name
         assert (result.finish is Finish.NO_AUDIO) == (segments == 0)
@@ -118,7 +135,9 @@ def test_every_greedy_run_of_transformers_is_token_exact(
     for name in runs(decode_vectors, "hf"):
         # This machine counts one step for each column, the all-bos column included.
         limit = decode_vectors[f"{name}.hf.delayed"].shape[1]
-        sampling = Sampling(temperature=0.0, ras_window=0, seed=0, rules="transformers", max_new_tokens=limit)
+        sampling = Sampling(
+            temperature=0.0, ras_window=0, seed=0, rules="transformers", max_new_tokens=limit
+        )
         frames, result = answer(model, written_prompt(lm, prompts, name), sampling)
         assert torch.equal(result.segments[0], decode_vectors[f"{name}.hf.delayed"]), name
         assert torch.equal(frames, decode_vectors[f"{name}.hf.codes"]), name
@@ -140,7 +159,9 @@ def test_warped_probabilities(sampling_vectors: dict[str, Tensor]) -> None:
         assert found, name
         whole, tenth, k, p = found.groups()
         top_p = int(p) / 10 ** len(p) if p else 1.0
-        sampling = Sampling(temperature=int(whole) + int(tenth) / 10, top_k=int(k or 0), top_p=top_p)
+        sampling = Sampling(
+            temperature=int(whole) + int(tenth) / 10, top_k=int(k or 0), top_p=top_p
+        )
         probabilities = warp(sampling_vectors["warp.logits"], sampling)
         torch.testing.assert_close(probabilities, sampling_vectors[name], atol=1e-6, rtol=1e-5)
 
@@ -151,10 +172,15 @@ def test_repetition_counts(
 ) -> None:
     ignore = (model.config.audio_stream_bos_id, model.config.audio_stream_eos_id) if ignored else ()
     for case in {key.split(".")[1] for key in sampling_vectors if key.startswith("ras.")}:
-        history, candidate = sampling_vectors[f"ras.{case}.history"], sampling_vectors[f"ras.{case}.candidate"]
+        history, candidate = (
+            sampling_vectors[f"ras.{case}.history"],
+            sampling_vectors[f"ras.{case}.candidate"],
+        )
         counts = repeats(history, candidate, Sampling().ras_window, ignore)
         assert torch.equal(counts, sampling_vectors[f"ras.{case}.count_{machine}"])
-        assert torch.equal(counts >= Sampling().ras_repeats, sampling_vectors[f"ras.{case}.flag_{machine}"])
+        assert torch.equal(
+            counts >= Sampling().ras_repeats, sampling_vectors[f"ras.{case}.flag_{machine}"]
+        )
 
 
 @pytest.mark.parametrize(("machine", "rules"), [("orig", "original"), ("hf", "transformers")])
@@ -167,7 +193,9 @@ def test_ramp_scenarios(
     for name in names:
         prefix = f"ramp.{name}.{machine}"
         delayed = sampling_vectors[f"{prefix}.delayed"]
-        clock = DelayClock(config.num_codebooks, config.audio_stream_bos_id, config.audio_stream_eos_id, rules)
+        clock = DelayClock(
+            config.num_codebooks, config.audio_stream_bos_id, config.audio_stream_eos_id, rules
+        )
         columns = [torch.full((config.num_codebooks,), config.audio_stream_bos_id)]
         for drawn in sampling_vectors[f"ramp.{name}.raw"]:
             columns.append(clock.settle(drawn))
@@ -201,7 +229,10 @@ def test_conversations_are_written_token_for_token(lm: Path) -> None:
         messages = [
             Message(
                 role,
-                tuple(Clip(torch.zeros(8, next(lengths), dtype=torch.long)) if p == "<<audio>>" else p for p in parts),
+                tuple(
+                    Clip(torch.zeros(8, next(lengths), dtype=torch.long)) if p == "<<audio>>" else p
+                    for p in parts
+                ),
                 recipient,
             )
             for role, parts, recipient in example["messages"]

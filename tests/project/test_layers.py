@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from tests.project.source import PACKAGE, Import, files, imports, part
 
 _BELOW_SPEECH = (
-    "audio checkpoint codec config delay engine errors model prompt quant sampling text".split()
-)
+    "audio checkpoint codec config delay delivery engine errors model prompt quant sampling text"
+).split()
 _ALL = "anything"
 
 MAY_IMPORT = {
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "prompt": ["config", "delay", "errors"],
     "checkpoint": ["codec", "config", "errors", "model", "quant"],
     "engine": ["config", "delay", "errors", "model", "prompt", "sampling"],
+    "delivery": ["errors", "prompt", "text"],
     "train": ["speech", *(name for name in _BELOW_SPEECH if name != "engine")],
     "speech": _BELOW_SPEECH,
     "compat": ["speech", *_BELOW_SPEECH],
@@ -56,7 +57,7 @@ EXCEPTIONS = {
 
 # Slow to import: never at the top of what runs before `higgs --help`, nor where only some callers need it.
 ONLY_INSIDE_FUNCTIONS = {
-    "cli": ["torch", "transformers", "numpy", "fastapi", "uvicorn", "av", "soundfile"],
+    "cli": ["torch", "transformers", "tokenizers", "fastapi", "uvicorn", "av", "matplotlib"],
     "codec": ["transformers"],
     "errors": ["torch"],
     "__init__": ["torch", "numpy", "transformers"],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+
+import pytest
 
 import faster_higgs
 from tests.project.source import ROOT
@@ -20,15 +23,30 @@ def test_a_wrong_name_is_an_attribute_error():
     assert not hasattr(faster_higgs, "Hicks")
 
 
-def test_importing_the_package_loads_no_slow_library():
-    program = (
-        "import sys, faster_higgs\n"
-        "slow = {'torch', 'numpy', 'transformers', 'tokenizers', 'av'} & set(sys.modules)\n"
-        "sys.exit(f'loaded at import: {sorted(slow)}' if slow else 0)\n"
+SLOW = ("torch", "transformers", "tokenizers", "av", "matplotlib")
+
+
+def loaded_by(program: str) -> set[str]:
+    """Which slow libraries are in memory after a program of one line."""
+    script = f"import sys\n{program}\nprint('\\n' + ' '.join(sys.modules))"
+    command = [sys.executable, "-c", script]
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, sys.path)])}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | paths, check=False
     )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "src", check=False)
     assert done.returncode == 0, done.stderr
+    return {*SLOW, "numpy"} & set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_the_package_loads_no_slow_library():
+    assert not loaded_by("import faster_higgs")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["say", "--no-such-flag"]])
+def test_help_and_refusals_come_without_slow_libraries(words):
+    found = loaded_by(f"from faster_higgs.cli.main import main; main({words})")
+    assert not found - {"numpy"}
+    assert words != ["--help"] or not found
 
 
 def version() -> str:

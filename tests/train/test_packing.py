@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny_training as tiny
@@ -20,6 +20,7 @@ def key(batch: Batch) -> list[int]:
     return batch.ids.tolist() + batch.columns.flatten().tolist()
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 60), max_size=60))
 def test_every_item_lies_in_one_group_within_the_budget(lengths: list[int]) -> None:
     groups = fill(lengths, 60)
@@ -55,6 +56,7 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
     assert one != three
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 40))
 def test_a_packer_goes_on_from_any_place(steps: int) -> None:
     source = packer()

@@ -26,6 +26,7 @@ from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.train import state as state_module
 from faster_higgs.train.config import LanguageSettings, OptimizerSettings, RunSettings
 from faster_higgs.train.guide import Guide
+from faster_higgs.train.journal import Journal
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.run import Run, Stopper
 from faster_higgs.train.schedule import Schedule
@@ -194,7 +195,15 @@ def test_metrics_are_written_and_evaluation_warns_of_leaks(tmp_path: Path) -> No
     job, lines = task(held_out=tiny.Conversations(2)), []
     run = make_run(tmp_path, job, lines, steps=6, eval_every=3, log_every=2)
     job.evaluate = lambda: {"loss": 0.1, "looks_leaked": 1.0}  # type: ignore[method-assign]
+    heard: list[int] = []
+
+    def listen(step: int, journal: Journal) -> None:
+        journal.sound(step, "voice", torch.zeros(240), 24_000)
+        heard.append(step)
+
+    run.listen = listen
     assert run.go().metrics == {"eval_loss": 0.1}
+    assert heard == [3, 6]
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 3, 4, 6, 6]
     assert {"loss", "loss_codebook_3", "accuracy_codebook_0", "gradient_norm"} <= rows[0].keys()

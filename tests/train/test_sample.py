@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny_training as tiny
@@ -25,6 +25,7 @@ def test_the_label_table_of_the_delay_pattern() -> None:
     assert wrap(codes, 98, 99)[3].tolist() == [98, 98, 98, 98, 9, 10, 11, 99]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 9), st.integers(1, 12))
 def test_labels_supervise_every_code_and_one_end_of_stream_per_codebook(k: int, f: int) -> None:
     codes = torch.randint(0, 50, (k, f))

@@ -19,7 +19,10 @@ def goes_in_circles(columns: Sequence[Tensor]) -> bool:
     """Whether the last `PATIENCE` columns repeat one stretch of at most `LONGEST_PERIOD` columns."""
     if len(columns) < PATIENCE + LONGEST_PERIOD or len(columns) % 5:
         return False
-    recent = [tuple(column[:LOOKED_AT].tolist()) for column in columns[-PATIENCE - LONGEST_PERIOD :]]
+    recent = [
+        tuple(column[:LOOKED_AT].tolist()) for column in columns[-PATIENCE - LONGEST_PERIOD :]
+    ]
     return any(
-        recent[-PATIENCE:] == recent[-PATIENCE - period : -period] for period in range(1, LONGEST_PERIOD + 1)
+        recent[-PATIENCE:] == recent[-PATIENCE - period : -period]
+        for period in range(1, LONGEST_PERIOD + 1)
     )

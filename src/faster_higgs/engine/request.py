@@ -65,7 +65,9 @@ class Request:
     seed: int = 0
     last_id: int = -1  # the last id of the text stream decides what the next step does
     hidden: Tensor | None = None  # [D], at the last position read
-    history: Tensor = field(init=False)  # [K, n], the latest audio-out columns, reference clips included
+    history: Tensor = field(
+        init=False
+    )  # [K, n], the latest audio-out columns, reference clips included
     clock: DelayClock = field(init=False)
     text_ids: list[int] = field(default_factory=list)
     segments: list[list[Tensor]] = field(default_factory=list)
@@ -84,7 +86,10 @@ class Request:
         """The state machine of one audio segment."""
         config = self.config
         return DelayClock(
-            config.num_codebooks, config.audio_stream_bos_id, config.audio_stream_eos_id, self.sampling.rules
+            config.num_codebooks,
+            config.audio_stream_bos_id,
+            config.audio_stream_eos_id,
+            self.sampling.rules,
         )
 
     def open_segment(self) -> Tensor:

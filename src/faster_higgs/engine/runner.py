@@ -61,7 +61,11 @@ class Runner:
             request.cut = True
             clock.close()  # end in staircase order, so that the limit cuts no frame in two
         logits = clock.mask(self.model.audio_logits(request.hidden)).cpu()
-        column = clock.settle(sample(logits, request.history, sampling, self._numbers(request), self._ignored(request)))
+        column = clock.settle(
+            sample(
+                logits, request.history, sampling, self._numbers(request), self._ignored(request)
+            )
+        )
         request.segments[-1].append(column)
         request.remember(column[:, None])
         if clock.done:
@@ -83,7 +87,12 @@ class Runner:
         return (self.config.audio_stream_bos_id, self.config.audio_stream_eos_id)
 
     def _end_segment(self, request: Request) -> None:
-        if request.sampling.rules != "original":
+        forced = request.prompt.ids[-1] == self.config.audio_out_bos_token_id
+        if (
+            request.cut
+            or request.sampling.rules == "transformers"
+            or (forced and request.sampling.rules == "guarded")
+        ):
             request.finish = Finish.LENGTH if request.cut else Finish.STOP
             return
         request.text_ids.append(self.config.audio_eos_token_id)
@@ -97,7 +106,13 @@ class Runner:
             )
         assert request.hidden is not None
         logits = self.model.text_logits(request.hidden).cpu()
-        number = uniforms(torch.tensor([request.seed]), torch.tensor([request.steps]), 1, TEXT)[0, 0]
+        if (
+            request.sampling.rules == "guarded"
+        ):  # a slot for sound is opened by its opening token only
+            logits[[self.config.audio_in_token_id, self.config.audio_out_token_id]] = -torch.inf
+        number = uniforms(torch.tensor([request.seed]), torch.tensor([request.steps]), 1, TEXT)[
+            0, 0
+        ]
         token = int(draw(warp(logits, request.sampling), number))
         request.text_ids.append(token)
         if token in request.stop_ids:
@@ -109,7 +124,9 @@ class Runner:
         request.last_id = token
         ids = torch.tensor([token], device=self.device)
         nothing = ids.new_empty(0, self.config.num_codebooks)
-        request.hidden = self.model.prefill(ids, nothing, torch.zeros_like(ids, dtype=torch.bool), request.cache)[-1]
+        request.hidden = self.model.prefill(
+            ids, nothing, torch.zeros_like(ids, dtype=torch.bool), request.cache
+        )[-1]
 
     def _read_column(self, request: Request, column: Tensor) -> None:
         request.hidden = self.model.decode(column[None].to(self.device), [request.cache])[0]

@@ -28,7 +28,9 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def frames(self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()) -> Iterator[FrameEvent]:
+    def frames(
+        self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()
+    ) -> Iterator[FrameEvent]:
         """Events of one request until the one that carries its result. Dropping the iterator aborts the request."""
         inbox: Inbox = queue.SimpleQueue()
         with self._lock:

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from faster_higgs.config import ModelConfig
 from faster_higgs.model.attention import Attend, KVCache, decode_attend, prefill_attend
-from faster_higgs.model.layers import ColumnEmbedding, GatedMLP, RMSNorm, Rotary, rotate
+from faster_higgs.model.layers import ColumnEmbedding, GatedMLP, RMSNorm, Rotary, rotate, table
 from faster_higgs.model.packed import AttentionWatch, packed_attend
 
 RotaryTable = tuple[Tensor, Tensor]
@@ -91,7 +91,9 @@ class DualFFN(nn.Module):
         super().__init__()
         width, books = config.hidden_size, config.num_codebooks
         self.config = config
-        self.embed_text = nn.Embedding(config.vocab_size, width)
+        self.embed_text = nn.Embedding(
+            config.vocab_size, width, _weight=table(config.vocab_size, width)
+        )
         self.embed_audio = ColumnEmbedding(books, config.codebook_size, width)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(width, config.rms_norm_eps)

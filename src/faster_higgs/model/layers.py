@@ -42,11 +42,17 @@ class GatedMLP(nn.Module):
         return out
 
 
+def table(rows: int, width: int) -> Tensor:
+    """A fresh embedding table. Drawing normal numbers on the meta device would import half of torch."""
+    return torch.empty(rows, width).uniform_(-0.05, 0.05)
+
+
 class ColumnEmbedding(nn.Embedding):
     """A column of K codes to the sum of its K embeddings; codebook k owns rows k*V to (k+1)*V."""
 
     def __init__(self, num_codebooks: int, codebook_size: int, width: int) -> None:
-        super().__init__(num_codebooks * codebook_size, width)
+        rows = num_codebooks * codebook_size
+        super().__init__(rows, width, _weight=table(rows, width))
         self.num_codebooks = num_codebooks
         self.codebook_size = codebook_size
 

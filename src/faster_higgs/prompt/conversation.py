@@ -42,14 +42,20 @@ class Setting:
 
     def __post_init__(self) -> None:
         if self.history is not None and self.history < 0:
-            raise SettingError(f"The chunk buffer is {self.history}; use 0 for none, or leave it out to keep all chunks.")
+            raise SettingError(
+                f"The chunk buffer is {self.history}; use 0 for none, or leave it out to keep all chunks."
+            )
         if self.system is not None and self.in_system:
-            raise SettingError("A system prompt of your own cannot be combined with voices in the system message.")
+            raise SettingError(
+                "A system prompt of your own cannot be combined with voices in the system message."
+            )
 
     @property
     def in_system(self) -> bool:
         """A described voice has no clip, so it can only stand in the system message, and all others with it."""
-        return bool(self.voices) and (self.voices_in_system or any(v.codes is None for v in self.voices))
+        return bool(self.voices) and (
+            self.voices_in_system or any(v.codes is None for v in self.voices)
+        )
 
 
 def _same(text: str) -> str:
@@ -80,7 +86,9 @@ class Conversation:
         self._past.append((self.spell(text), codes))
 
 
-def opening(setting: Setting, tags: Sequence[str] = (), spell: Callable[[str], str] = _same) -> list[Message]:
+def opening(
+    setting: Setting, tags: Sequence[str] = (), spell: Callable[[str], str] = _same
+) -> list[Message]:
     """System turn and reference turns."""
     system = _system(setting, tags)
     messages = [Message("system", system)] if system else []
@@ -89,7 +97,10 @@ def opening(setting: Setting, tags: Sequence[str] = (), spell: Callable[[str], s
     for i, voice in enumerate(setting.voices):
         assert voice.codes is not None
         tag = f"[SPEAKER{i}] " if len(setting.voices) > 1 else ""
-        messages += [Message("user", (tag + spell(voice.transcript),)), Message("assistant", (Clip(voice.codes),))]
+        messages += [
+            Message("user", (tag + spell(voice.transcript),)),
+            Message("assistant", (Clip(voice.codes),)),
+        ]
     return messages
 
 

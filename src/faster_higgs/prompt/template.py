@@ -44,9 +44,13 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise SettingError(f"A message has the role '{self.role}'; use one of {', '.join(ROLES)}.")
+            raise SettingError(
+                f"A message has the role '{self.role}'; use one of {', '.join(ROLES)}."
+            )
         if self.recipient is not None and self.role != "assistant":
-            raise SettingError(f"Only an assistant message may name a recipient, not one of role '{self.role}'.")
+            raise SettingError(
+                f"Only an assistant message may name a recipient, not one of role '{self.role}'."
+            )
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,14 @@ def expand(prompt: Prompt, config: ModelConfig) -> Expanded:
     slots = (config.audio_in_token_id, config.audio_out_token_id)
     places = [i for i, token in enumerate(prompt.ids) if token in slots]
     if len(places) != len(prompt.clips):
-        raise SettingError(f"The prompt has {len(places)} places for clips but {len(prompt.clips)} clips.")
+        raise SettingError(
+            f"The prompt has {len(places)} places for clips but {len(prompt.clips)} clips."
+        )
     ids: list[int] = []
-    columns, spoken = [torch.empty(0, config.num_codebooks, dtype=torch.long)], [torch.empty(0, dtype=torch.bool)]
+    columns, spoken = (
+        [torch.empty(0, config.num_codebooks, dtype=torch.long)],
+        [torch.empty(0, dtype=torch.bool)],
+    )
     rest = iter(prompt.clips)
     for token in prompt.ids:
         if token not in slots:
@@ -103,7 +112,9 @@ def _checked(codes: Tensor, config: ModelConfig) -> Tensor:
             f"A clip's codes have shape {tuple(codes.shape)}; the model needs [{config.num_codebooks}, frames]."
         )
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < config.num_codes:
-        raise SettingError(f"A clip's codes reach {int(codes.max())}; the model knows 0 to {config.num_codes - 1}.")
+        raise SettingError(
+            f"A clip's codes reach {int(codes.max())}; the model knows 0 to {config.num_codes - 1}."
+        )
     return codes.cpu().long()
 
 
@@ -121,7 +132,9 @@ def write(messages: Sequence[Message], tokenizer: Tokenizer, *, force_audio: boo
             else:
                 ids += _slot(message.role, tokenizer)
                 clips.append(part.codes)
-        goes_on = message.role == "assistant" and [m.role for m in messages[i + 1 : i + 2]] == ["assistant"]
+        goes_on = message.role == "assistant" and [m.role for m in messages[i + 1 : i + 2]] == [
+            "assistant"
+        ]
         ids.append(tokenizer.special(tokens.EOM if goes_on else tokens.EOT))
     ids += _header("assistant", tokenizer, first=not messages)
     if force_audio:
@@ -131,7 +144,11 @@ def write(messages: Sequence[Message], tokenizer: Tokenizer, *, force_audio: boo
 
 def _header(role: str, tokenizer: Tokenizer, *, first: bool) -> list[int]:
     begin = [tokenizer.special(tokens.BEGIN_OF_TEXT)] if first else []
-    header = [tokenizer.special(tokens.START_HEADER), *encode(tokenizer, role), tokenizer.special(tokens.END_HEADER)]
+    header = [
+        tokenizer.special(tokens.START_HEADER),
+        *encode(tokenizer, role),
+        tokenizer.special(tokens.END_HEADER),
+    ]
     return [*begin, *header, *encode(tokenizer, "\n\n")]
 
 

@@ -23,7 +23,10 @@ AUDIO_BOS, AUDIO_IN, AUDIO_EOS = "<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>"
 AUDIO_OUT_BOS, AUDIO_OUT = "<|audio_out_bos|>", "<|AUDIO_OUT|>"
 RECIPIENT = "<|recipient|>"
 SCENE_START, SCENE_END = "<|scene_desc_start|>", "<|scene_desc_end|>"
-INSTRUCTION_START, INSTRUCTION_END = "<|generation_instruction_start|>", "<|generation_instruction_end|>"
+INSTRUCTION_START, INSTRUCTION_END = (
+    "<|generation_instruction_start|>",
+    "<|generation_instruction_end|>",
+)
 SOUND_TAGS = ("<SE>", "</SE>", "<SE_s>", "</SE_s>", "<SE_e>", "</SE_e>")
 SCENE_MARKS = (SCENE_START, SCENE_END)
 INSTRUCTION_MARKS = (INSTRUCTION_START, INSTRUCTION_END)
@@ -61,13 +64,17 @@ class TextTokenizer:
         """Raises CheckpointNotFound without a tokenizer.json, CheckpointError when it cannot be read."""
         path = folder / "tokenizer.json"
         if not path.is_file():
-            raise CheckpointNotFound(f"No tokenizer.json in {folder}; download the whole checkpoint folder.")
+            raise CheckpointNotFound(
+                f"No tokenizer.json in {folder}; download the whole checkpoint folder."
+            )
         try:
             return cls(tokenizers.Tokenizer.from_file(str(path)))
         except CheckpointError:
             raise
         except Exception as error:  # noqa: BLE001  the library raises bare Exception for a broken file
-            raise CheckpointError(f"{path} cannot be read as a tokenizer ({error}); download it again.") from None
+            raise CheckpointError(
+                f"{path} cannot be read as a tokenizer ({error}); download it again."
+            ) from None
 
     def text(self, text: str) -> list[int]:
         """Ids of `text`; special strings inside it are ordinary characters."""
@@ -77,7 +84,9 @@ class TextTokenizer:
         """Id of a special token. Raises CheckpointError when the vocabulary lacks it."""
         found = self._tokenizer.token_to_id(name)
         if found is None:
-            raise CheckpointError(f"The tokenizer has no token {name}; the checkpoint cannot be used for this prompt.")
+            raise CheckpointError(
+                f"The tokenizer has no token {name}; the checkpoint cannot be used for this prompt."
+            )
         return int(found)
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -35,7 +35,7 @@ class Voice:
     """A voice is reference codes [K, F] and their transcript; without codes it is only described."""
 
     name: str
-    codes: Tensor | None = None
+    codes: Tensor | None = field(default=None, compare=False)
     transcript: str = ""
     description: str = ""
 
@@ -43,7 +43,9 @@ class Voice:
         if self.codes is None and not self.description:
             raise VoiceError(f"The voice '{self.name}' has neither a clip nor a description.")
         if self.codes is not None and not self.transcript.strip():
-            raise VoiceError(f"The voice '{self.name}' has no transcript; write what is said in the clip.")
+            raise VoiceError(
+                f"The voice '{self.name}' has no transcript; write what is said in the clip."
+            )
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class VoiceFiles:
 class VoiceStore:
     """Voices in folders. The first folder is the user's own and may be written; `encode` makes codes from a sound file."""
 
-    def __init__(self, folders: Sequence[Path], encode: Callable[[Path], Tensor], fingerprint: str) -> None:
+    def __init__(
+        self, folders: Sequence[Path], encode: Callable[[Path], Tensor], fingerprint: str
+    ) -> None:
         self._folders = list(folders)
         self._encode = encode
         self._fingerprint = fingerprint
@@ -70,7 +74,10 @@ class VoiceStore:
         found: dict[str, VoiceFiles] = {}
         for i, folder in enumerate(self._folders):
             for path in sorted(folder.glob("*.txt")) if folder.is_dir() else []:
-                sound = next((path.with_suffix(s) for s in SOUND_SUFFIXES if path.with_suffix(s).is_file()), None)
+                sound = next(
+                    (path.with_suffix(s) for s in SOUND_SUFFIXES if path.with_suffix(s).is_file()),
+                    None,
+                )
                 codes = path.with_suffix(".safetensors")
                 kept = codes if codes.is_file() else None
                 if path.stem not in found and (sound or kept):
@@ -82,7 +89,9 @@ class VoiceStore:
         voices = {voice.name: voice for voice in self.list()}
         if name not in voices:
             known = ", ".join([*voices, *(f"profile:{p}" for p in PROFILES)])
-            raise VoiceNotFound(f"No voice named '{name}'. Known: {known}. Add one with `higgs voices add {name} CLIP`.")
+            raise VoiceNotFound(
+                f"No voice named '{name}'. Known: {known}. Add one with `higgs voices add {name} CLIP`."
+            )
         return voices[name]
 
     def load(self, name: str) -> Voice:
@@ -104,12 +113,18 @@ class VoiceStore:
     def add(self, name: str, sound: Path, transcript: str, *, replace: bool = False) -> Voice:
         """Copy a clip into the user's folder and encode it. Nothing is left behind when that fails."""
         if not NAME.fullmatch(name):
-            raise VoiceError(f"'{name}' cannot name a voice; use letters, digits, '-', '_' and '.', at most 64.")
+            raise VoiceError(
+                f"'{name}' cannot name a voice; use letters, digits, '-', '_' and '.', at most 64."
+            )
         if not transcript.strip():
-            raise VoiceError("The transcript is empty; write what is said in the clip, word for word.")
+            raise VoiceError(
+                "The transcript is empty; write what is said in the clip, word for word."
+            )
         folder = self._folders[0]
         if not replace and any(v.name == name and v.own for v in self.list()):
-            raise VoiceError(f"There is a voice named '{name}' already; remove it first or choose another name.")
+            raise VoiceError(
+                f"There is a voice named '{name}' already; remove it first or choose another name."
+            )
         codes = self._encode(sound)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +134,9 @@ class VoiceStore:
             text = folder / f"{name}.txt"
             text.write_text(transcript.strip() + "\n", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"The voice '{name}' cannot be saved in {folder}: {error.strerror}.") from None
+            raise OutputError(
+                f"The voice '{name}' cannot be saved in {folder}: {error.strerror}."
+            ) from None
         self._keep(VoiceFiles(name, text, target, None, own=True), codes)
         return Voice(name, codes, transcript.strip())
 

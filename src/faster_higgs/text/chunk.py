@@ -1,9 +1,10 @@
-"""Long text to pieces short enough for one generation. Knows nothing of the model that will say them.
+"""Long text to pieces short enough for one generation. Knows nothing of the model that will say
+them.
 
-A piece is a slice of the text without the white space at its ends. The law: the words of all pieces in order are the
-words of the text, where `words` defines what a word is. Words are told apart by white space; in scripts that are
-written without spaces (Chinese, Japanese) each character counts as a word, so that no dictionary is needed. A tag is
-one word and is never cut.
+A piece is a slice of the text without the white space at its ends. The law: the words of all pieces
+in order are the words of the text, where `words` defines what a word is. Words are told apart by
+white space; in scripts that are written without spaces (Chinese, Japanese) each character counts as
+a word, so that no dictionary is needed. A tag is one word and is never cut.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from faster_higgs.text.tags import SPEAKER, TAG
 Method = Literal["word", "speaker", "sentence"] | None
 METHODS = (None, "word", "speaker", "sentence")
 
-UNSPACED = r"\u2e80-\u2eff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+UNSPACED = (  # Chinese characters and Japanese syllables
+    r"\u2e80-\u2eff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    r"\U00020000-\U0003ffff"
+)
 OPENING, CLOSING = r"「『（《【〈“‘(\[\"'", r"」』）》】〉”’)\]\"'"
 ATOM = re.compile(
     rf"{TAG.pattern}|[「『（《【〈]*[{UNSPACED}][。！？，、；：…,.!?;:{CLOSING}]*|(?:[^\s<\[{UNSPACED}]|(?!{TAG.pattern})[<\[])+"
@@ -41,14 +45,63 @@ class Abbreviations(NamedTuple):
 
 ENGLISH = Abbreviations(
     never=frozenset(f"{word}." for word in en.TITLES) | frozenset(en.INSIDE) | {"Dr.", "St."},
-    before_a_number=frozenset(f"{word}." for word in [*en.COUNTED, *map(str.capitalize, en.COUNTED), *en.MONTH_FORMS]),
+    before_a_number=frozenset(
+        f"{word}." for word in [*en.COUNTED, *map(str.capitalize, en.COUNTED), *en.MONTH_FORMS]
+    ),
     may_end=frozenset(en.ENDING),
 )
 LANGUAGES = {"en": ENGLISH}
 # After U.S. or p.m. only one of these begins a sentence: "the U.S. Army" goes on.
 STARTERS = frozenset(
-    """The A An He She It We They I You This That These Those There Here But And So Then In On At When While If As
-    After Before However Now What Why How Who Where My Our His Her Their Its Some Many Most No Yes""".split()
+    [
+        "The",
+        "A",
+        "An",
+        "He",
+        "She",
+        "It",
+        "We",
+        "They",
+        "I",
+        "You",
+        "This",
+        "That",
+        "These",
+        "Those",
+        "There",
+        "Here",
+        "But",
+        "And",
+        "So",
+        "Then",
+        "In",
+        "On",
+        "At",
+        "When",
+        "While",
+        "If",
+        "As",
+        "After",
+        "Before",
+        "However",
+        "Now",
+        "What",
+        "Why",
+        "How",
+        "Who",
+        "Where",
+        "My",
+        "Our",
+        "His",
+        "Her",
+        "Their",
+        "Its",
+        "Some",
+        "Many",
+        "Most",
+        "No",
+        "Yes",
+    ]
 )
 
 
@@ -57,15 +110,20 @@ def chunks(
 ) -> list[str]:
     """The pieces in order; none are empty, so blank text gives none.
 
-    None: the whole text. "speaker": `max_turns` turns each, however long; a turn begins at each tag, wherever it stands.
-    "sentence": whole sentences, as many as fit in `max_words`; only a longer sentence is cut. "word": as many words as
-    fit, cut at the last sentence end of the window's second half, else at its last comma, else at any sentence end,
-    else after the last word. `language` chooses the abbreviations that do not end a sentence (None: English).
+    None: the whole text. "speaker": `max_turns` turns each, however long; a turn begins at each
+    tag, wherever it stands. "sentence": whole sentences, as many as fit in `max_words`; only a
+    longer sentence is cut. "word": as many words as fit, cut at the last sentence end of the
+    window's second half, else at its last comma, else at any sentence end, else after the last
+    word. `language` chooses the abbreviations that do not end a sentence (None: English).
     """
     if method not in METHODS:
-        raise SettingError(f"The chunk method '{method}' is unknown; use word, speaker, sentence or none.")
+        raise SettingError(
+            f"The chunk method '{method}' is unknown; use word, speaker, sentence or none."
+        )
     if max_words < 1 or max_turns < 1:
-        raise SettingError(f"Chunks of {max_words} words and {max_turns} turns are impossible; use 1 or more.")
+        raise SettingError(
+            f"Chunks of {max_words} words and {max_turns} turns are impossible; use 1 or more."
+        )
     if method is None:
         pieces = [text]
     elif method == "speaker":
@@ -76,7 +134,9 @@ def chunks(
 
 
 def words(text: str) -> list[str]:
-    """What counts as a word: a tag, a character of an unspaced script with its marks, or a run without white space."""
+    """What counts as a word: a tag, a character of an unspaced script with its marks, or a run
+    without white space.
+    """
     return ATOM.findall(text)
 
 
@@ -89,10 +149,10 @@ def sentences(text: str, language: str | None = None) -> list[str]:
 
 
 def _by_speaker(text: str, max_turns: int) -> list[str]:
-    starts = [found.start() for found in TURN.finditer(text)]
-    if text[: starts[0] if starts else None].strip():
-        starts.insert(0, 0)
-    cuts = starts[::max_turns]
+    cuts = sorted({0, *(found.start() for found in TURN.finditer(text))})
+    if len(cuts) > 1 and not text[: cuts[1]].strip():
+        cuts.remove(0)  # the text begins with a tag
+    cuts = cuts[::max_turns]
     return [text[begin:end] for begin, end in zip(cuts, [*cuts[1:], None], strict=True)]
 
 
@@ -128,10 +188,14 @@ def _last(levels: list[int], begin: int, end: int, level: int) -> int:
 
 def _slices(text: str, atoms: list[re.Match[str]], cuts: list[int]) -> list[str]:
     pairs = zip(cuts, cuts[1:], strict=False)
-    return [text[atoms[begin].start() : atoms[end - 1].end()] for begin, end in pairs if begin < end]
+    return [
+        text[atoms[begin].start() : atoms[end - 1].end()] for begin, end in pairs if begin < end
+    ]
 
 
-def _levels(text: str, atoms: list[re.Match[str]], abbreviations: Abbreviations | None) -> list[int]:
+def _levels(
+    text: str, atoms: list[re.Match[str]], abbreviations: Abbreviations | None
+) -> list[int]:
     """For each word, how good it is to cut before it."""
     levels = [NONE]
     for before, after in zip(atoms, atoms[1:], strict=False):
@@ -158,7 +222,9 @@ def _ends(word: str, following: str, abbreviations: Abbreviations | None) -> boo
         return False
     if found.group()[0] != "." or len(found.group().strip(CLOSING)) > 1:
         return True
-    return abbreviations is None or not _is_abbreviation(word[: found.start() + 1], following, abbreviations)
+    return abbreviations is None or not _is_abbreviation(
+        word[: found.start() + 1], following, abbreviations
+    )
 
 
 def _is_abbreviation(word: str, following: str, known: Abbreviations) -> bool:

@@ -1,9 +1,11 @@
-"""How single English words sound: a packed list of exceptions over a letter-to-sound tree. Knows nothing of sentences.
+"""How single English words sound: a packed list of exceptions over a letter-to-sound tree. Knows
+nothing of sentences.
 
-A word is looked up among the exceptions and otherwise read letter by letter: the tree of each letter asks for the
-letters around it and for the sound written last, and answers with the sounds of that letter (none, one or two). The
-file is built by recipes/pico/lexicon.py, which puts among the exceptions every known word that the trees get wrong,
-so that a known word always sounds as the recipe was told.
+A word is looked up among the exceptions and otherwise read letter by letter: the tree of each
+letter asks for the letters around it and for the sound written last, and answers with the sounds of
+that letter (none, one or two). The file is built by recipes/pico/lexicon.py, which puts among the
+exceptions every known word that the trees get wrong, so that a known word always sounds as the
+recipe was told.
 
 Sounds are written one character each, in the code of `CODES`.
 """
@@ -22,11 +24,15 @@ from faster_higgs.errors import CheckpointError
 PACKAGED = Path(__file__).parent.parent / "pico" / "lexicon.bin"
 MAGIC = b"HIGGSLX1"
 SECTIONS = ("answers", "trees", "exceptions", "homographs", "known")
-ALPHABET = " abcdefghijklmnopqrstuvwxyz"  # its index is what the trees ask for; 0 stands outside the word
+ALPHABET = (
+    " abcdefghijklmnopqrstuvwxyz"  # its index is what the trees ask for; 0 stands outside the word
+)
 OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)  # the neighbours a tree may ask for, question 0 to 7
 LAST_SOUND = len(OFFSETS)  # question 8
 LEAF = 16  # tree bytes from here on are answers
-LONGEST_KNOWN = 6  # the list of known words is there to tell STOP from FBI, so longer ones need not be listed
+LONGEST_KNOWN = (
+    6  # the list of known words is there to tell STOP from FBI, so longer ones need not be listed
+)
 
 # The phone table: the synthesiser's name, pico's letter, an example.
 PHONES: tuple[tuple[str, str, str], ...] = (
@@ -66,11 +72,15 @@ def pack(sections: dict[str, bytes]) -> bytes:
 def unpack(data: bytes, source: str) -> dict[str, bytes]:
     """The sections of a packed file."""
     if not data.startswith(MAGIC):
-        raise CheckpointError(f"{source} is not a pronunciation file; install the package again to restore it.")
+        raise CheckpointError(
+            f"{source} is not a pronunciation file; install the package again to restore it."
+        )
     try:
         body = lzma.decompress(data[len(MAGIC) :], format=lzma.FORMAT_ALONE)
     except (lzma.LZMAError, EOFError) as error:
-        raise CheckpointError(f"{source} is damaged ({error}); install the package again to restore it.") from error
+        raise CheckpointError(
+            f"{source} is damaged ({error}); install the package again to restore it."
+        ) from error
     sections, at = {}, 0
     for name in SECTIONS:
         (size,) = struct.unpack_from("<I", body, at)
@@ -80,10 +90,14 @@ def unpack(data: bytes, source: str) -> dict[str, bytes]:
 
 
 def squeeze(rows: list[str]) -> bytes:
-    """Sorted lines, each with the length it shares with the line before as one leading character."""
+    """Sorted lines, each with the length it shares with the line before as one leading character.
+    """
     out, before = [], ""
     for row in rows:
-        shared = next((i for i, (a, b) in enumerate(zip(before, row, strict=False)) if a != b), min(len(before), len(row)))
+        shared = next(
+            (i for i, (a, b) in enumerate(zip(before, row, strict=False)) if a != b),
+            min(len(before), len(row)),
+        )
         out.append(chr(48 + shared) + row[shared:])
         before = row
     return "\n".join(out).encode("ascii")
@@ -114,9 +128,13 @@ class Lexicon:
         self._trees: dict[str, Tree] = {}
         ends = [0, *struct.unpack_from("<26I", sections["trees"])]
         body = sections["trees"][26 * 4 :]
-        self._packed = {c: body[a:b] for c, (a, b) in zip(ALPHABET[1:], pairwise(ends), strict=True)}
+        self._packed = {
+            c: body[a:b] for c, (a, b) in zip(ALPHABET[1:], pairwise(ends), strict=True)
+        }
         self._exceptions = dict(row.split("\t") for row in unsqueeze(sections["exceptions"]))
-        self.homographs: dict[str, dict[str, str]] = {}  # word -> use (USES of pronounce.py) -> sounds
+        self.homographs: dict[
+            str, dict[str, str]
+        ] = {}  # word -> use (USES of pronounce.py) -> sounds
         for row in unsqueeze(sections["homographs"]):
             word, use, sounds = row.split("\t")
             self.homographs.setdefault(word, {})[use] = sounds
@@ -133,7 +151,8 @@ class Lexicon:
         return cls(unpack(data, path.name))
 
     def exception(self, word: str) -> str | None:
-        """The sounds of a word the trees would misread, or of a special word; None for all others."""
+        """The sounds of a word the trees would misread, or of a special word; None for all others.
+        """
         return self._exceptions.get(word)
 
     @cached_property
@@ -141,7 +160,9 @@ class Lexicon:
         return frozenset(unsqueeze(self._known))
 
     def is_known(self, word: str) -> bool:
-        """Whether a word of at most `LONGEST_KNOWN` letters is in the word lists (not only as an acronym)."""
+        """Whether a word of at most `LONGEST_KNOWN` letters is in the word lists (not only as an
+        acronym).
+        """
         return word in self._words
 
     def read(self, word: str) -> str:

@@ -1,8 +1,10 @@
-"""Text to speakable text, in named stages that `show` lists. Knows no language: its rules come from languages/.
+"""Text to speakable text, in named stages that `show` lists. Knows no language: its rules come from
+languages/.
 
-`original` is the original project's treatment, sign for sign. `speakable` is the same with a language's own rules in
-the middle: numbers, dates, money and the like become words. Both leave sound tags (<SE>[Laughter]</SE>) and speaker
-tags ([SPEAKER0]) as they are, and doing either twice changes nothing more.
+`original` is the original project's treatment, sign for sign. `speakable` is the same with a
+language's own rules in the middle: numbers, dates, money and the like become words. Both leave
+sound tags (<SE>[Laughter]</SE>) and speaker tags ([SPEAKER0]) as they are, and doing either twice
+changes nothing more.
 """
 
 from __future__ import annotations
@@ -45,12 +47,16 @@ def original(text: str) -> str:
 
 
 def speakable(text: str, language: str = "en") -> str:
-    """Every written form as words; empty if nothing can be spoken. Languages without rules get the original's."""
+    """Every written form as words; empty if nothing can be spoken. Languages without rules get the
+    original's.
+    """
     return show(text, language)[-1][1]
 
 
 def show(text: str, language: str = "en") -> list[tuple[str, str]]:
-    """The text as given, then after each stage that changed it; the last entry is what will be spoken."""
+    """The text as given, then after each stage that changed it; the last entry is what will be
+    spoken.
+    """
     shown = [("text", text)]
     for _ in range(MOST_ROUNDS):
         before = shown[-1][1]
@@ -66,13 +72,22 @@ def show(text: str, language: str = "en") -> list[tuple[str, str]]:
 
 def _round(text: str, language: str) -> Iterator[tuple[str, str]]:
     """All stages once: the original's, with the language's rules before brackets go."""
-    for name, stage in (("characters", _characters), ("punctuation", _punctuation), ("sound tags", _sounds)):
+    for name, stage in (
+        ("characters", _characters),
+        ("punctuation", _punctuation),
+        ("sound tags", _sounds),
+    ):
         text = stage(text)
         yield name, text
     for name, changed in _in_words(text, language):
         text = changed
         yield name, text
-    for name, stage in (("brackets", _brackets), ("spaces", _tidy), ("lines", _lines), ("last mark", _close)):
+    for name, stage in (
+        ("brackets", _brackets),
+        ("spaces", _tidy),
+        ("lines", _lines),
+        ("last mark", _close),
+    ):
         text = stage(text)
         yield name, text
 
@@ -86,10 +101,13 @@ def _in_words(text: str, language: str) -> Iterator[tuple[str, str]]:
         if changed != held:
             held = changed
             pieces = held.split(HELD)
-            yield rule.stage, "".join(piece + tag for piece, tag in zip(pieces, [*tags, ""], strict=True))
+            yield (
+                rule.stage,
+                "".join(piece + tag for piece, tag in zip(pieces, [*tags, ""], strict=True)),
+            )
 
 
-# --- the original's stages ------------------------------------------------------------------------------------------
+# --- the original's stages ---------------------------------------------------------------------
 
 
 def _punctuation(text: str) -> str:
@@ -116,14 +134,17 @@ def _last_mark(text: str) -> str:
     return text if text.endswith(ENDS) else text + "."
 
 
-# --- ours -----------------------------------------------------------------------------------------------------------
+# --- ours --------------------------------------------------------------------------------------
 
 KEPT = frozenset("°²³µ©№Ω")
 REPLACED = {
     "\u2028": "\n", "\u2029": "\n", "\x85": "\n", "‐": "-", "‑": "-", "‒": "–", "―": "—", "«": '"', "»": '"', "„": '"',
     "‟": '"', "‚": "'", "‹": "'", "›": "'", "‛": "'", "´": "'", "ʼ": "'", "μ": "µ", "\u20e3": "", "\t": " ",
 }  # fmt: skip
-NOTHING, A_SPACE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Me")), frozenset(("So", "Sk", "Zs", "Zl", "Zp"))
+NOTHING, A_SPACE = (
+    frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Me")),
+    frozenset(("So", "Sk", "Zs", "Zl", "Zp")),
+)
 
 
 def _characters(text: str) -> str:

@@ -1,17 +1,20 @@
-"""English words to the phones that pico reads; tags pass through untouched. Knows nothing of models or sound.
+"""English words to the phones that pico reads; tags pass through untouched. Knows nothing of models
+or sound.
 
     Pronouncer.load()("Hello, world.")  ->  "həloʊ, wɝld."
 
-Words are separated by one space. `. , ? ! ; :` stay, at most one after a word; quotes and brackets go, a dash between
-words becomes a comma, three dots a full stop. The phones (table `PHONES` of lexicon.py) are those of the synthesiser
-that taught pico, and so are the few rules by which words change each other:
+Words are separated by one space. `. , ? ! ; :` stay, at most one after a word; quotes and brackets
+go, a dash between words becomes a comma, three dots a full stop. The phones (table `PHONES` of
+lexicon.py) are those of the synthesiser that taught pico, and so are the few rules by which words
+change each other:
 
     a      ə, but eɪ before a pause, as a capital letter, or beside another single letter
     the    ði before a vowel, ðə elsewhere
     's     s after p t k f θ, əz after hissing sounds, z elsewhere; s' adds nothing
     use, live, record ...  sound different as verbs, told by the word before
 
-A word in capitals that is no known word is spelled, as is a word without a vowel letter, and so are digits.
+A word in capitals that is no known word is spelled, as is a word without a vowel letter, and so are
+digits.
 """
 
 from __future__ import annotations
@@ -33,11 +36,34 @@ PIECE = re.compile(
     r"|(?P<mark>[.,?!;:]|(?<=\s)-+(?=\s)|--+)"
 )
 FORMS = str.maketrans(
-    {"’": "'", "‘": "'", "ʼ": "'", "…": ".", "—": " -- ", "–": " -- ", "。": ".", "，": ",", "！": "!", "？": "?"}
-    | {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
+    {
+        "’": "'",
+        "‘": "'",
+        "ʼ": "'",
+        "…": ".",
+        "—": " -- ",
+        "–": " -- ",
+        "。": ".",
+        "，": ",",
+        "！": "!",
+        "？": "?",
+    }
+    | {
+        "ß": "ss",
+        "æ": "ae",
+        "Æ": "AE",
+        "œ": "oe",
+        "Œ": "OE",
+        "ø": "o",
+        "Ø": "O",
+        "ł": "l",
+        "Ł": "L",
+        "đ": "d",
+        "Đ": "D",
+    }
     | {"ð": "d", "þ": "th", "ı": "i"}
 )
-DIGITS = "zero one two three four five six seven eight nine".split()
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LETTER_NAMES = {
     letter: code(names)
     for letter, names in {
@@ -57,10 +83,47 @@ INFINITIVE = """to can can't cannot could couldn't will won't would wouldn't sha
     she'd"""
 USES = {
     "infinitive": frozenset(INFINITIVE.split()),
-    "verb": frozenset(INFINITIVE.split() + "i you we they who that not never always often".split()),
+    "verb": frozenset(
+        INFINITIVE.split()
+        + ["i", "you", "we", "they", "who", "that", "not", "never", "always", "often"]
+    ),
     "noun": frozenset(
-        """a an the this these those my your his her its our their whose no any some every each of in for with is are was
-        were be been very more most many few""".split()
+        [
+            "a",
+            "an",
+            "the",
+            "this",
+            "these",
+            "those",
+            "my",
+            "your",
+            "his",
+            "her",
+            "its",
+            "our",
+            "their",
+            "whose",
+            "no",
+            "any",
+            "some",
+            "every",
+            "each",
+            "of",
+            "in",
+            "for",
+            "with",
+            "is",
+            "are",
+            "was",
+            "were",
+            "be",
+            "been",
+            "very",
+            "more",
+            "most",
+            "many",
+            "few",
+        ]
     ),
     "first": frozenset([""]),
 }
@@ -115,7 +178,10 @@ class Pronouncer:
             elif kind == "digit":
                 pieces.append(("word", DIGITS[int(piece)]))
             elif kind == "mark" and pieces and pieces[-1][0] == "mark":
-                pieces[-1] = ("mark", max(pieces[-1][1], piece.replace("-", ",")[:1], key=",;:.!?".index))
+                pieces[-1] = (
+                    "mark",
+                    max(pieces[-1][1], piece.replace("-", ",")[:1], key=",;:.!?".index),
+                )
             else:
                 pieces.append((kind, piece.replace("-", ",")[:1] if kind == "mark" else piece))
         return pieces
@@ -129,7 +195,9 @@ class Pronouncer:
         if kind == "letter":
             return LETTER_NAMES[lower]
         if lower == "a":
-            as_letter = after[0] not in ("word", "letter") or _is_letter(after[1]) or _is_letter(before)
+            as_letter = (
+                after[0] not in ("word", "letter") or _is_letter(after[1]) or _is_letter(before)
+            )
             return LETTER_NAMES["a"] if as_letter or (word == "A" and before) else code("ax")
         if lower == "the":
             spoken = after[0] in ("word", "letter") and after[1].lower() != "the"
@@ -142,12 +210,21 @@ class Pronouncer:
         if word not in self._lexicon.homographs:
             return None
         forms = self._lexicon.homographs[word]
-        uses = (use for use, words in USES.items() if before in words or (use == "noun" and before.endswith("'s")))
+        uses = (
+            use
+            for use, words in USES.items()
+            if before in words or (use == "noun" and before.endswith("'s"))
+        )
         return next((forms[use] for use in uses if use in forms), None)
 
     def _word(self, word: str) -> str:
         lower = word.lower()
-        if len(word) > 1 and word.isupper() and len(word) <= LONGEST_KNOWN and not self._lexicon.is_known(lower):
+        if (
+            len(word) > 1
+            and word.isupper()
+            and len(word) <= LONGEST_KNOWN
+            and not self._lexicon.is_known(lower)
+        ):
             return self._spell(lower)
         known = self._lexicon.exception(lower) or self._lexicon.exception(lower.rstrip("'"))
         if known is not None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-
+A_DIGIT = re.compile("[0-9]")
 SENTENCE_BREAK = re.compile(r"[\"')\]]*(?:$|\n|[ ]+[\"'(]?[A-Z\ue000])")
 
 
@@ -17,8 +17,13 @@ class Rule:
     stage: str
     pattern: re.Pattern[str]
     replace: str | Callable[[re.Match[str]], str]
+    needs: re.Pattern[str] | None = (
+        None  # without a match of this the pattern cannot match: a quick look saves a slow one
+    )
 
     def __call__(self, text: str) -> str:
+        if self.needs and not self.needs.search(text):
+            return text
         return self.pattern.sub(self.replace, text)
 
 

@@ -1,4 +1,6 @@
-"""The marks in a text that are not words: sound events and speakers. Knows nothing of what they do to the sound."""
+"""The marks in a text that are not words: sound events and speakers. Knows nothing of what they do
+to the sound.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Dates, years and times of day in English words. Knows nothing of calendars beyond 31 days and 12 months."""
+"""Dates, years and times of day in English words. Knows nothing of calendars beyond 31 days and 12
+months.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from re import Match
 
 from faster_higgs.text.languages.en import BEFORE_A_YEAR, MONTH_FORMS, MONTHS, WEEKDAYS
 from faster_higgs.text.languages.en_numbers import cardinal, decade, ordinal, year
-from faster_higgs.text.rules import Rule, any_of, ends_sentence
+from faster_higgs.text.rules import A_DIGIT, Rule, any_of, ends_sentence
 
 START = r"(?<![\w$£€¥₹])(?<![0-9][.,:/])"
 END = r"(?![\w])(?![.,:/][0-9])"
@@ -59,7 +61,9 @@ def _dotted(found: Match[str]) -> str:
 
 
 def _iso(found: Match[str]) -> str:
-    return _checked(found.group(), int(found["month"]), int(found["day"]), found["year"]) + (" " if found["t"] else "")
+    return _checked(found.group(), int(found["month"]), int(found["day"]), found["year"]) + (
+        " " if found["t"] else ""
+    )
 
 
 def _checked(written: str, month: int, day: int, of_year: str) -> str:
@@ -70,7 +74,8 @@ def _checked(written: str, month: int, day: int, of_year: str) -> str:
 
 def _years(found: Match[str]) -> str:
     last = found["last"]
-    return f"{year(int(found['first']))} to {year(int(last)) if len(last) == 4 else cardinal(int(last))}"
+    until = year(int(last)) if len(last) == 4 else cardinal(int(last))
+    return f"{year(int(found['first']))} to {until}"
 
 
 def _time(found: Match[str]) -> str:
@@ -87,7 +92,8 @@ def _time(found: Match[str]) -> str:
     else:
         words = cardinal(hour) + (" o'clock" if hour <= 12 else " hundred hours")
     if found["second"]:
-        words += f" and {cardinal(int(found['second']))} second{'' if int(found['second']) == 1 else 's'}"
+        second = int(found["second"])
+        words += f" and {cardinal(second)} second{'' if second == 1 else 's'}"
     return words + half
 
 
@@ -122,17 +128,26 @@ def _era(found: Match[str]) -> str:
 
 
 def _rule(pattern: str, replace: object) -> Rule:
-    return Rule("dates and times", re.compile(pattern), replace)  # type: ignore[arg-type]
+    return Rule("dates and times", re.compile(pattern), replace, A_DIGIT)  # type: ignore[arg-type]
 
 
 HALF = r"(?:[ ]?(?P<half>AM|PM)\b)?"
 NOON = (_rule(r"(?<=[0-9])[ ]?(?P<half>[AaPp])(?:\.[ ]?[Mm]\b\.?|[Mm]\b\.?)", _noon),)
 DATES = (
     _rule(r"(?:(?<=:[0-9]{2})|(?<=[ ][AP]M))[ ]?[-–][ ]?(?=[0-9]{1,2}(?::|[ ]?[AP]M))", " to "),
-    _rule(rf"\b(?P<day>{any_of(WEEKDAYS)})\b\.?(?=,?[ ](?:{MONTH}|[0-9]))", lambda m: WEEKDAYS[m["day"]]),
+    _rule(
+        rf"\b(?P<day>{any_of(WEEKDAYS)})\b\.?(?=,?[ ](?:{MONTH}|[0-9]))",
+        lambda m: WEEKDAYS[m["day"]],
+    ),
     _rule(rf"\b(?P<month>{any_of(MONTH_FORMS)})\.(?=[ ][0-9])", lambda m: MONTH_FORMS[m["month"]]),
-    _rule(rf"{START}(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})(?:(?P<t>T)(?=[0-9])|{END})", _iso),
-    _rule(rf"{START}(?P<a>[0-9]{{1,2}})/(?P<b>[0-9]{{1,2}})/(?P<year>{YEAR}|[0-9]{{2}}){END}", _slashed),
+    _rule(
+        rf"{START}(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})(?:(?P<t>T)(?=[0-9])|{END})",
+        _iso,
+    ),
+    _rule(
+        rf"{START}(?P<a>[0-9]{{1,2}})/(?P<b>[0-9]{{1,2}})/(?P<year>{YEAR}|[0-9]{{2}}){END}",
+        _slashed,
+    ),
     _rule(rf"{START}(?P<a>[0-9]{{1,2}})\.(?P<b>[0-9]{{1,2}})\.(?P<year>{YEAR}){END}", _dotted),
     _rule(
         rf"\b(?P<month>{MONTH})[ ](?P<day>{DAY})\b(?!:|/|[.,][0-9])(?:{DASH}(?P<last>{DAY})\b)?"
@@ -140,25 +155,38 @@ DATES = (
         _month_first,
     ),
     _rule(
-        rf"{START}(?P<the>[Tt]he )?(?P<day>{DAY})[ ](?:of[ ])?(?P<month>{MONTH})(?:,?[ ](?P<year>{YEAR})\b)?",
+        rf"{START}(?P<the>[Tt]he )?(?P<day>{DAY})[ ](?:of[ ])?(?P<month>{MONTH})"
+        rf"(?:,?[ ](?P<year>{YEAR})\b)?",
         _day_first,
     ),
-    _rule(rf"\b(?P<month>{any_of(MONTH_FORMS)})(?=,?[ ]{YEAR}\b)", lambda m: MONTH_FORMS[m["month"]]),
     _rule(
-        rf"{START}(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{2}})(?::(?P<second>[0-5][0-9]))?{HALF}Z?(?![\w:])", _time
+        rf"\b(?P<month>{any_of(MONTH_FORMS)})(?=,?[ ]{YEAR}\b)", lambda m: MONTH_FORMS[m["month"]]
     ),
-    _rule(rf"{START}(?P<hour>1[0-2]|0?[1-9])(?:{DASH}(?P<last>1[0-2]|[1-9]))?[ ]?(?P<half>AM|PM)\b", _hour),
+    _rule(
+        rf"{START}(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{2}})(?::(?P<second>[0-5][0-9]))?{HALF}Z?(?![\w:])",
+        _time,
+    ),
+    _rule(
+        rf"{START}(?P<hour>1[0-2]|0?[1-9])(?:{DASH}(?P<last>1[0-2]|[1-9]))?[ ]?(?P<half>AM|PM)\b",
+        _hour,
+    ),
     _rule(rf"{START}(?P<decade>(?:1[0-9]|20)[0-9]0)'?s\b", _decade),
     _rule(r"(?<!\w)'?(?P<decade>[2-9]0)'?s\b", _decade),
 )
 YEARS = (
     _rule(r"(?<!\w)'(?P<year>[0-9]{2})(?![\w'])", _short_year),
-    _rule(rf"{START}(?P<first>1[0-9]{{3}}|20[0-9]{{2}})[-–](?P<last>1[0-9]{{3}}|20[0-9]{{2}}|[0-9]{{2}}){END}", _years),
+    _rule(
+        rf"{START}(?P<first>1[0-9]{{3}}|20[0-9]{{2}})[-–](?P<last>1[0-9]{{3}}|20[0-9]{{2}}|[0-9]{{2}}){END}",
+        _years,
+    ),
     _rule(rf"{START}(?P<year>[0-9]{{1,4}})[ ]?(?P<era>(?:BCE|CE|BC|AD|B\.C\.E|B\.C|A\.D)\b)", _era),
     _rule(r"\bAD[ ](?P<year>[0-9]{1,4})\b", lambda m: f"A D {year(int(m['year']))}"),
     _rule(
         rf"\b(?P<before>(?:{any_of(BEFORE_A_YEAR)})[ ])(?P<year>1[0-7][0-9]{{2}}){END}",
         lambda m: m["before"] + year(int(m["year"])),
     ),
-    _rule(rf"{START}(?P<year>1[89][0-9]{{2}}|20[0-9]{{2}}){END}(?![-–][0-9])", lambda m: year(int(m["year"]))),
+    _rule(
+        rf"{START}(?P<year>1[89][0-9]{{2}}|20[0-9]{{2}}){END}(?![-–][0-9])",
+        lambda m: year(int(m["year"])),
+    ),
 )

@@ -8,7 +8,8 @@ LONGEST = 15  # digits; a longer number without commas is a code and read digit 
 
 
 def cardinal(n: int) -> str:
-    """1234 -> one thousand two hundred thirty-four; numbers beyond the last scale digit by digit."""
+    """1234 -> one thousand two hundred thirty-four; numbers beyond the last scale digit by digit.
+    """
     if n < 20:
         return ONES[n]
     if n < 100:
@@ -27,13 +28,15 @@ def ordinal(n: int) -> str:
     words = cardinal(n)
     cut = max(words.rfind(" "), words.rfind("-")) + 1
     last = words[cut:]
-    return words[:cut] + (ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"))
+    return words[:cut] + (
+        ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
+    )
 
 
 def year(n: int) -> str:
     """1999 -> nineteen ninety-nine, 1905 -> nineteen oh five, 2005 -> two thousand five."""
     century, rest = divmod(n, 100)
-    if n < 1000 or n > 2999 or century % 10 == 0 and rest < 10:
+    if n < 1000 or n > 2999 or (century % 10 == 0 and rest < 10):
         return cardinal(n)
     if rest == 0:
         return f"{cardinal(century)} hundred"
@@ -52,7 +55,9 @@ def digits(text: str) -> str:
 
 
 def number(text: str) -> str:
-    """A number as written, with commas and a decimal point: 1,234.50 -> one thousand ... point five zero."""
+    """A number as written, with commas and a decimal point: 1,234.50 -> one thousand ... point five
+    zero.
+    """
     whole, _, part = text.replace(",", "").partition(".")
     leading_zeros = len(whole) > 1 and whole[0] == "0"
     too_long = len(whole) > (LONGEST if "," not in text else 3 * len(SCALES) + 3)

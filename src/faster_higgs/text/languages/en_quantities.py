@@ -17,14 +17,17 @@ from faster_higgs.text.languages.en import (
     UNITS,
 )
 from faster_higgs.text.languages.en_numbers import cardinal, digits, number, ordinal, year
-from faster_higgs.text.rules import Rule, any_of
+from faster_higgs.text.rules import A_DIGIT, Rule, any_of
 
 NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 START = r"(?<![\w])(?<![0-9][.,:/])(?<![0-9],)"
 MINUS = r"(?P<minus>(?<![\w)])[-−](?=[0-9.$£€¥]))?"
 SIGN = "[" + "".join(CURRENCIES) + "]"
 RANGE = rf"(?:[ ]?[-–][ ]?(?P<last>{NUMBER}))?"
-MAGNITUDE = r"(?:[ ]?(?P<amount>thousand|million|billion|trillion)\b|(?P<short>k|K|mn|m|M|bn|b|B|tn|T)(?![\w]))?"
+MAGNITUDE = (
+    r"(?:[ ]?(?P<amount>thousand|million|billion|trillion)\b"
+    r"|(?P<short>k|K|mn|m|M|bn|b|B|tn|T)(?![\w]))?"
+)
 
 
 def _minus(found: Match[str]) -> str:
@@ -47,7 +50,11 @@ def _money(found: Match[str]) -> str:
     whole, _, part = first.replace(",", "").partition(".")
     if last or len(part) not in (0, 2) or (part and not cent):
         return f"{_minus(found)}{_span(first, last)} {prefix}{many}"
-    pieces = [f"{number(whole)} {prefix}{one if whole == '1' else many}"] if int_or_zero(whole) or not int_or_zero(part) else []
+    pieces = (
+        [f"{number(whole)} {prefix}{one if whole == '1' else many}"]
+        if int_or_zero(whole) or not int_or_zero(part)
+        else []
+    )
     if int_or_zero(part):
         pieces.append(f"{cardinal(int(part))} {cent if int(part) == 1 else cents}")
     return _minus(found) + " and ".join(pieces)
@@ -86,13 +93,19 @@ def _fraction(found: Match[str]) -> str:
     pair = SPOKEN_PAIRS.get(f"{top}/{bottom}")
     if pair and not found["whole"]:
         return pair
-    if bottom < 2 or (bottom > 20 and bottom not in (25, 32, 50, 64, 100, 1000)) or top >= bottom * 3:
+    if (
+        bottom < 2
+        or (bottom > 20 and bottom not in (25, 32, 50, 64, 100, 1000))
+        or top >= bottom * 3
+    ):
         words = f"{cardinal(top)} over {cardinal(bottom)}"
         return f"{number(found['whole'])} {words}" if found["whole"] else words
     one, many = FRACTIONS.get(bottom) or (ordinal(bottom), f"{ordinal(bottom)}s")
     words = f"{cardinal(top)} {one if top == 1 else many}"
     if found["whole"]:
-        words = f"{number(found['whole'])} and {'a ' + one if top == 1 and bottom in (2, 4) else words}"
+        words = (
+            f"{number(found['whole'])} and {'a ' + one if top == 1 and bottom in (2, 4) else words}"
+        )
     return _minus(found) + words
 
 
@@ -109,7 +122,7 @@ def _mixed(found: Match[str]) -> str:
 
 
 def _run(run: str) -> str:
-    if not run[0].isdigit():
+    if run.isalpha():
         return run
     if len(run) > 4 or run[0] == "0":
         return digits(run)
@@ -126,7 +139,7 @@ def _per(found: Match[str]) -> str:
 
 
 def _rule(stage: str, pattern: str, replace: object) -> Rule:
-    return Rule(stage, re.compile(pattern), replace)  # type: ignore[arg-type]
+    return Rule(stage, re.compile(pattern), replace, A_DIGIT)  # type: ignore[arg-type]
 
 
 MONEY = (
@@ -144,7 +157,7 @@ MEASURES = (
     _rule("measures", rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}(?P<joined>[ -])?(?P<unit>{any_of(UNITS)})(?![\w²³/°])", _measure),
     _rule("measures", rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}(?P<joined>[ -])?(?P<unit>{any_of(UNITS)})(?=/(?:{any_of(PER)})(?!\w))",
         _measure),
-    _rule("measures", rf"(?<=[a-z])[ ]?/[ ]?(?P<unit>{any_of(PER)})(?![\w/])", _per),
+    Rule("measures", re.compile(rf"(?<=[a-z])[ ]?/[ ]?(?P<unit>{any_of(PER)})(?![\w/])"), _per),
 )  # fmt: skip
 NUMBERS = (
     _rule("numbers", rf"{START}(?P<number>[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:st|nd|rd|th)\b", _ordinal),
@@ -155,16 +168,16 @@ NUMBERS = (
     _rule("numbers", rf"{START}(?P<number>{NUMBER})(?P<short>{any_of(MAGNITUDES)})(?!\w)",
         lambda m: f"{number(m['number'])} {MAGNITUDES[m['short']]}"),
     _rule("numbers", rf"{START}(?P<a>{NUMBER})[ ]?[x×][ ]?(?=[0-9])", lambda m: f"{number(m['a'])} by "),
-    _rule("numbers", r"(?<![\w.,])(?=[0-9]{0,19}[^\W\d_])(?=[^\W\d_]{0,19}[0-9])[^\W_]{2,40}(?!\w)", _mixed),
+    _rule("numbers", r"(?<![\w.,])(?=[0-9]{0,19}[A-Za-z])(?=[A-Za-z]{0,19}[0-9])[A-Za-z0-9]{2,40}(?!\w)", _mixed),
     _rule("numbers", r"(?<=[A-Za-z])-(?=[0-9])", " "),
     _rule("numbers", rf"{START}(?P<first>{NUMBER})[-–](?P<last>{NUMBER})(?![-–][0-9])(?![\w])",
         lambda m: _span(m["first"], m["last"])),
     _rule("numbers", rf"{START}(?P<a>[0-9]{{1,6}}):(?P<b>[0-9]{{1,6}})(?![\w:])", lambda m: f"{number(m['a'])} to {number(m['b'])}"),
-    _rule("numbers", rf"(?<=[0-9])[ ]-[ ](?=[0-9])", " minus "),
-    _rule("numbers", rf"(?<=[0-9])[ ]?[*×·][ ]?(?=[0-9])", " times "),
-    _rule("numbers", rf"(?<=[0-9])[ ]?\^[ ]?(?=[0-9])", " to the power of "),
-    _rule("numbers", rf"(?<=[0-9])[ ]?<[ ]?(?=[0-9])", " less than "),
-    _rule("numbers", rf"(?<=[0-9])[ ]?>[ ]?(?=[0-9])", " greater than "),
+    _rule("numbers", r"(?<=[0-9])[ ]-[ ](?=[0-9])", " minus "),
+    _rule("numbers", r"(?<=[0-9])[ ]?[*×·][ ]?(?=[0-9])", " times "),
+    _rule("numbers", r"(?<=[0-9])[ ]?\^[ ]?(?=[0-9])", " to the power of "),
+    _rule("numbers", r"(?<=[0-9])[ ]?<[ ]?(?=[0-9])", " less than "),
+    _rule("numbers", r"(?<=[0-9])[ ]?>[ ]?(?=[0-9])", " greater than "),
     _rule("numbers", r"[~≈](?=[0-9])", "about "),
     _rule("numbers", r"#(?=[0-9])", "number "),
     _rule("numbers", rf"(?P<minus>(?<![\w)])[-−](?=[0-9.]))?(?P<number>{NUMBER})",
@@ -174,7 +187,12 @@ NUMBERS = (
 
 def _apart(found: Match[str]) -> str:
     """A space where words would touch a letter that stands before the number."""
-    return " " if found.start() and (found.string[found.start() - 1].isalnum() or found.string[found.start() - 1] == "_") else ""
+    return (
+        " "
+        if found.start()
+        and (found.string[found.start() - 1].isalnum() or found.string[found.start() - 1] == "_")
+        else ""
+    )
 
 
 def _apart_after(found: Match[str]) -> str:

@@ -1,4 +1,6 @@
-"""Abbreviations, acronyms, addresses and symbols in English words. Knows nothing of numbers but how to read digits."""
+"""Abbreviations, acronyms, addresses and symbols in English words. Knows nothing of numbers but how
+to read digits.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,21 @@ from faster_higgs.text.languages.en import (
 )
 from faster_higgs.text.languages.en_numbers import cardinal, digits, ordinal
 from faster_higgs.text.lexicon import LONGEST_KNOWN, PACKAGED, Lexicon
-from faster_higgs.text.rules import Rule, any_of, ends_sentence
+from faster_higgs.text.rules import A_DIGIT, Rule, any_of, ends_sentence
 
 ROMAN = r"(?=[IVXLC])(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?![\w'])"
 ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
+TWO_CAPITALS = re.compile("[A-Z]{2}")
 ACRONYMS_LISTED = WORDLIKE_ACRONYMS | SPELLED_ACRONYMS
 LOCAL, LABEL = r"[\w.+-]{1,64}", r"[A-Za-z0-9_-]{1,63}"
 
 
 def _rule(stage: str, pattern: str, replace: object) -> Rule:
-    return Rule(stage, re.compile(pattern), replace)  # type: ignore[arg-type]
+    needs = {"telephones": A_DIGIT, "acronyms": TWO_CAPITALS}.get(stage)
+    return Rule(stage, re.compile(pattern), replace, needs)  # type: ignore[arg-type]
 
 
-# --- addresses ------------------------------------------------------------------------------------------------------
+# --- addresses ---------------------------------------------------------------------------------
 
 
 def _address(found: Match[str]) -> str:
@@ -54,10 +58,14 @@ def _address_words(text: str) -> list[str]:
     words = []
     for at, piece in enumerate(pieces):
         after_dot = at > 0 and pieces[at - 1] == "."
-        if piece.isdigit():
+        if piece.isascii() and piece.isdigit():
             words.append(digits(piece))
         elif piece.isalpha() and piece.isascii():
-            words.append(TOP_DOMAINS[piece.lower()] if after_dot and piece.lower() in TOP_DOMAINS else _plain(piece))
+            words.append(
+                TOP_DOMAINS[piece.lower()]
+                if after_dot and piece.lower() in TOP_DOMAINS
+                else _plain(piece)
+            )
         elif piece in IN_ADDRESSES:
             words.append(IN_ADDRESSES[piece])
         elif piece.isalnum():
@@ -80,14 +88,16 @@ ADDRESSES = (
 )  # fmt: skip
 
 
-# --- telephones -----------------------------------------------------------------------------------------------------
+# --- telephones --------------------------------------------------------------------------------
 
 
 def _phone(found: Match[str]) -> str:
     """Groups of digits with a pause between them."""
     groups = re.findall(r"[0-9]+", found.group())
     plus = "plus " if found.group().startswith("+") else ""
-    return plus + ", ".join("eight hundred" if g == "800" and i < 2 else digits(g) for i, g in enumerate(groups))
+    return plus + ", ".join(
+        "eight hundred" if g == "800" and i < 2 else digits(g) for i, g in enumerate(groups)
+    )
 
 
 PHONES = (
@@ -99,7 +109,7 @@ PHONES = (
 )  # fmt: skip
 
 
-# --- abbreviations --------------------------------------------------------------------------------------------------
+# --- abbreviations -----------------------------------------------------------------------------
 
 
 def _keep_dot(words: str, found: Match[str]) -> str:
@@ -108,15 +118,29 @@ def _keep_dot(words: str, found: Match[str]) -> str:
 
 def _doctor(found: Match[str]) -> str:
     """Dr. Smith, but Mulholland Dr."""
-    return "Doctor" if re.match(r"[ ][A-Z]", found.string[found.end() : found.end() + 2]) else _keep_dot("Drive", found)
+    return (
+        "Doctor"
+        if re.match(r"[ ][A-Z]", found.string[found.end() : found.end() + 2])
+        else _keep_dot("Drive", found)
+    )
 
 
 def _saint(found: Match[str]) -> str:
     """St. Louis, but 5 Main St. and Main St., Springfield."""
-    before = re.search(r"(\S+)[ ](\S+)[ ]$", found.string[max(0, found.start() - 40) : found.start()])
+    before = re.search(
+        r"(\S+)[ ](\S+)[ ]$", found.string[max(0, found.start() - 40) : found.start()]
+    )
     named = re.match(r"[ ][A-Z]", found.string[found.end() : found.end() + 2])
-    address = before and before[1].replace("-", "").isalnum() and (before[1][0].isdigit() or before[1] in _NUMBER_WORDS)
-    return "Saint" if named and not (address and before and before[2][:1].isupper()) else _keep_dot("Street", found)
+    address = (
+        before
+        and before[1].replace("-", "").isalnum()
+        and (before[1][0].isdigit() or before[1] in _NUMBER_WORDS)
+    )
+    return (
+        "Saint"
+        if named and not (address and before and before[2][:1].isupper())
+        else _keep_dot("Street", found)
+    )
 
 
 _NUMBER_WORDS = frozenset(cardinal(n).split()[-1] for n in range(1, 100))
@@ -157,14 +181,32 @@ def _as_cased(found: Match[str]) -> str:
 def _initial(found: Match[str]) -> str:
     """J. Smith; but "Plan B. Then" and "So do I. But" end a sentence."""
     before = re.search(r"([A-Za-z]+)[ ]$", found.string[max(0, found.start() - 20) : found.start()])
-    ends = found["initial"] == "I" or (before is not None and before[1].lower() in ENDS_WITH_A_LETTER)
+    ends = found["initial"] == "I" or (
+        before is not None and before[1].lower() in ENDS_WITH_A_LETTER
+    )
     return found.group() if ends else found["initial"]
 
 
-ENDS_WITH_A_LETTER = frozenset("plan vitamin type option class grade point letter section part group hepatitis side".split())
+ENDS_WITH_A_LETTER = frozenset(
+    [
+        "plan",
+        "vitamin",
+        "type",
+        "option",
+        "class",
+        "grade",
+        "point",
+        "letter",
+        "section",
+        "part",
+        "group",
+        "hepatitis",
+        "side",
+    ]
+)
 
 
-# --- roman numerals -------------------------------------------------------------------------------------------------
+# --- roman numerals ----------------------------------------------------------------------------
 
 
 def roman(text: str) -> int:
@@ -175,7 +217,9 @@ def roman(text: str) -> int:
 
 def _king(found: Match[str]) -> str:
     """Henry VIII; a lone I only where the sentence cannot go on with the pronoun."""
-    if found["roman"] == "I" and not re.match(r"[.,;:!?)]|$|[ ]of\b", found.string[found.end() : found.end() + 3]):
+    if found["roman"] == "I" and not re.match(
+        r"[.,;:!?)]|$|[ ]of\b", found.string[found.end() : found.end() + 3]
+    ):
         return found.group()
     return f"{found['name']} the {ordinal(roman(found['roman'])).capitalize()}"
 
@@ -187,7 +231,7 @@ ROMANS = (
 )  # fmt: skip
 
 
-# --- acronyms -------------------------------------------------------------------------------------------------------
+# --- acronyms ----------------------------------------------------------------------------------
 
 
 @cache
@@ -216,15 +260,23 @@ def is_spelled(word: str, found: Match[str]) -> bool:
 
 def _is_shouted(found: Match[str]) -> bool:
     """Whether a neighbour is an everyday word in capitals."""
-    around = found.string[max(0, found.start() - 24) : found.start()], found.string[found.end() : found.end() + 24]
-    beside = re.findall(r"[^\W\d_]{2,}", around[0])[-1:] + re.findall(r"[^\W\d_]{2,}", around[1])[:1]
-    return any(word.isupper() and word not in ACRONYMS_LISTED and _lexicon().is_known(word.lower()) for word in beside)
+    around = (
+        found.string[max(0, found.start() - 24) : found.start()],
+        found.string[found.end() : found.end() + 24],
+    )
+    beside = (
+        re.findall(r"[^\W\d_]{2,}", around[0])[-1:] + re.findall(r"[^\W\d_]{2,}", around[1])[:1]
+    )
+    return any(
+        word.isupper() and word not in ACRONYMS_LISTED and _lexicon().is_known(word.lower())
+        for word in beside
+    )
 
 
 ACRONYMS = (_rule("acronyms", r"(?<![\w'])(?P<word>[A-Z]{2,12})(?P<ending>'?s)?(?!\w)", _acronym),)
 
 
-# --- symbols --------------------------------------------------------------------------------------------------------
+# --- symbols -----------------------------------------------------------------------------------
 
 FIRST_SYMBOLS = (
     _rule("symbols", r"(?m)^[ ]*(?:(?:#{1,6}|[-–•*+])[ ]+)+", ""),
@@ -234,7 +286,11 @@ FIRST_SYMBOLS = (
 )
 LAST_SYMBOLS = (
     _rule("symbols", r"#(?=\w)", "hashtag "),
-    _rule("symbols", "[ ]?(?P<sign>[" + re.escape("".join(SYMBOLS)) + "])[ ]?", lambda m: f" {SYMBOLS[m['sign']]} "),
+    _rule(
+        "symbols",
+        "[ ]?(?P<sign>[" + re.escape("".join(SYMBOLS)) + "])[ ]?",
+        lambda m: f" {SYMBOLS[m['sign']]} ",
+    ),
     _rule("symbols", "[" + re.escape(SILENT) + "]+", " "),
     _rule("symbols", r"[ ]?–[ ]?", " - "),
 )

@@ -1,0 +1,135 @@
+"""A frozen dataclass becomes a command: each field an option, `-` and `_` alike. Knows no command.
+
+Defaults that live elsewhere (`Sampling`, `Delivery`) are looked up when help is shown, and only then, because their
+modules are slow to import.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, get_type_hints
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+Settings = TypeVar("Settings")
+Facts = Callable[[], Mapping[str, str]]
+
+WIDTH = 100
+OTHERS = "Options"
+CONTEXT = {
+    "token_normalize_func": lambda name: name.replace("_", "-"),
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": WIDTH,
+}
+Verbose = typer.Option("--verbose", "-v", help="Say more, and show the traceback of an error.")
+
+
+def as_command(
+    settings: type[Settings],
+    run: Callable[[Settings], None],
+    name: str,
+    help: str,
+    facts: Facts = dict,
+) -> Command:
+    """The command `name`, which calls `run` with a `settings` made of the arguments.
+
+    `facts` tells defaults and choices for the help page, by field.
+    """
+
+    def call(**values: Any) -> None:
+        run(settings(**values))
+
+    hints = get_type_hints(settings, include_extras=True)
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.default is MISSING else field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(settings)  # type: ignore[arg-type]
+        ]
+    )
+    call.__annotations__ = hints
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(name, help=help, cls=Command, context_settings=CONTEXT)(call)
+    command = typer.main.get_command(app)
+    assert isinstance(command, Command)
+    command.facts = facts
+    return command
+
+
+def section(title: str, *names: str, help: str, metavar: str | None = None) -> Any:
+    """An option under a heading of the help page."""
+    return typer.Option(
+        *names, help=help, metavar=metavar, rich_help_panel=title, show_default=False
+    )
+
+
+class Command(TyperCommand):
+    """Shows its options under their headings, in the order of the settings."""
+
+    facts: Facts = dict
+    value_if_none: Mapping[str, str] = {}  # of options whose value, a number, may be left out
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_completed(args, self.value_if_none)))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        facts = self.facts()
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if getattr(param, "hidden", False):
+                continue
+            fallback = "Arguments" if param.param_type_name == "argument" else OTHERS
+            heading = getattr(param, "rich_help_panel", None) or fallback
+            headings.setdefault(heading, []).append(_row(param, facts))
+        for heading in sorted(headings, key=OTHERS.__eq__):  # as they come, but the others last
+            with formatter.section(heading):
+                formatter.write_dl(headings[heading])
+
+
+def _completed(args: Sequence[str], value_if_none: Mapping[str, str]) -> Iterator[str]:
+    """The arguments, with each value that was left out."""
+    rest, plain = list(args), False
+    while rest:
+        arg = rest.pop(0)
+        plain = plain or arg == "--"  # after which everything is an argument
+        value = value_if_none.get(arg.replace("_", "-"))
+        if plain or value is None:
+            yield arg
+        else:
+            yield f"{arg}={rest.pop(0) if rest and rest[0].isdecimal() else value}"
+
+
+def _row(param: Any, facts: Mapping[str, str]) -> tuple[str, str]:
+    if param.param_type_name == "argument":
+        names = param.metavar or param.name.upper()
+    else:
+        names = ", ".join([*param.opts, *param.secondary_opts])
+        names += f" {param.metavar}" if param.metavar else ""
+    help = getattr(param, "help", None) or ""
+    known = facts.get(param.name)
+    return names, f"{help} [{known}]" if known else help
+
+
+class Menu(TyperGroup):
+    """A command of commands; without one it shows its help."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(rich_markup_mode=None, context_settings=dict(CONTEXT), **settings)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
+        """Name and one line of each command."""
+        return [(name, command.help or "") for name, command in self.commands.items()]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(self.summaries(ctx))

@@ -1,0 +1,206 @@
+"""`higgs doctor`: what this machine can run, in plain sentences; with --verify, whether a model is the right one."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from faster_higgs.cli.command import Command, Verbose, as_command
+from faster_higgs.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from faster_higgs.cli.machine import Device, Machine
+
+FULL_WEIGHTS = (
+    5_377_281_024  # of the published model, without the text head, which speaking does not load
+)
+FULL_DISK = 12_400_000_000  # model and codec
+BESIDES = 1_500_000_000  # bytes for the codec, caches and libraries
+
+
+@dataclass(frozen=True)
+class DoctorFlags:
+    """What stands on the command line."""
+
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            show_default=False,
+            help="A folder or hub id. [default: the one that speaks]",
+        ),
+    ] = None
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare the model's first codes with the published ones."),
+    ] = False
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            show_default=False,
+            help="Where to verify. [default: auto]",
+        ),
+    ] = "auto"
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
+    verbose: Annotated[bool, Verbose] = False
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """The model that would speak: where it is, and how many weights it has."""
+
+    folder: str = ""
+    codec: str = ""
+    weights: int = 0
+    packaged: bool = False
+    fault: str = ""
+
+
+def command(name: str, help: str) -> Command:
+    """The command as the menu takes it."""
+    return as_command(DoctorFlags, run, name, help)
+
+
+def run(flags: DoctorFlags) -> None:
+    """Look and tell; status 1 when nothing can speak here, or the model is a wrong one."""
+    if flags.verify:
+        good = _verify(flags)
+    else:
+        from faster_higgs.cli.machine import look
+
+        machine, speaker = look(), find_speaker(flags.model)
+        told = [*_verdicts(machine, speaker)]
+        good = not speaker.fault
+        if flags.json:
+            found = {**machine.to_json(), "model": vars(speaker), "verdicts": told}
+            print(json.dumps(found, ensure_ascii=False, indent=2))
+        else:
+            print("\n".join([*_facts(machine, speaker), "", *told]))
+    if not good:
+        raise typer.Exit(1)
+
+
+def find_speaker(name: str | None) -> Speaker:
+    """The model and its codec, or what is missing, in a sentence."""
+    from faster_higgs.checkpoint.files import find_codec
+    from faster_higgs.checkpoint.tensors import open_tensors
+    from faster_higgs.cli.loading import model_folder
+
+    try:
+        found = model_folder(name)
+        shapes = open_tensors(found.folder).shapes
+        weights = sum(
+            math.prod(shape) for key, shape in shapes.items() if "text_lm_head" not in key
+        )
+        return Speaker(str(found.folder), str(find_codec(found.folder)), weights, found.packaged)
+    except CheckpointError as error:
+        return Speaker(fault=str(error))
+
+
+def _facts(machine: Machine, speaker: Speaker) -> list[str]:
+    lines = {
+        "Faster Higgs": machine.package,
+        "Python": f"{machine.python} on {machine.system}, {machine.cores} cores",
+        "torch": machine.torch,
+        **{device.name: f"{device.model}, {_memory(device)}" for device in machine.devices},
+        "Disk": f"{_gigabytes(machine.disk_free)} free for models in {machine.disk}",
+        "Model": speaker.folder or "none",
+        "Codec": speaker.codec or "none",
+        "Extras": ", ".join(name for name, here in machine.extras.items() if here) or "none",
+        "Players": ", ".join(machine.players) or "none",
+    }
+    return [f"{name + ':':<14}{value}" for name, value in lines.items()]
+
+
+def _verdicts(machine: Machine, speaker: Speaker) -> list[str]:
+    told = [speaker.fault or _speaks(machine, speaker)]
+    if speaker.packaged or speaker.fault:
+        told += [_full(machine), _room(machine)]
+    missing = [name for name, here in machine.extras.items() if not here]
+    if missing:
+        told.append(
+            f"Not installed: {', '.join(missing)}. Add one with `pip install 'faster-higgs[{missing[0]}]'`."
+        )
+    if not machine.players:
+        told.append("There is no audio player, so --play cannot be used here.")
+    return told
+
+
+def _speaks(machine: Machine, speaker: Speaker) -> str:
+    kind = (
+        "pico, the small model of this package,"
+        if speaker.packaged
+        else f"The model of {speaker.weights / 1e6:,.0f} M weights"
+    )
+    place = _fitting(machine, speaker.weights)
+    if place is None:
+        return f"{kind} does not fit into the memory that is free here."
+    return f"{kind} can speak on {place.name}.".replace("pico", "Pico", 1)
+
+
+def _full(machine: Machine) -> str:
+    place = _fitting(machine, FULL_WEIGHTS)
+    if place is not None:
+        return f"The full model fits on {place.name}; `higgs download` fetches it."
+    needs = ", ".join(f"{_gigabytes(needed(FULL_WEIGHTS, d))} on {d.name}" for d in machine.devices)
+    return f"The full model does not fit here: it needs {needs}."
+
+
+def _room(machine: Machine) -> str:
+    enough = "enough" if machine.disk_free > FULL_DISK else "not enough"
+    return f"The full model takes {_gigabytes(FULL_DISK)} on disk, and {_gigabytes(machine.disk_free)} are free: {enough}."
+
+
+def _fitting(machine: Machine, weights: int) -> Device | None:
+    """The first device with room; one that does not tell its memory is believed to have it."""
+    return next(
+        (d for d in machine.devices if d.free is None or d.free >= needed(weights, d)), None
+    )
+
+
+def needed(weights: int, device: Device) -> int:
+    """Bytes a model takes: single precision on a processor, half elsewhere. A small model needs little besides."""
+    each = 4 if device.name == "cpu" else 2
+    return weights * each + min(BESIDES, weights * each)
+
+
+def _memory(device: Device) -> str:
+    if device.total is None:
+        return "memory unknown"
+    free = "" if device.free is None else f"{_gigabytes(device.free)} free of "
+    return f"{free}{_gigabytes(device.total)}"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def _verify(flags: DoctorFlags) -> bool:
+    """Load, compare, tell. A model of another shape has nothing to be compared with, which is no fault."""
+    from faster_higgs import speech
+    from faster_higgs.checkpoint.load import read_config
+    from faster_higgs.cli.loading import model_folder
+    from faster_higgs.cli.request import device_of
+    from faster_higgs.cli.verify import PUBLISHED, compare
+    from faster_higgs.config import ModelConfig
+
+    folder: Path = model_folder(flags.model).folder
+    found: dict[str, Any] = {"model": str(folder)}
+    if not PUBLISHED.fits(ModelConfig.from_json(read_config(folder))):
+        found |= {
+            "right": None,
+            "verdict": f"There are no published values for the model in {folder}; it is of another shape.",
+        }
+    else:
+        with speech.Higgs.load(folder, device=device_of(flags.device, None)) as higgs:
+            comparison = compare(higgs, PUBLISHED)
+        found |= {**vars(comparison), "right": comparison.right, "verdict": comparison.sentence()}
+    print(json.dumps(found, indent=2) if flags.json else found["verdict"])
+    return found["right"] is not False

@@ -1,0 +1,88 @@
+"""Which model and which voices a command works with. The only place that reads HIGGS_VOICES."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from faster_higgs.checkpoint import files
+from faster_higgs.errors import CheckpointNotFound, VoiceError
+from faster_higgs.prompt.voices import VoiceStore
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PICO_NOTE = (
+    "Speaking with pico, the small model inside this package: no other is on this machine. "
+    "`higgs download` fetches the full one."
+)
+
+
+def model_folder(name: str | None, revision: str | None = None) -> files.DefaultModel:
+    """The model that was asked for, else the default one. Raises CheckpointNotFound, CheckpointError."""
+    if name is None:
+        return files.default_model()
+    return files.DefaultModel(files.resolve(name, revision), packaged=False)
+
+
+def voice_folders(
+    given: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    platform: str = sys.platform,
+) -> list[Path]:
+    """The user's folders of voices; the first may be written."""
+    if given is not None:
+        return [given]
+    named = [part for part in environment.get("HIGGS_VOICES", "").split(os.pathsep) if part]
+    if named:
+        return [Path(part).expanduser() for part in named]
+    return [_data_folder(environment, platform) / "voices"]
+
+
+def _data_folder(environment: Mapping[str, str], platform: str) -> Path:
+    if platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "faster-higgs"
+    if platform == "win32":
+        return (
+            Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+            / "faster-higgs"
+        )
+    return (
+        Path(environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "faster-higgs"
+    )
+
+
+def named_voices(model: Path | None, own: Sequence[Path]) -> VoiceStore:
+    """Voices by name, without any model: to list, show and remove, and to tell a wrong name early."""
+
+    def refuse(clip: Path) -> NoReturn:
+        raise VoiceError(f"{clip} has to be encoded first; use the voice once with `higgs say`.")
+
+    return VoiceStore([*own, *([model / "voices"] if model else [])], refuse, "")
+
+
+def encoding_voices(model: Path, own: Sequence[Path]) -> VoiceStore:
+    """Voices with the model's codec, which is all that adding one needs."""
+    import torch
+
+    from faster_higgs.audio.files import read
+    from faster_higgs.checkpoint.codec_files import load_codec
+    from faster_higgs.speech import _fingerprint
+
+    codec = load_codec(files.find_codec(model), encoder=True)
+
+    def encode(clip: Path) -> Tensor:
+        return codec.encode(torch.from_numpy(read(clip, rate=codec.sample_rate)))
+
+    return VoiceStore([*own, model / "voices"], encode, _fingerprint(codec))
+
+
+def shipped_model() -> Path | None:
+    """The default model's folder, if there is a model."""
+    try:
+        return files.default_model().folder
+    except CheckpointNotFound:
+        return None

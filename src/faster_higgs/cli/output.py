@@ -1,0 +1,70 @@
+"""Where the sound goes: a file, whole or not at all, or standard output while it is made. Knows nothing of models."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from faster_higgs.audio.encode import checked_format, encoder_for, format_of
+from faster_higgs.audio.levels import Samples
+from faster_higgs.audio.save import save
+from faster_higgs.errors import OutputError
+
+STANDARD_OUTPUT = "-"
+Write = Callable[[Iterable[Samples], int], None]
+
+
+class _EnoughError(Exception):
+    """Ends a trial before anything is written."""
+
+
+def writer(output: str, format: str | None) -> Write:
+    """What writes pieces of sound at a rate. Raises OutputError, SettingError at once when that cannot be."""
+    if output == STANDARD_OUTPUT:
+        kind = format or "wav"
+        checked_format(kind, 24_000)
+        return partial(_to_standard_output, kind)
+    kind = format or format_of(output)
+    _try(output, kind)
+
+    def write(pieces: Iterable[Samples], rate: int) -> None:
+        save(output, pieces, format=kind, rate=rate)
+
+    return write
+
+
+def _try(output: str, kind: str) -> None:
+    """Do what saving does first, and stop there: a long run must not end in a folder that cannot be written."""
+    path = Path(output)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return  # a pipe or device has its reader wait; opening it once more would disturb
+
+    def nothing() -> Iterator[Samples]:
+        raise _EnoughError
+        yield
+
+    try:
+        save(output, nothing(), format=kind)
+    except _EnoughError:
+        return
+
+
+def _to_standard_output(kind: str, pieces: Iterable[Samples], rate: int) -> None:
+    encoder = encoder_for(kind, rate)
+    for samples in pieces:
+        _send(encoder.encode(samples))
+    _send(encoder.finish())
+
+
+def _send(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        raise OutputError(f"Standard output cannot be written: {reason}.") from None

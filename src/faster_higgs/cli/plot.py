@@ -1,0 +1,60 @@
+"""A picture of a sound: waveform above spectrogram. Knows nothing of where the sound comes from."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from faster_higgs.audio.levels import Samples
+from faster_higgs.errors import MissingExtra, OutputError, SettingError
+
+SUFFIXES = (".png", ".svg", ".pdf")
+WINDOW = 1024  # samples of one column of the spectrogram
+
+
+def check_plot(path: Path) -> None:
+    """Whether a plot can be drawn there. Raises MissingExtra, SettingError, OutputError."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtra(
+            "Drawing needs matplotlib; install it with `pip install 'faster-higgs[plot]'`."
+        )
+    if path.suffix.lower() not in SUFFIXES:
+        raise SettingError(f"{path} cannot be a plot; give it one of {', '.join(SUFFIXES)}.")
+    if path.is_dir():
+        raise OutputError(f"{path} cannot be written: it is a folder.")
+    with _partial(path) as part:
+        part.touch()
+
+
+def plot(path: Path, samples: Samples, rate: int) -> None:
+    """Draw the picture; the file appears when it is whole."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    wave, spectrum = figure.subplots(2, 1, sharex=True)
+    wave.plot(np.arange(len(samples)) / rate, samples, linewidth=0.4)
+    wave.set(ylabel="amplitude", ylim=(-1, 1))
+    spectrum.set(xlabel="seconds", ylabel="Hz")
+    if len(samples) > WINDOW:
+        # A floor far below hearing, because the logarithm of silence is no number.
+        floor = 1e-7 * np.random.default_rng(0).standard_normal(len(samples))
+        spectrum.specgram(samples + floor, NFFT=WINDOW, Fs=rate, noverlap=WINDOW * 3 // 4)
+    with _partial(path) as part:
+        figure.savefig(part, format=path.suffix[1:].lower(), dpi=120)
+        os.replace(part, path)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """The name a file has until it is whole; nothing of that name stays behind."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
+    finally:
+        part.unlink(missing_ok=True)

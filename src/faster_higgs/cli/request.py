@@ -1,0 +1,157 @@
+"""From flags to what the Python interface takes, so that both ask for the same speech. Loads no model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from faster_higgs.audio.checks import Finding
+from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags
+from faster_higgs.cli.scenes import scene
+from faster_higgs.cli.words import existing_file, given_text, text_of
+from faster_higgs.delivery import Delivery, prepared
+from faster_higgs.errors import AudioError, SettingError, VoiceError
+from faster_higgs.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A sound file given as a voice, and what is said in it."""
+
+    path: Path
+    transcript: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, checked as far as it can be without a model."""
+
+    text: str
+    voices: tuple[str | ClipFile, ...]
+    sampling: Sampling
+    delivery: Delivery
+    device: str
+    notes: tuple[str, ...] = ()
+
+
+def request(flags: SayFlags) -> Request:
+    """Raises SettingError, TextError, VoiceError, AudioError: every mistake that can be seen before anything is loaded."""
+    notes = _static_cache_note(flags)
+    _refuse_quantisation(flags)
+    device = device_of(flags.device, flags.device_id)
+    asked = sampling_of(flags), delivery_of(flags)
+    text = given_text(flags.text, flags.transcript)
+    prepared(text, asked[1])
+    voices = voices_of(flags.voice, flags.ref_text or [])
+    for voice in voices:
+        if isinstance(voice, ClipFile):
+            notes += [f"Warning: {voice.path}: {finding.message}" for finding in linted(voice.path)]
+    return Request(text, voices, *asked, device, tuple(notes))
+
+
+def sampling_of(flags: SayFlags) -> Sampling:
+    """The sampling the flags ask for; what is not given stays as `Sampling` has it."""
+    given = _given(flags, OF_SAMPLING)
+    for name in ("ras_window", "ras_repeats"):
+        if name in given:
+            given[name] = max(0, given[name])  # the original turns it off at any value below 1
+    return replace(Sampling(), **given)
+
+
+def delivery_of(flags: SayFlags) -> Delivery:
+    """The delivery the flags ask for."""
+    given = _given(flags, OF_DELIVERY)
+    if flags.scene_prompt is not None:
+        given["scene"] = scene(flags.scene_prompt)
+    return replace(Delivery(), voices_in_system=flags.ref_audio_in_system_message, **given)
+
+
+def _given(flags: SayFlags, names: dict[str, str]) -> dict[str, Any]:
+    values = {name: getattr(flags, flag) for flag, name in names.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def voices_of(voice: str | None, transcripts: list[str]) -> tuple[str | ClipFile, ...]:
+    """Names as they are; sound files with their transcripts, taken in turn, else from the file beside them."""
+    if voice is None:
+        if transcripts:
+            raise SettingError(
+                "--ref-text says what is said in a sound file; give the file with --voice."
+            )
+        return ()
+    names = [voice] if existing_file(voice) else [name.strip() for name in voice.split(",")]
+    if not all(names):
+        raise SettingError(f"--voice is '{voice}'; write names separated by commas.")
+    rest = iter(transcripts)
+    found = tuple(
+        _clip(file, next(rest, None)) if (file := _sound(name)) else name for name in names
+    )
+    if next(rest, None) is not None:
+        raise SettingError(
+            "There are more --ref-text than sound files in --voice; give one for each file."
+        )
+    return found
+
+
+def _sound(name: str) -> Path | None:
+    """The file a voice stands for; a name that looks like a path must be one."""
+    file = existing_file(name)
+    if file is None and not name.startswith("profile:") and ("/" in name or "\\" in name):
+        raise AudioError(f"There is no file {name}; check the path.")
+    return file
+
+
+def _clip(path: Path, transcript: str | None) -> ClipFile:
+    beside = path.with_suffix(".txt")
+    if transcript is None and beside.is_file():
+        transcript = text_of(beside)
+    if not transcript or not transcript.strip():
+        raise VoiceError(
+            f"What is said in {path} is not known; say it with --ref-text, or write it into {beside.name} beside it."
+        )
+    return ClipFile(path, transcript.strip())
+
+
+def linted(path: Path) -> list[Finding]:
+    """What is amiss with a clip but may pass. Raises AudioError for what may not."""
+    from faster_higgs.audio.files import read
+    from faster_higgs.audio.reference import lint_reference
+
+    rate = 24_000
+    findings = lint_reference(read(path, rate=rate), rate)
+    for finding in findings:
+        if finding.severity == "error":
+            raise AudioError(f"{path} cannot be used as a voice. {finding.message}")
+    return findings
+
+
+def device_of(device: str, number: int | None) -> str:
+    """The device by the original's names: `none` is the processor, a number is a graphics card."""
+    name = "cpu" if device == "none" else device
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
+        raise SettingError(f"There is no device '{device}'; use auto, cpu, cuda, cuda:N or mps.")
+    if number is None:
+        return name
+    if number < 0 or name not in ("auto", "cuda", f"cuda:{number}"):
+        raise SettingError(
+            f"--device-id {number} means cuda:{number}, but --device is {device}; leave one of them out."
+        )
+    return f"cuda:{number}"
+
+
+def _refuse_quantisation(flags: SayFlags) -> None:
+    if flags.quantization_bits is not None:
+        raise SettingError(
+            "This version does not quantise yet; leave --quantization-bits out to speak in full precision, "
+            "or see what fits this machine with `higgs doctor`."
+        )
+
+
+def _static_cache_note(flags: SayFlags) -> list[str]:
+    if flags.use_static_kv_cache is None:
+        return []
+    return [
+        "Note: --use-static-kv-cache changes nothing; the cache is always managed automatically."
+    ]

@@ -1,0 +1,222 @@
+"""`higgs voices`: the voices there are, and yours among them. Knows nothing of speech."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from faster_higgs.cli.command import Menu, Verbose, as_command
+from faster_higgs.errors import AudioError, OutputError, SettingError, VoiceError
+
+if TYPE_CHECKING:
+    from faster_higgs.audio.levels import Samples
+    from faster_higgs.prompt.voices import VoiceFiles
+
+Folder = typer.Option(
+    "--voices-dir", metavar="FOLDER", show_default=False, help="Where your voices are."
+)
+Model = typer.Option(
+    "--model",
+    "--model-path",
+    metavar="MODEL",
+    show_default=False,
+    help="Whose shipped voices, and whose codec.",
+)
+
+
+@dataclass(frozen=True)
+class _ListFlags:
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
+    voices_dir: Annotated[Path | None, Folder] = None
+    model: Annotated[str | None, Model] = None
+    verbose: Annotated[bool, Verbose] = False
+
+
+@dataclass(frozen=True)
+class _NameFlags:
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The voice.", show_default=False)]
+    voices_dir: Annotated[Path | None, Folder] = None
+    model: Annotated[str | None, Model] = None
+    verbose: Annotated[bool, Verbose] = False
+
+
+@dataclass(frozen=True)
+class _AddFlags:
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What it will be called.", show_default=False)
+    ]
+    clip: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CLIP", help="A sound file, 5 to 30 s of speech.", show_default=False
+        ),
+    ]
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text", metavar="TEXT", show_default=False, help="What is said in it, word for word."
+        ),
+    ] = None
+    text_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--text-file", metavar="FILE", show_default=False,
+            help="A file with what is said. [default: the .txt file beside the clip]",
+        ),
+    ] = None  # fmt: skip
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of one of that name.")
+    ] = False
+    voices_dir: Annotated[Path | None, Folder] = None
+    model: Annotated[str | None, Model] = None
+    verbose: Annotated[bool, Verbose] = False
+
+
+def command(name: str, help: str) -> Menu:
+    """The command as the menu takes it."""
+    return Menu(
+        name=name,
+        help=help,
+        commands=[
+            as_command(_AddFlags, add, "add", "Keep a sound file as a voice."),
+            as_command(_ListFlags, show_all, "list", "All voices."),
+            as_command(_NameFlags, show, "show", "One voice: its files and what is said in it."),
+            as_command(_NameFlags, remove, "remove", "Delete a voice of yours."),
+            as_command(_NameFlags, play, "play", "Play a voice's clip."),
+        ],
+    )
+
+
+def add(flags: _AddFlags) -> None:
+    """Judge the clip, then keep it."""
+    from faster_higgs.cli.loading import encoding_voices, model_folder, voice_folders
+    from faster_higgs.cli.request import linted
+
+    transcript = _transcript(flags)
+    for finding in linted(flags.clip):
+        print(f"Warning: {finding.message}", file=sys.stderr)
+    own = voice_folders(flags.voices_dir)
+    store = encoding_voices(model_folder(flags.model).folder, own)
+    store.add(flags.name, flags.clip, transcript, replace=flags.replace)
+    print(f'Added {flags.name}. Hear it: higgs say "Hello, this is my voice." --voice {flags.name}')
+
+
+def _transcript(flags: _AddFlags) -> str:
+    from faster_higgs.cli.words import text_of
+
+    if flags.text is not None and flags.text_file is not None:
+        raise SettingError("--text and --text-file were given; leave one of them out.")
+    if flags.text is not None:
+        return flags.text
+    beside = flags.clip.with_suffix(".txt")
+    if flags.text_file is None and not beside.is_file():
+        raise VoiceError(
+            f"What is said in {flags.clip} is not known; say it with --text, or write it into {beside.name} beside it."
+        )
+    return text_of(flags.text_file or beside)
+
+
+def show_all(flags: _ListFlags) -> None:
+    """A line for each voice."""
+    from faster_higgs.prompt.voices import PROFILES
+
+    store = _store(flags)
+    rows = [_told(files) for files in store.list()]
+    rows += [_row(f"profile:{name}", None, "described", text) for name, text in PROFILES.items()]
+    if flags.json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f} s"
+        print(f"{row['name']:<{width}}  {seconds:>7}  {row['source']:<9}  {row['transcript']}")
+
+
+def show(flags: _NameFlags) -> None:
+    """Everything about one voice."""
+    files = _store(flags).find(flags.name)
+    told = _told(files)
+    seconds = "unknown" if told["seconds"] is None else f"{told['seconds']:.2f} s"
+    print(f"Name: {told['name']}\nLength: {seconds}\nSource: {told['source']}")
+    print(f"File: {files.sound or files.codes}\nTranscript: {told['transcript']}")
+
+
+def remove(flags: _NameFlags) -> None:
+    """Delete a voice of the user's."""
+    try:
+        _store(flags).remove(flags.name)
+    except OSError as error:
+        raise OutputError(
+            f"The voice '{flags.name}' cannot be removed: {error.strerror}."
+        ) from None
+    print(f"Removed {flags.name}.")
+
+
+def play(flags: _NameFlags) -> None:
+    """Play the clip, or what its codes say."""
+    from faster_higgs.cli.player import find_player
+    from faster_higgs.cli.player import play as play_sound
+
+    find_player()
+    play_sound(_sound(_store(flags).find(flags.name), flags), 24_000)
+
+
+def _store(flags: Any) -> Any:
+    from faster_higgs.cli.loading import model_folder, named_voices, shipped_model, voice_folders
+
+    model = model_folder(flags.model).folder if flags.model else shipped_model()
+    return named_voices(model, voice_folders(flags.voices_dir))
+
+
+def _row(name: str, seconds: float | None, source: str, transcript: str) -> dict[str, Any]:
+    return {"name": name, "seconds": seconds, "source": source, "transcript": transcript}
+
+
+def _told(files: VoiceFiles) -> dict[str, Any]:
+    from faster_higgs.cli.words import text_of
+
+    source = "yours" if files.own else "shipped"
+    return _row(files.name, _seconds(files), source, " ".join(text_of(files.transcript).split()))
+
+
+def _seconds(files: VoiceFiles) -> float | None:
+    """The length of the clip; None when it cannot be read."""
+    from faster_higgs.audio.files import read
+    from faster_higgs.delivery import FRAMES_PER_SECOND
+
+    try:
+        if files.sound:
+            return round(len(read(files.sound, rate=24_000)) / 24_000, 2)
+        return round(_codes(files).shape[1] / FRAMES_PER_SECOND, 2)
+    except AudioError:
+        return None
+
+
+def _codes(files: VoiceFiles) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    assert files.codes is not None
+    try:
+        return load_file(files.codes)["codes"].long()
+    except (SafetensorError, KeyError, OSError):
+        raise AudioError(f"{files.codes} cannot be read; add the voice again.") from None
+
+
+def _sound(files: VoiceFiles, flags: _NameFlags) -> Samples:
+    from faster_higgs.audio.files import read
+
+    if files.sound:
+        return read(files.sound, rate=24_000)
+    from faster_higgs.checkpoint.codec_files import load_codec
+    from faster_higgs.checkpoint.files import find_codec
+    from faster_higgs.cli.loading import model_folder
+
+    codec = load_codec(find_codec(model_folder(flags.model).folder), encoder=False)
+    samples: Samples = codec.decode(_codes(files)).float().numpy()
+    return samples

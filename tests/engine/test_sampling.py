@@ -1,0 +1,107 @@
+"""Settings are refused in words, numbers come from counters, draws follow their distribution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faster_higgs.delay import DelayClock, delay, undelay, unwrap, wrap
+from faster_higgs.errors import SettingError
+from faster_higgs.sampling import Sampling, draw, sample, uniforms, warp
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("top_k", -1),
+        ("min_p", 2.0),
+        ("max_new_tokens", 0),
+        ("ras_window", -1),
+        ("rules", "loose"),
+        ("seed", 2**70),
+    ],
+)
+def test_a_setting_out_of_range_is_named(name: str, value: object) -> None:
+    with pytest.raises(SettingError, match=name):
+        Sampling(**{name: value})
+
+
+@given(st.integers(1, 6), st.integers(1, 9))
+def test_undelay_undoes_delay(books: int, frames: int) -> None:
+    codes = torch.randint(0, 50, (books, frames))
+    assert torch.equal(undelay(delay(codes, 98, 99)), codes)
+    assert torch.equal(unwrap(wrap(codes, 98, 99)), codes)
+
+
+def test_numbers_depend_on_seed_step_and_row_only() -> None:
+    seeds, steps = torch.tensor([5, 6, 5]), torch.tensor([0, 0, 9])
+    together = uniforms(seeds, steps, 8, 0)
+    for i in range(3):
+        assert torch.equal(uniforms(seeds[i : i + 1], steps[i : i + 1], 8, 0)[0], together[i])
+    assert len(set(together.flatten().tolist())) == together.numel()
+    assert not torch.equal(uniforms(seeds, steps, 8, 1), together)
+
+
+def test_numbers_are_spread_evenly_and_uncorrelated() -> None:
+    steps = torch.arange(20_000)
+    numbers = uniforms(torch.zeros_like(steps) + 1234, steps, 8, 0)
+    counts = torch.histc(numbers, 50, 0, 1)
+    expected = numbers.numel() / 50
+    assert float(((counts - expected) ** 2 / expected).sum()) < 100  # chi-squared, 49 degrees
+    assert float(torch.corrcoef(numbers.T).fill_diagonal_(0).abs().max()) < 0.04
+    assert abs(float(torch.corrcoef(torch.stack([numbers[1:, 0], numbers[:-1, 0]]))[0, 1])) < 0.03
+
+
+def test_draws_follow_the_distribution_and_never_take_an_impossible_entry() -> None:
+    probabilities = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    numbers = uniforms(torch.tensor([1]), torch.tensor([2]), 60_000, 0)[0]
+    drawn = draw(probabilities.expand(60_000, -1), numbers)
+    share = torch.bincount(drawn, minlength=6) / 60_000
+    assert torch.allclose(share, probabilities, atol=0.01)
+    assert share[probabilities == 0].sum() == 0
+    assert draw(probabilities, torch.tensor(0.0)) == 1
+
+
+def test_min_p_drops_what_is_far_less_likely_than_the_best() -> None:
+    logits = torch.tensor([[0.6, 0.3, 0.06, 0.04]]).log()
+    kept = warp(logits, Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.2))
+    assert torch.allclose(kept, torch.tensor([[2 / 3, 1 / 3, 0.0, 0.0]]))
+
+
+def test_a_code_that_repeats_too_often_is_drawn_anew_at_every_temperature() -> None:
+    logits = torch.zeros(1, 40)
+    logits[0, 3] = 4.0
+    history = torch.full((1, 7), 3)
+    for temperature in (0.0, 0.3, 1.0):
+        settings = Sampling(temperature=temperature)
+        drawn = {
+            int(sample(logits, history, settings, (torch.tensor([0.5]), torch.tensor([u])), ()))
+            for u in (0.05, 0.35, 0.65, 0.95)
+        }
+        assert len(drawn) > 1
+    off = Sampling(temperature=0.0, ras_window=0)
+    assert int(sample(logits, history, off, (torch.tensor([0.5]), torch.tensor([0.9])), ())) == 3
+
+
+@given(st.integers(1, 8), st.integers(1, 20), st.integers(0, 2**31))
+def test_a_guarded_clip_is_one_that_wrap_could_have_made(books: int, least: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    clock = DelayClock(books, 8, 9)
+    columns = [torch.full((books,), 8)]
+    while not clock.done and len(columns) < 200:
+        logits = clock.mask(torch.randn(books, 10, generator=generator), least)
+        columns.append(clock.settle(logits.argmax(-1)))
+    if not clock.done:
+        return
+    frames = clock.frames
+    assert frames >= least
+    codes = unwrap(torch.stack(columns, dim=1))[:, :frames]
+    assert int(codes.max()) < 8
+    # The last column of a wrapped clip is all end-of-stream and need not be written.
+    assert torch.equal(torch.stack(columns, dim=1), wrap(codes, 8, 9)[:, : len(columns)])

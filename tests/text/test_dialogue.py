@@ -1,0 +1,69 @@
+"""Laws and examples of speaker scripts."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faster_higgs.text.dialogue import Turn, speakers, turns
+from faster_higgs.text.tags import SPEAKER
+
+SCRIPT = st.lists(
+    st.one_of(
+        st.text(max_size=8),
+        st.sampled_from(["[SPEAKER0]", "[SPEAKER1]", "[SPEAKER12]", "\n", "[SPEAKER", "]"]),
+    ),
+    max_size=12,
+).map("".join)
+
+
+def test_several_tags_on_one_line() -> None:
+    assert turns("[SPEAKER0] Hello there! [SPEAKER1] Hi, how are you?") == [
+        Turn(0, "Hello there!"),
+        Turn(1, "Hi, how are you?"),
+    ]
+
+
+def test_a_turn_may_span_lines_and_a_tag_may_follow_a_word() -> None:
+    assert turns("[SPEAKER0] One.\nTwo.[SPEAKER3]Three.") == [
+        Turn(0, "One.\nTwo."),
+        Turn(3, "Three."),
+    ]
+
+
+def test_text_before_the_first_tag_has_no_speaker() -> None:
+    assert turns("Once. [SPEAKER1] Hi.") == [Turn(None, "Once."), Turn(1, "Hi.")]
+    assert turns("No tags.") == [Turn(None, "No tags.")]
+
+
+def test_turns_without_text_are_left_out() -> None:
+    assert turns("[SPEAKER0] [SPEAKER1] \n [SPEAKER0] Yes.") == [Turn(0, "Yes.")]
+    assert turns("  ") == []
+
+
+def test_what_is_no_tag_is_text() -> None:
+    assert turns("[speaker0] [SPEAKER] [SPEAKERx] hi") == [
+        Turn(None, "[speaker0] [SPEAKER] [SPEAKERx] hi")
+    ]
+
+
+def test_speakers_are_sorted_as_strings() -> None:
+    assert speakers("[SPEAKER2] a [SPEAKER10] b [SPEAKER2] c [SPEAKER0]") == [
+        "SPEAKER0",
+        "SPEAKER10",
+        "SPEAKER2",
+    ]
+    assert speakers("none") == []
+
+
+@given(SCRIPT)
+def test_all_that_is_no_tag_is_said_by_someone_in_order(script: str) -> None:
+    said = "".join(turn.text for turn in turns(script))
+    assert "".join(said.split()) == "".join(SPEAKER.sub(" ", script).split())
+
+
+@given(SCRIPT)
+def test_every_turn_belongs_to_a_speaker_of_the_script(script: str) -> None:
+    assert {f"SPEAKER{turn.speaker}" for turn in turns(script) if turn.speaker is not None} <= set(
+        speakers(script)
+    )
