@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -58,7 +59,11 @@ class Ears:
 
     def __init__(self, workers: int) -> None:
         spawn = get_context("spawn")  # torch's threads do not survive a fork
-        self._pool = ProcessPoolExecutor(workers, mp_context=spawn) if workers else None
+        self._pool = (
+            ProcessPoolExecutor(workers, spawn, _leave_interrupts_to_the_caller)
+            if workers
+            else None
+        )
 
     def __enter__(self) -> Ears:
         return self
@@ -71,6 +76,10 @@ class Ears:
         """What is heard in each clip, in order."""
         listen = map if self._pool is None else self._pool.map
         return list(listen(_hear, clips, [rate] * len(clips)))
+
+
+def _leave_interrupts_to_the_caller() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""How good is pico? Speaks sentences, listens to them with a recogniser, and compares with the voices it learned from.
+"""How good is pico? Speaks sentences, has a recogniser listen, compares with its teachers.
 
     python evals/pico.py --sentences evals/sentences_en.txt --json evals/results/pico.json
 
@@ -7,28 +7,25 @@ evals/README.md tells what is measured and how to read it.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import importlib.util
 import json
 import os
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from evals import machine
 from evals.hearing import Ears, plain
 from evals.journal import Journal
+from evals.settings import RunSettings, check_tools, read_flags
 from evals.summary import judge, measure, table
-from faster_higgs.checkpoint.files import PACKAGED, resolve
-from faster_higgs.errors import HiggsError, MissingExtra, OutputError, SettingError, TextError
+from faster_higgs.errors import HiggsError, OutputError, SettingError, TextError
 from faster_higgs.sampling import Sampling
 from faster_higgs.text.normalize import speakable
 
@@ -36,91 +33,41 @@ if TYPE_CHECKING:
     from evals.takes import Task
     from faster_higgs.speech import Higgs
 
-SKIPPABLE = ("model", "teacher", "codec", "similarity", "cold-start")
 GROUP = 8  # sentences made before they are heard, and between two lines of progress
-PACKAGES = {"pocketsphinx": "pocketsphinx", "jiwer": "jiwer", "resemblyzer": "resemblyzer", "pkg_resources": "setuptools<81"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 when the evaluation is through, whatever its verdict."""
     try:
-        args = parse(arguments)
-        check_tools(args.skip)
-        result = evaluate(args)
-        write(args.json, result)
+        settings = read_flags(__doc__ or "", arguments)
+        check_tools(settings.skip)
+        result = evaluate(settings)
     except HiggsError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
         return 130
-    print(*table(result), f"\n{args.json}", sep="\n")
+    print(*table(result), f"\n{settings.json}", sep="\n")
     return 0
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The flags. Raises SettingError when they contradict each other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sentences", type=Path, required=True, help="a text file, one sentence a line")
-    parser.add_argument("--json", type=Path, required=True, help="where the result is written")
-    parser.add_argument("--voices", help="names with commas between; default: all that are shipped, in rotation")
-    parser.add_argument("--limit", type=int, help="only the first N sentences")
-    parser.add_argument("--seed", type=int, default=0, help="of the first sentence; the next has the next number")
-    parser.add_argument("--workers", type=int, default=2, help="processes that listen; 0 listens in this one")
-    parser.add_argument("--model", help="a checkpoint folder; default: the pico inside the package")
-    parser.add_argument("--skip", default="", help=f"leave parts out, with commas between: {', '.join(SKIPPABLE)}")
-    args = parser.parse_args(arguments)
-    args.skip = {part.strip() for part in args.skip.split(",") if part.strip()}
-    if unknown := args.skip.difference(SKIPPABLE):
-        raise SettingError(f"--skip does not know {', '.join(sorted(unknown))}; use {', '.join(SKIPPABLE)}.")
-    if "teacher" in args.skip and not args.skip >= {"codec", "similarity"}:
-        raise SettingError("codec and similarity are measured with the teacher; use --skip teacher,codec,similarity.")
-    if args.skip >= {"model", "teacher"}:
-        raise SettingError("Without model and teacher there is nothing to listen to; skip one of them.")
-    if args.workers < 0 or (args.limit is not None and args.limit < 1):
-        raise SettingError("--workers is 0 or more, --limit 1 or more.")
-    return args
-
-
-def check_tools(skip: set[str]) -> None:
-    """Everything the run needs is there before it begins. Raises MissingExtra with one line for each that is not."""
-    missing = []
-    if "teacher" not in skip and shutil.which("flite") is None:
-        missing.append("flite is not installed: `apt-get install flite`, or --skip teacher,codec,similarity.")
-    wanted = {"pocketsphinx", "jiwer"} if "similarity" in skip else set(PACKAGES)
-    missing += [
-        f"{package} is not installed: `pip install 'faster-higgs[eval]'`."
-        for module, package in PACKAGES.items()
-        if module in wanted and importlib.util.find_spec(module) is None
-    ]
-    if missing:
-        raise MissingExtra("\n".join(missing))
-
-
-def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Speak, listen, compare; goes on where an interrupted run of the same kind stopped."""
-    texts = read_sentences(args.sentences, args.limit)
-    folder = None if "model" in args.skip else resolve(args.model) if args.model else PACKAGED
+def evaluate(settings: RunSettings) -> dict[str, Any]:
+    """Speak, listen, compare, write; goes on where an interrupted run of the same kind stopped."""
+    texts = read_sentences(settings.sentences, settings.limit)
+    folder = settings.folder
     facts: dict[str, Any] = {}
-    if folder and "cold-start" not in args.skip:
+    if folder and "cold-start" not in settings.skip:
         say("three cold starts")
         facts["cold_start_s"] = machine.cold_start(folder)
     with ExitStack() as stack:
         higgs = stack.enter_context(load(folder)) if folder else None
-        shipped, voices = cast(higgs, args)
-        tasks = plan(texts, voices, args.seed)
-        run = {
-            "sentences": hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16],
-            "voices": voices,
-            "seed": args.seed,
-            "skip": sorted(args.skip - {"cold-start"}),
-            "model": machine.fingerprint(folder) if folder else None,
-        }
-        journal = Journal(args.json.with_name(args.json.name + ".partial.jsonl"), run)
-        go_through(tasks, higgs, shipped, args, journal)
-        facts |= run | about(args, folder)
-        result = figures(journal, facts)
-    write(args.json, result)
+        shipped, voices = cast(higgs, settings)
+        facts |= run_of(settings, texts, voices)
+        journal = Journal(partial(settings.json), run_of(settings, texts, voices))
+        go_through(plan(texts, voices, settings.seed), higgs, shipped, settings, journal)
+    result = figures(journal, facts | about(settings))
+    write(settings.json, result)
     journal.close()
     return result
 
@@ -133,19 +80,22 @@ def load(folder: Path) -> Higgs:
     return Higgs.load(folder)
 
 
-def cast(higgs: Higgs | None, args: argparse.Namespace) -> tuple[list[str], list[str]]:
+def cast(higgs: Higgs | None, settings: RunSettings) -> tuple[list[str], list[str]]:
     """The voices that are shipped, and those that speak. Raises VoiceNotFound, SettingError."""
     from recipes.pico.voices import TEACHERS
 
     shipped = [voice.name for voice in higgs.voices.list()] if higgs else list(TEACHERS)
-    voices = [name.strip() for name in args.voices.split(",")] if args.voices else shipped
-    if "teacher" not in args.skip:
-        if strangers := [name for name in voices if name not in TEACHERS]:
-            raise SettingError(f"There is no teacher for {', '.join(strangers)}; use --voices with {', '.join(TEACHERS)}.")
+    if "teacher" not in settings.skip:
         shipped = [name for name in shipped if name in TEACHERS]
-    for name in voices:
-        if higgs:
-            higgs.voices.find(name)
+    voices = list(settings.voices) or shipped
+    if higgs:
+        for name in voices:
+            higgs.voices.load(name)
+    if "teacher" not in settings.skip and (others := sorted(set(voices) - set(TEACHERS))):
+        known = ", ".join(TEACHERS)
+        raise SettingError(f"No teacher for {', '.join(others)}; use --voices with {known}.")
+    if not voices:
+        raise SettingError("The model has no voice that can be compared; name some with --voices.")
     return shipped, voices
 
 
@@ -153,11 +103,19 @@ def plan(texts: Sequence[str], voices: Sequence[str], seed: int) -> list[Task]:
     """Sentences and voices, in rotation."""
     from evals.takes import Task
 
-    return [Task(text, speakable(text), voices[i % len(voices)], seed + i) for i, text in enumerate(texts)]
+    turns = (voices[i % len(voices)] for i in range(len(texts)))
+    return [
+        Task(text, speakable(text), voice, seed + i)
+        for i, (text, voice) in enumerate(zip(texts, turns, strict=True))
+    ]
 
 
 def go_through(
-    tasks: Sequence[Task], higgs: Higgs | None, shipped: Sequence[str], args: argparse.Namespace, journal: Journal
+    tasks: Sequence[Task],
+    higgs: Higgs | None,
+    shipped: Sequence[str],
+    settings: RunSettings,
+    journal: Journal,
 ) -> None:
     """What the journal does not hold yet, a group at a time."""
     from evals.takes import Judges, likeness, rows, teacher, warm_up
@@ -166,13 +124,14 @@ def go_through(
     if not todo:
         return
     alike = None
-    if "similarity" not in args.skip:
-        say("the voices' own clips")
+    if "similarity" not in settings.skip:
+        say("the teachers' clips, to know the voices by")
         alike = likeness(shipped, {task.text for task in tasks})
     if higgs:
         warm_up(higgs, sorted({task.voice for task in todo}))
-    with Ears(args.workers) as ears:
-        judges = Judges(ears, None if "teacher" in args.skip else teacher, alike, "codec" not in args.skip)
+    teach = None if "teacher" in settings.skip else teacher
+    with Ears(settings.workers) as ears:
+        judges = Judges(ears, teach, alike, codec="codec" not in settings.skip)
         for begin in range(0, len(todo), GROUP):
             journal.add(rows(todo[begin : begin + GROUP], higgs, judges))
             say(progress(journal, len(tasks)))
@@ -181,34 +140,45 @@ def go_through(
 def progress(journal: Journal, total: int) -> str:
     """How far it is, and the errors so far."""
     now = measure(journal.rows)
-    wanted = {"wer": "WER", "teacher_wer": "teacher", "codec_wer": "codec", "rtf": "RTF"}
-    return f"{len(journal.rows)}/{total}  " + "  ".join(f"{word} {now[key]}" for key, word in wanted.items() if key in now)
+    words = {"wer": "WER", "teacher_wer": "teacher", "codec_wer": "codec", "rtf": "RTF"}
+    so_far = (f"  {word} {now[key]}" for key, word in words.items() if key in now)
+    return f"{len(journal.rows)}/{total}" + "".join(so_far)
 
 
 def figures(journal: Journal, facts: dict[str, Any]) -> dict[str, Any]:
     """The whole result."""
     found = measure(journal.rows) | facts
-    by_voice = {voice: [row for row in journal.rows if row.voice == voice] for voice in facts["voices"]}
+    voices = {row.voice: [r for r in journal.rows if r.voice == row.voice] for row in journal.rows}
     return {
         **found,
         "gates": judge(found),
-        "voices": {voice: measure(rows) for voice, rows in by_voice.items() if rows},
+        "by_voice": {voice: measure(rows) for voice, rows in sorted(voices.items())},
         "takes": [asdict(row) for row in journal.rows],
     }
 
 
-def about(args: argparse.Namespace, folder: Path | None) -> dict[str, Any]:
+def run_of(settings: RunSettings, texts: Sequence[str], voices: Sequence[str]) -> dict[str, Any]:
+    """What makes two runs the same."""
+    return {
+        "sentences_hash": hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16],
+        "voices": list(voices),
+        "seed": settings.seed,
+        "skip": sorted(settings.skip - {"cold-start"}),
+        "model_hash": machine.fingerprint(settings.folder) if settings.folder else None,
+    }
+
+
+def about(settings: RunSettings) -> dict[str, Any]:
     """What the figures were made with."""
     import torch
 
     return {
-        "sampling": asdict(Sampling(seed=args.seed)),
+        "sampling": asdict(Sampling(seed=settings.seed)),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": machine.commit(),
         "machine": machine.machine() | {"threads": torch.get_num_threads()},
         "versions": machine.versions(),
-        "model_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder else None,
-        "sentences_file": args.sentences.name,
+        "sentences_file": settings.sentences.name,
     }
 
 
@@ -217,14 +187,19 @@ def read_sentences(path: Path, limit: int | None) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):
-        raise TextError(f"{path} cannot be read; give a text file with one sentence a line.") from None
+        raise TextError(f"{path} cannot be read; give a text with one sentence a line.") from None
     texts = [line for line in lines if line][:limit]
     if not texts:
         raise TextError(f"{path} holds no sentence.")
     for text in texts:
         if not plain(speakable(text)):
-            raise TextError(f"'{text}' holds no word that a recogniser can hear; take it out.")
+            raise TextError(f"'{text}' holds no English word that can be heard; take it out.")
     return texts
+
+
+def partial(path: Path) -> Path:
+    """Where a run is kept until it is through."""
+    return path.with_name(f"{path.name}.partial.jsonl")
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
@@ -232,7 +207,8 @@ def write(path: Path, result: dict[str, Any]) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(result, indent=1, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from None

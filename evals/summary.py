@@ -1,4 +1,4 @@
-"""From the rows of an evaluation to its figures, its verdicts and its table. Knows nothing of how rows are made."""
+"""From rows to figures, verdicts and a table. Knows nothing of how rows are made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Row:
-    """One sentence: how it was asked for, how the take ended, and its clips by kind: take, teacher, codec."""
+    """One sentence: as it was asked for, how its take ended, and its clips by kind."""
 
     text: str
     spoken: str
@@ -150,9 +150,9 @@ def table(result: Figures) -> Iterator[str]:
         value, word = f"{verdict['value']:g} {gate.unit}", VERDICTS[verdict["reached"]]
         yield f"{gate.name:<30}{value:>10}{must:>12}{aim:>12}   {word}"
     yield ""
-    columns = {"all": result, **result["voices"]}
+    columns = {"all": result, **result["by_voice"]}
     yield " " * 30 + "".join(name[:11].rjust(12) for name in columns)
-    for key in next(iter(result["voices"].values())):
+    for key in next(iter(result["by_voice"].values())):
         if isinstance(result[key], int | float):
             values = (f"{column.get(key, '-')!s:>12}" for column in columns.values())
             yield f"{key:<30}" + "".join(values)

@@ -63,7 +63,7 @@ class _Take:
 
 
 def teacher(text: str, voice: str) -> Samples:
-    """The synthesiser the voice was learned from, as in the corpus: samples [S]. Raises TextError."""
+    """The synthesiser the voice was learned from, as in the corpus: [S]. Raises TextError."""
     try:
         return speak(text, TEACHERS[voice]).samples
     except (ValueError, subprocess.CalledProcessError):

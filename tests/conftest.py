@@ -1,4 +1,4 @@
-"""What every test may rely on: no network, no settings or models of whoever runs it, tools offline."""
+"""What every test may rely on: no network, and no settings or models of whoever runs it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,9 @@ os.environ.update(
     XDG_CONFIG_HOME=os.path.join(_HOME, "config"),
     XDG_DATA_HOME=os.path.join(_HOME, "data"),
 )
+# Programs that a test starts see the package, installed or not.
+_SOURCE = str(Path(__file__).parents[1] / "src")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_SOURCE, os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are tiny: more threads are slower
 
 

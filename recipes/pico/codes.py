@@ -21,6 +21,8 @@ from hubert import Namer, features
 from torch import Tensor
 from torch.nn import functional as F
 
+from faster_higgs.train.rvq import kmeans, nearest
+
 PHONETIC, ACOUSTIC = 32, 64
 STAGES, ENTRIES = 8, 1024
 PHONETIC_WEIGHTS = (1.0, 0.25, 0.12, 0.06, 0.06, 0.06, 0.06, 0.06)
@@ -129,25 +131,6 @@ def principal(x: Tensor, dims: int) -> tuple[Tensor, Tensor]:
     return mean, vectors.flip(1)[:, :dims]
 
 
-def kmeans(x: Tensor, entries: int, rounds: int, rng: torch.Generator) -> Tensor:
-    """Centres [entries, D]; empty clusters restart at random points."""
-    centres = x[torch.randperm(len(x), generator=rng)[:entries]].clone()
-    for _ in range(rounds):
-        nearest = assign(x, centres)
-        counts = torch.bincount(nearest, minlength=entries)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, x)
-        centres = sums / counts.clamp(min=1)[:, None]
-        dead = (counts < 3).nonzero()[:, 0]
-        centres[dead] = x[torch.randint(len(x), (len(dead),), generator=rng)]
-    return centres
-
-
-def assign(x: Tensor, centres: Tensor) -> Tensor:
-    """Index of the nearest centre."""
-    half = centres.square().sum(1) / 2
-    return torch.cat([(half - part @ centres.T).argmin(1) for part in x.split(16384)])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
@@ -198,11 +181,11 @@ def fit(corpus: Corpus, spoken: np.ndarray, heard: np.ndarray) -> dict[str, Tens
         w = torch.tensor(
             [PHONETIC_WEIGHTS[stage]] * PHONETIC + [ACOUSTIC_WEIGHTS[stage]] * ACOUSTIC
         )
-        centres = kmeans(rest * w, ENTRIES, 14, rng) / w
-        nearest = assign(rest * w, centres * w)
-        rest = rest - centres[nearest]
+        centres = kmeans(rest * w, ENTRIES, rng, 14) / w
+        won, _ = nearest(rest * w, centres * w)
+        rest = rest - centres[won]
         books.append(centres), weights.append(w)
-        used = torch.bincount(nearest, minlength=ENTRIES).float() / len(nearest)
+        used = torch.bincount(won, minlength=ENTRIES).float() / len(won)
         bits = -(used * used.clamp(min=1e-12).log2()).sum()
         print(f"stage {stage}: rest phonetic {rest[:, :PHONETIC].square().sum(1).mean():.3f} "
               f"acoustic {rest[:, PHONETIC:].square().sum(1).mean():.3f}, {bits:.2f} bits", flush=True)  # fmt: skip
@@ -229,9 +212,9 @@ def encode(
         latents[cut] = rest.numpy()
         for stage in range(STAGES):
             w, book = q["weights"][stage], q["books"][stage]
-            nearest = assign(rest * w, book * w)
-            codes[stage, cut] = nearest.numpy()
-            rest = rest - book[nearest]
+            won, _ = nearest(rest * w, book * w)
+            codes[stage, cut] = won.numpy()
+            rest = rest - book[won]
     np.save(out / "codes.npy", codes)
     np.save(out / "starts.npy", starts)
     print(f"{starts[-1]} frames, {starts[-1] / 90_000:.1f} h")

@@ -47,12 +47,15 @@ class Corpus:
         ]
         self._open: dict[Path, np.ndarray] = {}
 
+    def pcm(self, utterance: Utterance) -> np.ndarray:
+        """int16 [S] at 24 kHz, read when it is used."""
+        if utterance.shard not in self._open:
+            self._open[utterance.shard] = np.load(utterance.shard, mmap_mode="c")
+        return self._open[utterance.shard][utterance.at : utterance.at + utterance.samples]
+
     def samples(self, utterance: Utterance) -> np.ndarray:
         """float32 [S] at 24 kHz."""
-        if utterance.shard not in self._open:
-            self._open[utterance.shard] = np.load(utterance.shard, mmap_mode="r")
-        cut = self._open[utterance.shard][utterance.at : utterance.at + utterance.samples]
-        return cut.astype(np.float32) / 32767
+        return self.pcm(utterance).astype(np.float32) / 32767
 
     @cached_property
     def training(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Stand-ins for your tests: a Higgs that speaks tones without a model, and a tiny random checkpoint on disk.
+"""Stand-ins for your tests: a Higgs that speaks tones without a model, and a tiny checkpoint.
 
 Knows nothing of test frameworks.
 """
@@ -29,13 +29,13 @@ from faster_higgs.prompt.template import Prompt
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.prompt.voices import VoiceStore
 from faster_higgs.sampling import Sampling
-from faster_higgs.speech import Higgs, Manners, Samples, _fingerprint
+from faster_higgs.speech import Higgs, Manners, Samples, fingerprint
 
 RATE = 24_000
-HOP = 960  # samples of a frame, one fortieth of a thousandth of an hour: 40 ms
+HOP = 960  # samples of a frame: 40 ms
 CODEBOOKS = 8
 FRAMES_PER_CHARACTER = 2
-LOWEST = 7  # cycles a frame of code 0's neighbour; code c sounds at 25 * (LOWEST + c) Hz
+LOWEST = 7  # a code c sounds at 25 * (LOWEST + c) Hz
 VOICES = {"alice": "A clip of Alice for tests.", "bob": "A clip of Bob for tests."}
 SPECIALS = [*tokens.REQUIRED, *tokens.INSTRUCTION_MARKS, *tokens.SOUND_TAGS]
 
@@ -46,7 +46,7 @@ def byte_tokenizer() -> tokenizers.Tokenizer:
     model = tokenizers.models.BPE(vocab=vocabulary, merges=[], byte_fallback=True)
     tokenizer = tokenizers.Tokenizer(model)
     steps = [tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse()]
-    tokenizer.decoder = tokenizers.decoders.Sequence(steps)  # type: ignore[assignment]
+    tokenizer.decoder = tokenizers.decoders.Sequence(steps)
     special = [tokenizers.AddedToken(name, normalized=False, special=True) for name in SPECIALS]
     tokenizer.add_special_tokens(special)
     return tokenizer
@@ -104,7 +104,10 @@ TINY_CODEC = CodecConfig(
 
 
 def tiny_checkpoint(folder: Path | str, seed: int = 0, layout: Layout = "transformers") -> Path:
-    """A whole checkpoint with random weights: model, codec/, tokenizer.json and two voices. Speaks noise at once."""
+    """A whole checkpoint with random weights: model, codec/, tokenizer.json, two voices.
+
+    It loads in a moment and speaks noise.
+    """
     folder = Path(folder)
     tokenizer = byte_tokenizer()
     config = tiny_config(tokenizer)
@@ -118,7 +121,7 @@ def tiny_checkpoint(folder: Path | str, seed: int = 0, layout: Layout = "transfo
     store = VoiceStore(
         [folder / "voices"],
         lambda _: torch.randint(config.num_codes, (CODEBOOKS, 30), generator=codes),
-        _fingerprint(codec),
+        fingerprint(codec),
     )
     _add_voices(store)
     return folder
@@ -150,7 +153,7 @@ def spoken(text: str) -> Tensor:
 
 
 def tones(codes: Tensor) -> Samples:
-    """The sound of codes [K, F]: each frame a tone whose pitch is the first codebook's code, 0 silent."""
+    """The sound of codes [K, F]: each frame a tone, its pitch the first row's code, 0 silent."""
     cycles = codes[0].numpy()[:, None] + LOWEST  # [F, 1]
     time = np.arange(HOP)[None] / HOP
     sound = 0.3 * np.sin(2 * np.pi * cycles * time) * (cycles > LOWEST)
@@ -194,9 +197,9 @@ class FakeCodec(Codec):
 
 
 class FakeHiggs(Higgs):
-    """Everything a `Higgs` does, but the model is a tone for each character: instant, exact, the same everywhere.
+    """Everything a `Higgs` does, but its model is a tone for each character: instant and exact.
 
-    Text, prompts, voices, streaming and formats are the real ones. `max_new_tokens` cuts, as it does with a model.
+    Text, prompts, voices, streaming and formats are the real ones; `max_new_tokens` cuts.
     """
 
     def __init__(self, folder: Path | str | None = None, voices: Sequence[str | Path] = ()) -> None:
@@ -243,8 +246,8 @@ class FakeHiggs(Higgs):
         codes = codes[:, :most]
         columns = wrap(codes, self.config.audio_stream_bos_id, self.config.audio_stream_eos_id)
         result = Result(finish, sampling.seed or 0, len(prompt), (), (columns,))
-        for part in codes.split(10, dim=1):
-            yield FrameEvent(1, part)
+        for first in range(0, codes.shape[1], 10):
+            yield FrameEvent(1, codes[:, first : first + 10])
         yield FrameEvent(1, codes[:, :0], result)
 
     def close(self) -> None:

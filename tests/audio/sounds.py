@@ -27,4 +27,3 @@ def file_bytes(samples: np.ndarray, rate: int = RATE, format: str = "WAV", **mor
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=format, **more)
     return buffer.getvalue()
-

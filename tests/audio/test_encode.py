@@ -64,8 +64,10 @@ def test_pieces_of_a_lossy_format_are_one_file_of_the_right_length(format, place
 @pytest.mark.parametrize("format", LOSSY)
 def test_the_cuts_do_not_change_a_lossy_stream(format):
     sound = tone(0.7)
+
     def body(content: bytes) -> bytes:  # without Ogg's random serial number and its checksums
         return content if format in ("mp3", "aac") else read(content).tobytes()
+
     assert body(streamed(sound, format, [1, 777, 9_000])) == body(streamed(sound, format, []))
 
 
@@ -104,7 +106,9 @@ def test_a_streamed_wav_has_open_lengths_and_a_whole_one_exact_lengths():
     assert int.from_bytes(whole[4:8], "little") == len(whole) - 8
 
 
-@pytest.mark.parametrize(("format", "magic"), [("opus", b"OggS"), ("wav", b"RIFF"), ("flac", b"fLaC")])
+@pytest.mark.parametrize(
+    ("format", "magic"), [("opus", b"OggS"), ("wav", b"RIFF"), ("flac", b"fLaC")]
+)
 def test_a_stream_is_one_container_with_one_header(format, magic):
     content = streamed(tone(1.0), format, [2_400 * i for i in range(10)])
     assert content.startswith(magic)
@@ -153,7 +157,13 @@ def test_a_rate_that_a_format_cannot_hold_is_refused():
 
 @pytest.mark.parametrize(
     ("path", "format"),
-    [("a.wav", "wav"), ("b/c.MP3", "mp3"), ("x.tar.opus", "opus"), ("o.ogg", "ogg"), ("p.pcm", "pcm")],
+    [
+        ("a.wav", "wav"),
+        ("b/c.MP3", "mp3"),
+        ("x.tar.opus", "opus"),
+        ("o.ogg", "ogg"),
+        ("p.pcm", "pcm"),
+    ],
 )
 def test_the_suffix_names_the_format(path, format):
     assert format_of(path) == format

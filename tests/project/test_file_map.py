@@ -1,4 +1,4 @@
-"""The file map of docs/architecture.md tells the truth: every file of the package, once, in the flow's order."""
+"""The file map of docs/architecture.md names every file once, in the order of the flow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STAGES = ["text", "prompt", "engine", "codec", "audio"]
 
 
 def file_map() -> list[str]:
-    """The paths of the map, in its order: folders end in a slash, files lie under the last folder."""
+    """The paths of the map, in its order; folders end in a slash, files follow their folder."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     block = re.search(r"^## File map\n.*?^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert block, "docs/architecture.md has no code block under `## File map`"

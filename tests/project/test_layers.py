@@ -55,7 +55,7 @@ EXCEPTIONS = {
     ("text/pronounce.py", "numpy"): "the fallback for unknown words is a small table of numbers",
 }
 
-# Slow to import: never at the top of what runs before `higgs --help`, nor where only some callers need it.
+# Slow to import: not at the top of what runs early, nor where only some callers need it.
 ONLY_INSIDE_FUNCTIONS = {
     "cli": ["torch", "transformers", "tokenizers", "fastapi", "uvicorn", "av", "matplotlib"],
     "codec": ["transformers"],

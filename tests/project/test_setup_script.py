@@ -1,4 +1,4 @@
-"""scripts/setup.sh makes .venv whole or not at all. A stand-in for python3 makes each case quick to try."""
+"""scripts/setup.sh makes .venv whole or not at all, as tried with a stand-in for python3."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def test_a_moved_folder_is_made_again(clone):
 
 
 def test_a_venv_made_by_hand_is_kept(clone):
-    subprocess.run([str(clone.folder / "python"), "-m", "venv", ".venv"], cwd=clone.folder, check=True)
+    subprocess.run(
+        [str(clone.folder / "python"), "-m", "venv", ".venv"], cwd=clone.folder, check=True
+    )
     clone.run()
     assert clone.log == ["made", "pip ."]
 

@@ -31,7 +31,9 @@ def test_only_the_command_line_prints():
         for file in files()
         if part(file) != "cli"
         for node in ast.walk(tree(file))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
     ]
     assert not found
 

@@ -175,7 +175,7 @@ def _ffmpeg(file: BinaryIO, name: str) -> Iterator[_Decoder]:
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise AudioError(f"{name} holds sound of a kind that cannot be decoded here.")
-        # These have no header; FFmpeg's figure can be a guess from the bit rate of the first frames.
+        # These have no header; FFmpeg's figure can be a guess from the first frames' bit rate.
         guessed = container.format.name in ("aac", "mp3")
         known = stream.duration and stream.time_base and not guessed
         seconds = float(stream.duration * stream.time_base) if known else None  # type: ignore[operator]

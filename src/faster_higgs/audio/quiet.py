@@ -1,4 +1,7 @@
-"""Holds back silence until speech follows it, so that no speech ends in a long silent tail. Knows nothing of models."""
+"""Holds back silence until speech follows it: no speech ends in a long silent tail.
+
+Knows nothing of models.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class Quiet:
 
     @property
     def too_long(self) -> bool:
-        """Whether speech has been followed by so much silence that nothing more is to be expected."""
+        """Whether so much silence followed the speech that nothing more is to be expected."""
         return self._spoken and len(self._held) > self._patience
 
     def finish(self) -> Samples:

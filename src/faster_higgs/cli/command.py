@@ -1,15 +1,16 @@
 """A frozen dataclass becomes a command: each field an option, `-` and `_` alike. Knows no command.
 
-Defaults that live elsewhere (`Sampling`, `Delivery`) are looked up when help is shown, and only then, because their
-modules are slow to import.
+Defaults that live elsewhere (`Sampling`, `Delivery`) are looked up when help is shown, and only
+then, because their modules are slow to import.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import MISSING, field, fields
+from functools import partial
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -18,13 +19,30 @@ Settings = TypeVar("Settings")
 Facts = Callable[[], Mapping[str, str]]
 
 WIDTH = 100
-OTHERS = "Options"
+ARGUMENTS, OPTIONS = "Arguments", "Options"
 CONTEXT = {
     "token_normalize_func": lambda name: name.replace("_", "-"),
     "help_option_names": ["-h", "--help"],
     "max_content_width": WIDTH,
 }
-Verbose = typer.Option("--verbose", "-v", help="Say more, and show the traceback of an error.")
+
+
+def flag(heading: str, names: str, metavar: str | None, help: str, default: Any = None) -> Any:
+    """A field given by an option, one without metavar by its presence; shown under a heading."""
+    if metavar is None:
+        default = False
+    option = typer.Option(*names.split(), help=help, metavar=metavar, rich_help_panel=heading)
+    return field(default=default, metadata={"parameter": option})
+
+
+def argument(metavar: str, help: str, default: Any = MISSING) -> Any:
+    """A field given by its place."""
+    parameter = typer.Argument(metavar=metavar, help=help)
+    return field(default=default, metadata={"parameter": parameter})
+
+
+option = partial(flag, OPTIONS)
+verbose = partial(option, "--verbose -v", None, "Say more, and show the traceback of an error.")
 
 
 def as_command(
@@ -42,19 +60,8 @@ def as_command(
     def call(**values: Any) -> None:
         run(settings(**values))
 
-    hints = get_type_hints(settings, include_extras=True)
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=hints[field.name],
-            )
-            for field in fields(settings)  # type: ignore[arg-type]
-        ]
-    )
-    call.__annotations__ = hints
+    call.__signature__ = inspect.Signature(_parameters(settings))  # type: ignore[attr-defined]
+    call.__annotations__ = get_type_hints(settings)
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(name, help=help, cls=Command, context_settings=CONTEXT)(call)
     command = typer.main.get_command(app)
@@ -63,11 +70,17 @@ def as_command(
     return command
 
 
-def section(title: str, *names: str, help: str, metavar: str | None = None) -> Any:
-    """An option under a heading of the help page."""
-    return typer.Option(
-        *names, help=help, metavar=metavar, rich_help_panel=title, show_default=False
-    )
+def _parameters(settings: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(settings)
+    return [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if one.default is MISSING else one.default,
+            annotation=Annotated[hints[one.name], one.metadata["parameter"]],
+        )
+        for one in fields(settings)
+    ]
 
 
 class Command(TyperCommand):
@@ -83,12 +96,10 @@ class Command(TyperCommand):
         facts = self.facts()
         headings: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            if getattr(param, "hidden", False):
-                continue
-            fallback = "Arguments" if param.param_type_name == "argument" else OTHERS
+            fallback = ARGUMENTS if param.param_type_name == "argument" else OPTIONS
             heading = getattr(param, "rich_help_panel", None) or fallback
             headings.setdefault(heading, []).append(_row(param, facts))
-        for heading in sorted(headings, key=OTHERS.__eq__):  # as they come, but the others last
+        for heading in sorted(headings, key=OPTIONS.__eq__):  # as they come, but this one last
             with formatter.section(heading):
                 formatter.write_dl(headings[heading])
 
@@ -121,7 +132,8 @@ class Menu(TyperGroup):
     """A command of commands; without one it shows its help."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(rich_markup_mode=None, context_settings=dict(CONTEXT), **settings)
+        context = dict(CONTEXT)
+        super().__init__(rich_markup_mode=None, context_settings=context, **settings)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])

@@ -1,4 +1,7 @@
-"""`higgs doctor`: what this machine can run, in plain sentences; with --verify, whether a model is the right one."""
+"""`higgs doctor`: what this machine can run, and with --verify whether a model is the right one.
+
+Knows nothing of how models work.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from faster_higgs.cli.command import Command, Verbose, as_command
+from faster_higgs.cli.command import Command, argument, as_command, option, verbose
 from faster_higgs.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,29 +30,13 @@ BESIDES = 1_500_000_000  # bytes for the codec, caches and libraries
 class DoctorFlags:
     """What stands on the command line."""
 
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            show_default=False,
-            help="A folder or hub id. [default: the one that speaks]",
-        ),
-    ] = None
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Compare the model's first codes with the published ones."),
-    ] = False
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device",
-            metavar="DEVICE",
-            show_default=False,
-            help="Where to verify. [default: auto]",
-        ),
-    ] = "auto"
-    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
-    verbose: Annotated[bool, Verbose] = False
+    model: str | None = argument(
+        "MODEL", "A folder or hub id. [default: the model that speaks]", default=None
+    )
+    verify: bool = option("--verify", None, "Compare its first codes with the published ones.")
+    device: str = option("--device", "DEVICE", "Where to verify. [default: auto]", default="auto")
+    json: bool = option("--json", None, "For machines.")
+    verbose: bool = verbose()
 
 
 @dataclass(frozen=True)
@@ -126,7 +113,8 @@ def _verdicts(machine: Machine, speaker: Speaker) -> list[str]:
     missing = [name for name, here in machine.extras.items() if not here]
     if missing:
         told.append(
-            f"Not installed: {', '.join(missing)}. Add one with `pip install 'faster-higgs[{missing[0]}]'`."
+            f"Not installed: {', '.join(missing)}. "
+            f"Add one with `pip install 'faster-higgs[{missing[0]}]'`."
         )
     if not machine.players:
         told.append("There is no audio player, so --play cannot be used here.")
@@ -155,7 +143,8 @@ def _full(machine: Machine) -> str:
 
 def _room(machine: Machine) -> str:
     enough = "enough" if machine.disk_free > FULL_DISK else "not enough"
-    return f"The full model takes {_gigabytes(FULL_DISK)} on disk, and {_gigabytes(machine.disk_free)} are free: {enough}."
+    taken, free = _gigabytes(FULL_DISK), _gigabytes(machine.disk_free)
+    return f"The full model takes {taken} on disk, and {free} are free: {enough}."
 
 
 def _fitting(machine: Machine, weights: int) -> Device | None:
@@ -166,7 +155,7 @@ def _fitting(machine: Machine, weights: int) -> Device | None:
 
 
 def needed(weights: int, device: Device) -> int:
-    """Bytes a model takes: single precision on a processor, half elsewhere. A small model needs little besides."""
+    """Bytes a model takes: single precision on a processor, half elsewhere; and what it brings."""
     each = 4 if device.name == "cpu" else 2
     return weights * each + min(BESIDES, weights * each)
 
@@ -183,7 +172,7 @@ def _gigabytes(size: int) -> str:
 
 
 def _verify(flags: DoctorFlags) -> bool:
-    """Load, compare, tell. A model of another shape has nothing to be compared with, which is no fault."""
+    """Load, compare, tell. That a model of another shape cannot be compared is no fault."""
     from faster_higgs import speech
     from faster_higgs.checkpoint.load import read_config
     from faster_higgs.cli.loading import model_folder
@@ -196,7 +185,8 @@ def _verify(flags: DoctorFlags) -> bool:
     if not PUBLISHED.fits(ModelConfig.from_json(read_config(folder))):
         found |= {
             "right": None,
-            "verdict": f"There are no published values for the model in {folder}; it is of another shape.",
+            "verdict": f"There are no published values for the model in {folder}: "
+            "it is of another shape.",
         }
     else:
         with speech.Higgs.load(folder, device=device_of(flags.device, None)) as higgs:

@@ -1,22 +1,23 @@
-"""`higgs download`: a model into this machine's cache, on request and never otherwise. Knows nothing of its contents."""
+"""`higgs download`: a model into this machine's cache, on request and never otherwise.
+
+Knows nothing of what it fetches.
+"""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from faster_higgs.cli.command import Command, Verbose, as_command
+from faster_higgs.cli.command import Command, argument, as_command, option, verbose
 from faster_higgs.errors import CheckpointNotFound, OutputError
 
 MODEL_BYTES = 11_600_000_000
 CODEC_BYTES = 810_000_000
 LICENCE = (
-    "The weights are not part of this program: their own licence applies (the Boson Higgs Audio 2 Community License, "
-    "which asks for an agreement above 100,000 yearly active users); read it on the model's page."
+    "The weights are not part of this program: their own licence applies (the Boson Higgs Audio 2 "
+    "Community License, with terms of its own above 100,000 yearly users); "
+    "read it on the model's page."
 )
 
 
@@ -24,23 +25,10 @@ LICENCE = (
 class DownloadFlags:
     """What stands on the command line."""
 
-    hub_id: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="ID", show_default=False, help="A hub id. [default: the full model]"
-        ),
-    ] = None
-    codec: Annotated[bool, typer.Option("--codec", help="Only the codec.")] = False
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            "--revision",
-            metavar="NAME",
-            show_default=False,
-            help="Which version. [default: the tested one]",
-        ),
-    ] = None
-    verbose: Annotated[bool, Verbose] = False
+    hub_id: str | None = argument("ID", "A hub id. [default: the full model]", default=None)
+    codec: bool = option("--codec", None, "Only the codec.")
+    revision: str | None = option("--revision", "NAME", "Which version. [default: the tested one]")
+    verbose: bool = verbose()
 
 
 def command(name: str, help: str) -> Command:
@@ -73,7 +61,8 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
     size = sizes.get(hub_id)
     if (here := find_cached(hub_id, revision)) is None and size:
         _tell(
-            f"Fetching {hub_id}: {size / 1e9:.1f} GB. An interrupted download goes on where it stopped."
+            f"Fetching {hub_id}: {size / 1e9:.1f} GB. "
+            "If interrupted, the next try goes on where this one stopped."
         )
         _tell(LICENCE)
         _check_room(size)

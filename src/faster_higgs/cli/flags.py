@@ -3,26 +3,26 @@
 Knows nothing of what they do. Where a default is None, `Sampling` or `Delivery` says what happens.
 """
 
+# ruff: noqa: RUF009  what is called here returns a dataclass field
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-import typer
+from faster_higgs.cli.command import argument, flag, verbose
 
-from faster_higgs.cli.command import Verbose, section
+_said = partial(flag, "What is said")
+_voice = partial(flag, "Who says it, and where")
+_output = partial(flag, "Output")
+_model = partial(flag, "Model and machine")
+_sampling = partial(flag, "Sampling")
+_chunks = partial(flag, "Long texts")
 
-_text = partial(section, "What is said")
-_voice = partial(section, "Who says it, and where")
-_model = partial(section, "Model and machine")
-_sampling = partial(section, "Sampling")
-_chunks = partial(section, "Long texts")
-_output = partial(section, "Output")
-
-# Where a flag's default is written: the flag's name here, and the setting's there.
+# Where a default is written: the flag's field here, the setting's there.
 OF_SAMPLING = {
     "temperature": "temperature",
     "top_k": "top_k",
@@ -48,228 +48,122 @@ OF_DELIVERY = {
 class SayFlags:
     """What stands on the command line."""
 
-    text: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TEXT", help="What to say; `-` reads standard input.", show_default=False
-        ),
-    ] = None
-    transcript: Annotated[
-        str | None,
-        _text(
-            "--transcript", metavar="FILE", help="Say what stands in a file; or a text, as it is."
-        ),
-    ] = None
-    normalization: Annotated[
-        str | None,
-        _text(
-            "--normalization", metavar="RULES", help="How numbers, dates and signs become words."
-        ),
-    ] = None
-    show_text: Annotated[
-        bool,
-        _text(
-            "--show-text", help="Print every stage from the text to what the model reads, and stop."
-        ),
-    ] = False
+    text: str | None = argument("TEXT", "What to say; `-` reads standard input.", default=None)
+    transcript: str | None = _said("--transcript", "FILE", "Say what stands in a file; or a text.")
+    normalization: str | None = _said(
+        "--normalization", "RULES", "How numbers, dates and signs become words."
+    )
+    show_text: bool = _said(
+        "--show-text", None, "Print every stage from the text to what the model reads, and stop."
+    )
 
-    voice: Annotated[
-        str | None,
-        _voice(
-            "--voice", "--ref-audio", metavar="NAMES",
-            help="Names from `higgs voices list`, profile:NAME, or sound files to clone; one for each speaker, "
-            "separated by commas.",
-        ),
-    ] = None  # fmt: skip
-    ref_text: Annotated[
-        list[str] | None,
-        _voice(
-            "--ref-text", metavar="TEXT",
-            help="What is said in a sound file given as voice; without it, the .txt file beside it is read. "
-            "Once for each such file.",
-        ),
-    ] = None  # fmt: skip
-    ref_audio_in_system_message: Annotated[
-        bool,
-        _voice("--ref-audio-in-system-message", help="Put the voices into the system message."),
-    ] = False
-    scene_prompt: Annotated[
-        str | None,
-        _voice(
-            "--scene-prompt", metavar="SCENE", help="A scene's name, a file, a text, or `empty`."
-        ),
-    ] = None
-    system_prompt: Annotated[
-        str | None,
-        _voice(
-            "--system-prompt", metavar="TEXT", help="A system message in place of the usual one."
-        ),
-    ] = None
-    voices_dir: Annotated[
-        Path | None,
-        _voice(
-            "--voices-dir",
-            metavar="FOLDER",
-            help="Where your voices are. [default: HIGGS_VOICES, or your data folder]",
-        ),
-    ] = None
+    voice: str | None = _voice(
+        "--voice --ref-audio",
+        "NAMES",
+        "Names from `higgs voices list`, profile:NAME, or sound files to clone; one for each "
+        "speaker, separated by commas.",
+    )
+    ref_text: list[str] | None = _voice(
+        "--ref-text",
+        "TEXT",
+        "What is said in a sound file given as voice; once for each such file. "
+        "[default: the .txt file beside it]",
+    )
+    ref_audio_in_system_message: bool = _voice(
+        "--ref-audio-in-system-message", None, "Put the voices into the system message."
+    )
+    scene_prompt: str | None = _voice(
+        "--scene-prompt", "SCENE", "A scene's name, a file, a text, or `empty`."
+    )
+    system_prompt: str | None = _voice(
+        "--system-prompt", "TEXT", "A system message in place of the usual one."
+    )
+    voices_dir: Path | None = _voice(
+        "--voices-dir",
+        "FOLDER",
+        "Where your voices are. [default: HIGGS_VOICES, or your data folder]",
+    )
 
-    output: Annotated[
-        str,
-        _output(
-            "--output", "-o", "--out-path", metavar="FILE",
-            help="The sound file, its format by its suffix; `-` writes the bytes to standard output. "
-            "[default: output.wav]",
-        ),
-    ] = "output.wav"  # fmt: skip
-    format: Annotated[
-        str | None, _output("--format", metavar="FORMAT", help="The format, whatever the suffix.")
-    ] = None
-    play: Annotated[bool, _output("--play", help="Play it too.")] = False
-    plot: Annotated[
-        Path | None, _output("--plot", metavar="PNG", help="Draw its waveform and spectrogram.")
-    ] = None
-    json: Annotated[
-        bool, _output("--json", help="Print the report for machines, on standard output.")
-    ] = False
-    strict: Annotated[
-        bool, _output("--strict", help="End with status 1 when a check of the sound fails.")
-    ] = False
-    quiet: Annotated[bool, _output("--quiet", "-q", help="Print nothing but errors.")] = False
-    verbose: Annotated[bool, Verbose] = False
+    output: str = _output(
+        "--output -o --out-path",
+        "FILE",
+        "The sound file, its format by its suffix; `-` writes the bytes to standard output. "
+        "[default: output.wav]",
+        default="output.wav",
+    )
+    format: str | None = _output("--format", "FORMAT", "The format, whatever the suffix.")
+    play: bool = _output("--play", None, "Play it too.")
+    plot: Path | None = _output("--plot", "PNG", "Draw its waveform and spectrogram.")
+    json: bool = _output("--json", None, "Print the report for machines, on standard output.")
+    strict: bool = _output("--strict", None, "End with status 1 when the sound fails a check.")
+    quiet: bool = _output("--quiet -q", None, "Print nothing but errors.")
 
-    model: Annotated[
-        str | None,
-        _model(
-            "--model", "--model-path", metavar="MODEL",
-            help="A checkpoint's folder or hub id. [default: HIGGS_MODEL, else the full model if it is here, else pico]",
-        ),
-    ] = None  # fmt: skip
-    audio_tokenizer: Annotated[
-        str | None,
-        _model(
-            "--audio-tokenizer",
-            metavar="CODEC",
-            help="The codec's folder or hub id. [default: the model's own]",
-        ),
-    ] = None
-    revision: Annotated[
-        str | None,
-        _model(
-            "--revision",
-            metavar="NAME",
-            help="Which version of a hub id. [default: the tested one]",
-        ),
-    ] = None
-    device: Annotated[
-        str,
-        _model(
-            "--device",
-            metavar="DEVICE",
-            help="auto, cpu, cuda, cuda:N, mps; `none` is cpu. [default: auto]",
-        ),
-    ] = "auto"
-    device_id: Annotated[
-        int | None, _model("--device-id", metavar="N", help="The same as --device cuda:N.")
-    ] = None
-    quantization_bits: Annotated[
-        int | None,
-        _model(
-            "--quantization-bits",
-            metavar="4|8",
-            help="Not in this version: it does not quantise yet.",
-        ),
-    ] = None
-    no_quantization: Annotated[
-        bool,
-        _model("--no-quantization", help="Full precision, which is what this version always uses."),
-    ] = False
-    use_static_kv_cache: Annotated[
-        int | None,
-        _model(
-            "--use-static-kv-cache",
-            metavar="[0|1]",
-            help="Accepted; the cache is always managed automatically.",
-        ),
-    ] = None
+    model: str | None = _model(
+        "--model --model-path",
+        "MODEL",
+        "A checkpoint's folder or hub id. "
+        "[default: HIGGS_MODEL, else the full model if it is here, else pico]",
+    )
+    audio_tokenizer: str | None = _model(
+        "--audio-tokenizer", "CODEC", "The codec's folder or hub id. [default: the model's own]"
+    )
+    revision: str | None = _model(
+        "--revision", "NAME", "Which version of a hub id. [default: the tested one]"
+    )
+    device: str = _model(
+        "--device",
+        "DEVICE",
+        "auto, cpu, cuda, cuda:N or mps; `none` is cpu. [default: auto]",
+        default="auto",
+    )
+    device_id: int | None = _model("--device-id", "N", "The same as --device cuda:N.")
+    quantization_bits: int | None = _model(
+        "--quantization-bits", "4|8", "Refused: this version does not quantise yet."
+    )
+    no_quantization: bool = _model(
+        "--no-quantization", None, "Full precision, which is what this version always uses."
+    )
+    use_static_kv_cache: int | None = _model(
+        "--use-static-kv-cache",
+        "[0|1]",
+        "Accepted, and changes nothing: the cache is always managed automatically.",
+    )
 
-    temperature: Annotated[
-        float | None,
-        _sampling(
-            "--temperature", metavar="X", help="How freely codes are drawn; 0 takes the likeliest."
-        ),
-    ] = None
-    top_k: Annotated[
-        int | None,
-        _sampling("--top-k", metavar="N", help="Draw from the N likeliest codes; 0 for all."),
-    ] = None
-    top_p: Annotated[
-        float | None,
-        _sampling(
-            "--top-p", metavar="X", help="Draw from the likeliest codes that weigh X together."
-        ),
-    ] = None
-    min_p: Annotated[
-        float | None,
-        _sampling(
-            "--min-p", metavar="X", help="Leave out codes less likely than X times the likeliest."
-        ),
-    ] = None
-    seed: Annotated[
-        int | None,
-        _sampling(
-            "--seed",
-            metavar="N",
-            help="Equal seeds give equal speech. [default: a new one, reported]",
-        ),
-    ] = None
-    ras_win_len: Annotated[
-        int | None,
-        _sampling(
-            "--ras-win-len",
-            metavar="N",
-            help="Columns in which a repeated code is noticed; 0 for off.",
-        ),
-    ] = None
-    ras_win_max_num_repeat: Annotated[
-        int | None,
-        _sampling(
-            "--ras-win-max-num-repeat",
-            metavar="N",
-            help="Repetitions after which a code is redrawn.",
-        ),
-    ] = None
-    max_new_tokens: Annotated[
-        int | None,
-        _sampling(
-            "--max-new-tokens", metavar="N", help="Most steps for a chunk; 25 make a second."
-        ),
-    ] = None
-    rules: Annotated[
-        str | None,
-        _sampling(
-            "--rules", metavar="RULES", help="Guard against runaway speech, or be as the original."
-        ),
-    ] = None
+    temperature: float | None = _sampling(
+        "--temperature", "X", "How freely codes are drawn; 0 takes the likeliest."
+    )
+    top_k: int | None = _sampling("--top-k", "N", "Draw from the N likeliest codes; 0 for all.")
+    top_p: float | None = _sampling(
+        "--top-p", "X", "Draw from the likeliest codes that weigh X together."
+    )
+    min_p: float | None = _sampling(
+        "--min-p", "X", "Leave out codes less likely than X times the likeliest."
+    )
+    seed: int | None = _sampling(
+        "--seed", "N", "Equal seeds give equal speech. [default: a new one, reported]"
+    )
+    ras_win_len: int | None = _sampling(
+        "--ras-win-len", "N", "Columns in which a repeated code is noticed; 0 for off."
+    )
+    ras_win_max_num_repeat: int | None = _sampling(
+        "--ras-win-max-num-repeat", "N", "Repetitions after which a code is redrawn."
+    )
+    max_new_tokens: int | None = _sampling(
+        "--max-new-tokens", "N", "Most steps for a chunk; 25 make a second."
+    )
+    rules: str | None = _sampling(
+        "--rules", "RULES", "Guard against runaway speech, or be as the original."
+    )
 
-    chunk_method: Annotated[
-        str | None, _chunks("--chunk-method", metavar="METHOD", help="Where a long text is cut.")
-    ] = None
-    chunk_max_word_num: Annotated[
-        int | None, _chunks("--chunk-max-word-num", metavar="N", help="Most words of a chunk.")
-    ] = None
-    chunk_max_num_turns: Annotated[
-        int | None,
-        _chunks("--chunk-max-num-turns", metavar="N", help="Turns of a chunk, with `speaker`."),
-    ] = None
-    generation_chunk_buffer_size: Annotated[
-        int | None,
-        _chunks(
-            "--generation-chunk-buffer-size",
-            metavar="N",
-            help="Earlier chunks kept as context. [default: all]",
-        ),
-    ] = None
+    chunk_method: str | None = _chunks("--chunk-method", "METHOD", "Where a long text is cut.")
+    chunk_max_word_num: int | None = _chunks("--chunk-max-word-num", "N", "Most words of a chunk.")
+    chunk_max_num_turns: int | None = _chunks(
+        "--chunk-max-num-turns", "N", "Turns of a chunk, with the method `speaker`."
+    )
+    generation_chunk_buffer_size: int | None = _chunks(
+        "--generation-chunk-buffer-size", "N", "Earlier chunks kept as context. [default: all]"
+    )
+    verbose: bool = verbose()
 
 
 def facts() -> Mapping[str, str]:
@@ -287,14 +181,14 @@ def facts() -> Mapping[str, str]:
         "format": FORMATS,
     }
     known: dict[str, Any] = {
-        **{flag: getattr(Sampling(), name) for flag, name in OF_SAMPLING.items()},
-        **{flag: getattr(Delivery(), name) for flag, name in OF_DELIVERY.items()},
-        "scene_prompt": next(name for name, scene in SCENES.items() if scene == Delivery().scene),
+        **{ours: getattr(Sampling(), name) for ours, name in OF_SAMPLING.items()},
+        **{ours: getattr(Delivery(), name) for ours, name in OF_DELIVERY.items()},
+        "scene_prompt": next(name for name, text in SCENES.items() if text == Delivery().scene),
     }
     parts: dict[str, list[str]] = {field.name: [] for field in fields(SayFlags)}
-    for flag, values in choices.items():
-        parts[flag].append(", ".join(values))
-    for flag, value in known.items():
+    for name, values in choices.items():
+        parts[name].append(", ".join(values))
+    for name, value in known.items():
         if value is not None:
-            parts[flag].append(f"default: {value}")
-    return {flag: "; ".join(found) for flag, found in parts.items() if found}
+            parts[name].append(f"default: {value}")
+    return {name: "; ".join(found) for name, found in parts.items() if found}

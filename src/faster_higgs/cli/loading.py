@@ -22,7 +22,7 @@ PICO_NOTE = (
 
 
 def model_folder(name: str | None, revision: str | None = None) -> files.DefaultModel:
-    """The model that was asked for, else the default one. Raises CheckpointNotFound, CheckpointError."""
+    """The model that was asked for, else the default one. Raises CheckpointError."""
     if name is None:
         return files.default_model()
     return files.DefaultModel(files.resolve(name, revision), packaged=False)
@@ -56,7 +56,7 @@ def _data_folder(environment: Mapping[str, str], platform: str) -> Path:
 
 
 def named_voices(model: Path | None, own: Sequence[Path]) -> VoiceStore:
-    """Voices by name, without any model: to list, show and remove, and to tell a wrong name early."""
+    """Voices by name, without a model: to list, show, remove, and to tell a wrong name early."""
 
     def refuse(clip: Path) -> NoReturn:
         raise VoiceError(f"{clip} has to be encoded first; use the voice once with `higgs say`.")
@@ -70,14 +70,14 @@ def encoding_voices(model: Path, own: Sequence[Path]) -> VoiceStore:
 
     from faster_higgs.audio.files import read
     from faster_higgs.checkpoint.codec_files import load_codec
-    from faster_higgs.speech import _fingerprint
+    from faster_higgs.speech import fingerprint
 
     codec = load_codec(files.find_codec(model), encoder=True)
 
     def encode(clip: Path) -> Tensor:
         return codec.encode(torch.from_numpy(read(clip, rate=codec.sample_rate)))
 
-    return VoiceStore([*own, model / "voices"], encode, _fingerprint(codec))
+    return VoiceStore([*own, model / "voices"], encode, fingerprint(codec))
 
 
 def shipped_model() -> Path | None:

@@ -1,4 +1,4 @@
-"""The command `higgs`: which commands there are, and how each kind of error ends. Knows no command's flags.
+"""The command `higgs`: which commands there are, and how each kind of error ends. Knows no flags.
 
 A command's file is imported when the command is called, and heavy libraries when it runs.
 """
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("Interrupted.", INTERRUPTED, kind="")
     except BrokenPipeError:
         return _gone()
-    except Exception as error:  # noqa: BLE001  the last resort: whatever it is, one line
+    except Exception as error:  # the last resort: whatever it is, one line
         if _wordy(arguments):
             raise
         return _fail(_unexpected(error), 1)
@@ -96,7 +96,7 @@ def _usage(error: Any) -> str:
 
 def _unexpected(error: Exception) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "There is not enough memory for this model; `higgs doctor` says what this machine can run."
+        return "There is not enough memory for this model; `higgs doctor` says what fits here."
     message = " ".join(str(error).split()) or "no message"
     return f"{type(error).__name__}: {message} (a fault of ours: --verbose shows where)"
 

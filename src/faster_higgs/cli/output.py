@@ -1,4 +1,7 @@
-"""Where the sound goes: a file, whole or not at all, or standard output while it is made. Knows nothing of models."""
+"""Where the sound goes: a file, whole or not at all, or standard output while it is made.
+
+Knows nothing of models.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ class _EnoughError(Exception):
 
 
 def writer(output: str, format: str | None) -> Write:
-    """What writes pieces of sound at a rate. Raises OutputError, SettingError at once when that cannot be."""
+    """What writes pieces of sound at a rate.
+
+    Raises OutputError or SettingError at once if that cannot be.
+    """
     if output == STANDARD_OUTPUT:
         kind = format or "wav"
         checked_format(kind, 24_000)
@@ -37,7 +43,7 @@ def writer(output: str, format: str | None) -> Write:
 
 
 def _try(output: str, kind: str) -> None:
-    """Do what saving does first, and stop there: a long run must not end in a folder that cannot be written."""
+    """Do what saving does first, and stop: no long run may end where nothing can be written."""
     path = Path(output)
     if path.exists() and not path.is_file() and not path.is_dir():
         return  # a pipe or device has its reader wait; opening it once more would disturb

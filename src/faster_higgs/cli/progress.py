@@ -1,4 +1,7 @@
-"""A bar on standard error while speech is made: seconds of audio, and how fast they come. Knows nothing of models."""
+"""A bar on standard error while speech is made: seconds of audio, and how fast they come.
+
+Knows nothing of models.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ LETTERS_PER_SECOND = 14  # of ordinary speech; only the bar's length depends on 
 
 
 class Bar:
-    """Told of seconds as they come. Shows nothing where nobody looks: not a terminal, or asked to be quiet."""
+    """Told of seconds as they come. Shows nothing where nobody looks: no terminal, or `hidden`."""
 
     def __init__(self, utterances: Sequence[str], *, hidden: bool) -> None:
         self._expected = [max(1.0, len(text) / LETTERS_PER_SECOND) for text in utterances]

@@ -1,4 +1,4 @@
-"""From flags to what the Python interface takes, so that both ask for the same speech. Loads no model."""
+"""From flags to what the Python interface takes, so that both ask for the same. Loads no model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class Request:
 
 
 def request(flags: SayFlags) -> Request:
-    """Raises SettingError, TextError, VoiceError, AudioError: every mistake that can be seen before anything is loaded."""
+    """What the flags ask for.
+
+    Raises SettingError, TextError, VoiceError, AudioError: every mistake that shows before loading.
+    """
     notes = _static_cache_note(flags)
     _refuse_quantisation(flags)
     device = device_of(flags.device, flags.device_id)
@@ -74,7 +77,7 @@ def _given(flags: SayFlags, names: dict[str, str]) -> dict[str, Any]:
 
 
 def voices_of(voice: str | None, transcripts: list[str]) -> tuple[str | ClipFile, ...]:
-    """Names as they are; sound files with their transcripts, taken in turn, else from the file beside them."""
+    """Names as they are; sound files with transcripts, taken in turn, else from beside them."""
     if voice is None:
         if transcripts:
             raise SettingError(
@@ -109,7 +112,8 @@ def _clip(path: Path, transcript: str | None) -> ClipFile:
         transcript = text_of(beside)
     if not transcript or not transcript.strip():
         raise VoiceError(
-            f"What is said in {path} is not known; say it with --ref-text, or write it into {beside.name} beside it."
+            f"What is said in {path} is not known; say it with --ref-text, "
+            f"or write it into {beside.name} beside it."
         )
     return ClipFile(path, transcript.strip())
 
@@ -136,7 +140,8 @@ def device_of(device: str, number: int | None) -> str:
         return name
     if number < 0 or name not in ("auto", "cuda", f"cuda:{number}"):
         raise SettingError(
-            f"--device-id {number} means cuda:{number}, but --device is {device}; leave one of them out."
+            f"--device-id {number} means cuda:{number}, but --device is {device}; "
+            "leave one of them out."
         )
     return f"cuda:{number}"
 
@@ -144,8 +149,8 @@ def device_of(device: str, number: int | None) -> str:
 def _refuse_quantisation(flags: SayFlags) -> None:
     if flags.quantization_bits is not None:
         raise SettingError(
-            "This version does not quantise yet; leave --quantization-bits out to speak in full precision, "
-            "or see what fits this machine with `higgs doctor`."
+            "This version does not quantise yet; leave --quantization-bits out to speak in full "
+            "precision. `higgs doctor` says what fits this machine."
         )
 
 

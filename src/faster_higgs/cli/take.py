@@ -1,4 +1,7 @@
-"""A speech while it is made: gathers its pieces for the report, and passes them on. Knows nothing of files."""
+"""A speech while it is made: gathers its pieces for the report, and passes them on.
+
+Knows nothing of files.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from faster_higgs.audio.checks import Report, examine
 from faster_higgs.audio.levels import Samples
@@ -50,6 +51,8 @@ class Take:
     @cached_property
     def speech(self) -> Speech:
         """What was made, once all of it is."""
+        import numpy as np
+
         samples = np.concatenate([np.zeros(0, np.float32), *self.pieces])
         return Speech(samples, self.rate, self.seed, tuple(self.parts))
 

@@ -1,4 +1,7 @@
-"""Is this model the published one? Compares its first greedy columns with the published ones. Knows no files."""
+"""Is this model the published one? Its first greedy columns beside the published ones.
+
+Knows no files.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ SURE = 3  # columns that decide: numerics of a precision show later, wrong weigh
 
 @dataclass(frozen=True)
 class Smoke:
-    """What a right model answers to `text`: `columns` from codebook 0 on, for a model of this shape."""
+    """What a right model of this shape answers to `text`, column by column."""
 
     text: str
     columns: tuple[tuple[int, ...], ...]
@@ -33,7 +36,7 @@ class Smoke:
         return found == self.shape
 
 
-# From the slow test of the transformers library, made with the published weights; see docs/decisions.
+# From the slow test of the transformers library, which runs the published weights.
 PUBLISHED = Smoke(
     "The sun rises in the east and sets in the west.",
     (
@@ -67,13 +70,16 @@ class Comparison:
         """The verdict in words."""
         found = f"{self.differing} of {self.compared} codes differ"
         if not self.differing:
-            return f"This is the published model: all {self.compared} codes of the smoke test are equal."
+            return f"This is the published model: all {self.compared} codes are equal."
         if self.right:
             return (
                 f"This is the published model in another precision: {found}, "
                 f"the first of them in column {self.first_difference}."
             )
-        return f"This is not the published model: {found}, the first of them in column {self.first_difference}."
+        return (
+            f"This is not the published model: {found}, "
+            f"the first of them in column {self.first_difference}."
+        )
 
 
 def columns(higgs: Higgs, text: str, count: int) -> list[list[int]]:

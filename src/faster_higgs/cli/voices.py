@@ -1,80 +1,53 @@
 """`higgs voices`: the voices there are, and yours among them. Knows nothing of speech."""
 
+# ruff: noqa: RUF009  what is called here returns a dataclass field
+
 from __future__ import annotations
 
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from faster_higgs.cli.command import Menu, Verbose, as_command
+from faster_higgs.cli.command import Menu, argument, as_command, option, verbose
 from faster_higgs.errors import AudioError, OutputError, SettingError, VoiceError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from faster_higgs.audio.levels import Samples
-    from faster_higgs.prompt.voices import VoiceFiles
-
-Folder = typer.Option(
-    "--voices-dir", metavar="FOLDER", show_default=False, help="Where your voices are."
-)
-Model = typer.Option(
-    "--model",
-    "--model-path",
-    metavar="MODEL",
-    show_default=False,
-    help="Whose shipped voices, and whose codec.",
-)
+    from faster_higgs.prompt.voices import VoiceFiles, VoiceStore
 
 
 @dataclass(frozen=True)
-class _ListFlags:
-    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
-    voices_dir: Annotated[Path | None, Folder] = None
-    model: Annotated[str | None, Model] = None
-    verbose: Annotated[bool, Verbose] = False
+class _Place:
+    voices_dir: Path | None = option("--voices-dir", "FOLDER", "Where your voices are.")
+    model: str | None = option(
+        "--model --model-path", "MODEL", "Whose shipped voices, and whose codec."
+    )
+    verbose: bool = verbose()
 
 
 @dataclass(frozen=True)
-class _NameFlags:
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The voice.", show_default=False)]
-    voices_dir: Annotated[Path | None, Folder] = None
-    model: Annotated[str | None, Model] = None
-    verbose: Annotated[bool, Verbose] = False
+class _ListFlags(_Place):
+    json: bool = option("--json", None, "For machines.")
 
 
-@dataclass(frozen=True)
-class _AddFlags:
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What it will be called.", show_default=False)
-    ]
-    clip: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CLIP", help="A sound file, 5 to 30 s of speech.", show_default=False
-        ),
-    ]
-    text: Annotated[
-        str | None,
-        typer.Option(
-            "--text", metavar="TEXT", show_default=False, help="What is said in it, word for word."
-        ),
-    ] = None
-    text_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--text-file", metavar="FILE", show_default=False,
-            help="A file with what is said. [default: the .txt file beside the clip]",
-        ),
-    ] = None  # fmt: skip
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Put it in the place of one of that name.")
-    ] = False
-    voices_dir: Annotated[Path | None, Folder] = None
-    model: Annotated[str | None, Model] = None
-    verbose: Annotated[bool, Verbose] = False
+@dataclass(frozen=True, kw_only=True)
+class _NameFlags(_Place):
+    name: str = argument("NAME", "The voice.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AddFlags(_Place):
+    name: str = argument("NAME", "What it will be called.")
+    clip: Path = argument("CLIP", "A sound file, 5 to 30 s of speech.")
+    text: str | None = option("--text", "TEXT", "What is said in it, word for word.")
+    text_file: Path | None = option(
+        "--text-file", "FILE", "A file with what is said. [default: the .txt file beside the clip]"
+    )
+    replace: bool = option("--replace", None, "Put it in the place of one of that name.")
 
 
 def command(name: str, help: str) -> Menu:
@@ -116,7 +89,8 @@ def _transcript(flags: _AddFlags) -> str:
     beside = flags.clip.with_suffix(".txt")
     if flags.text_file is None and not beside.is_file():
         raise VoiceError(
-            f"What is said in {flags.clip} is not known; say it with --text, or write it into {beside.name} beside it."
+            f"What is said in {flags.clip} is not known; say it with --text, "
+            f"or write it into {beside.name} beside it."
         )
     return text_of(flags.text_file or beside)
 
@@ -166,7 +140,7 @@ def play(flags: _NameFlags) -> None:
     play_sound(_sound(_store(flags).find(flags.name), flags), 24_000)
 
 
-def _store(flags: Any) -> Any:
+def _store(flags: _Place) -> VoiceStore:
     from faster_higgs.cli.loading import model_folder, named_voices, shipped_model, voice_folders
 
     model = model_folder(flags.model).folder if flags.model else shipped_model()
@@ -197,7 +171,7 @@ def _seconds(files: VoiceFiles) -> float | None:
         return None
 
 
-def _codes(files: VoiceFiles) -> Any:
+def _codes(files: VoiceFiles) -> Tensor:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -14,7 +14,10 @@ STANDARD_INPUT = "-"
 
 
 def given_text(text: str | None, transcript: str | None) -> str:
-    """What is to be said. Raises SettingError when it is given twice or not at all, TextError when it is unreadable."""
+    """What is to be said.
+
+    Raises SettingError when it is given twice or not at all, TextError when it cannot be read.
+    """
     if text is not None and transcript is not None:
         raise SettingError("A text and --transcript were given; leave one of them out.")
     if transcript is not None:
@@ -46,7 +49,10 @@ def existing_file(name: str) -> Path | None:
 
 
 def _transcript(given: str) -> str:
-    """A file's text, else the words themselves, as in the original; but a file that is not there is not read out."""
+    """A file's text, else the words themselves, as in the original.
+
+    Unlike there, the name of a file that does not exist is not spoken.
+    """
     file = existing_file(given)
     if file:
         return text_of(file)

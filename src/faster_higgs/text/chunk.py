@@ -10,6 +10,7 @@ a word, so that no dictionary is needed. A tag is one word and is never cut.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from faster_higgs.errors import SettingError
@@ -187,9 +188,10 @@ def _last(levels: list[int], begin: int, end: int, level: int) -> int:
 
 
 def _slices(text: str, atoms: list[re.Match[str]], cuts: list[int]) -> list[str]:
-    pairs = zip(cuts, cuts[1:], strict=False)
     return [
-        text[atoms[begin].start() : atoms[end - 1].end()] for begin, end in pairs if begin < end
+        text[atoms[begin].start() : atoms[end - 1].end()]
+        for begin, end in pairwise(cuts)
+        if begin < end
     ]
 
 
@@ -198,7 +200,7 @@ def _levels(
 ) -> list[int]:
     """For each word, how good it is to cut before it."""
     levels = [NONE]
-    for before, after in zip(atoms, atoms[1:], strict=False):
+    for before, after in pairwise(atoms):
         word, following = before.group(), after.group()
         gap = text[before.end() : after.start()]
         if SPEAKER.fullmatch(word):

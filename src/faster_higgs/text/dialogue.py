@@ -18,14 +18,12 @@ class Turn:
 
 
 def turns(text: str) -> list[Turn]:
-    """The turns in order; a tag may stand anywhere in a line, and turns without text are left out.
-    """
+    """The turns in order; a tag may stand anywhere in a line; turns without text are left out."""
     pieces = SPEAKER.split(text)
     numbered = zip((None, *map(int, pieces[2::3])), pieces[0::3], strict=True)
     return [Turn(speaker, said.strip()) for speaker, said in numbered if said.strip()]
 
 
 def speakers(text: str) -> list[str]:
-    """The tags that occur, each once, sorted as the original sorts them: SPEAKER10 before SPEAKER2.
-    """
+    """The tags that occur, each once, sorted as the original does: SPEAKER10 before SPEAKER2."""
     return sorted({found[1] for found in SPEAKER.finditer(text)})

@@ -16,7 +16,7 @@ import lzma
 import struct
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from faster_higgs.errors import CheckpointError
@@ -29,6 +29,7 @@ ALPHABET = (
 )
 OFFSETS = (-1, 1, -2, 2, -3, 3, -4, 4)  # the neighbours a tree may ask for, question 0 to 7
 LAST_SOUND = len(OFFSETS)  # question 8
+LONGEST_SHARED = 78  # so that its sign is printable
 LEAF = 16  # tree bytes from here on are answers
 LONGEST_KNOWN = (
     6  # the list of known words is there to tell STOP from FBI, so longer ones need not be listed
@@ -36,14 +37,16 @@ LONGEST_KNOWN = (
 
 # The phone table: the synthesiser's name, pico's letter, an example.
 PHONES: tuple[tuple[str, str, str], ...] = (
-    ("aa", "ɑ", "father"), ("ae", "æ", "cat"), ("ah", "ʌ", "cup"), ("ao", "ɔ", "law"), ("aw", "aʊ", "now"),
-    ("ax", "ə", "about"), ("axr", "ɚ", "butter"), ("ay", "aɪ", "my"), ("b", "b", "bee"), ("ch", "tʃ", "chin"),
-    ("d", "d", "day"), ("dh", "ð", "this"), ("eh", "ɛ", "bed"), ("er", "ɝ", "bird"), ("ey", "eɪ", "say"),
-    ("f", "f", "fee"), ("g", "ɡ", "go"), ("hh", "h", "he"), ("ih", "ɪ", "bit"), ("iy", "i", "bee"),
-    ("jh", "dʒ", "joy"), ("k", "k", "key"), ("l", "l", "lie"), ("m", "m", "me"), ("n", "n", "no"),
-    ("ng", "ŋ", "sing"), ("ow", "oʊ", "go"), ("oy", "ɔɪ", "boy"), ("p", "p", "pie"), ("r", "ɹ", "red"),
-    ("s", "s", "see"), ("sh", "ʃ", "she"), ("t", "t", "tea"), ("th", "θ", "thin"), ("uh", "ʊ", "book"),
-    ("uw", "u", "too"), ("v", "v", "vie"), ("w", "w", "we"), ("y", "j", "yes"), ("z", "z", "zoo"),
+    ("aa", "ɑ", "father"), ("ae", "æ", "cat"), ("ah", "ʌ", "cup"), ("ao", "ɔ", "law"),
+    ("aw", "aʊ", "now"), ("ax", "ə", "about"), ("axr", "ɚ", "butter"), ("ay", "aɪ", "my"),
+    ("b", "b", "bee"), ("ch", "tʃ", "chin"), ("d", "d", "day"), ("dh", "ð", "this"),
+    ("eh", "ɛ", "bed"), ("er", "ɝ", "bird"), ("ey", "eɪ", "say"), ("f", "f", "fee"),
+    ("g", "ɡ", "go"), ("hh", "h", "he"), ("ih", "ɪ", "bit"), ("iy", "i", "bee"),
+    ("jh", "dʒ", "joy"), ("k", "k", "key"), ("l", "l", "lie"), ("m", "m", "me"),
+    ("n", "n", "no"), ("ng", "ŋ", "sing"), ("ow", "oʊ", "go"), ("oy", "ɔɪ", "boy"),
+    ("p", "p", "pie"), ("r", "ɹ", "red"), ("s", "s", "see"), ("sh", "ʃ", "she"),
+    ("t", "t", "tea"), ("th", "θ", "thin"), ("uh", "ʊ", "book"), ("uw", "u", "too"),
+    ("v", "v", "vie"), ("w", "w", "we"), ("y", "j", "yes"), ("z", "z", "zoo"),
     ("zh", "ʒ", "vision"),
 )  # fmt: skip
 CODES = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno"  # one character for each row of PHONES
@@ -75,32 +78,34 @@ def unpack(data: bytes, source: str) -> dict[str, bytes]:
         raise CheckpointError(
             f"{source} is not a pronunciation file; install the package again to restore it."
         )
+    sections, at = {}, 0
     try:
         body = lzma.decompress(data[len(MAGIC) :], format=lzma.FORMAT_ALONE)
-    except (lzma.LZMAError, EOFError) as error:
+        for name in SECTIONS:
+            (size,) = struct.unpack_from("<I", body, at)
+            sections[name] = body[at + 4 : at + 4 + size]
+            at += 4 + size
+    except (lzma.LZMAError, EOFError, struct.error) as error:
         raise CheckpointError(
             f"{source} is damaged ({error}); install the package again to restore it."
         ) from error
-    sections, at = {}, 0
-    for name in SECTIONS:
-        (size,) = struct.unpack_from("<I", body, at)
-        sections[name] = body[at + 4 : at + 4 + size]
-        at += 4 + size
     return sections
 
 
 def squeeze(rows: list[str]) -> bytes:
-    """Sorted lines, each with the length it shares with the line before as one leading character.
-    """
+    """Sorted lines, each with the length it shares with the line before as one leading sign."""
     out, before = [], ""
     for row in rows:
-        shared = next(
-            (i for i, (a, b) in enumerate(zip(before, row, strict=False)) if a != b),
-            min(len(before), len(row)),
-        )
+        shared = _shared(before, row)
         out.append(chr(48 + shared) + row[shared:])
         before = row
     return "\n".join(out).encode("ascii")
+
+
+def _shared(a: str, b: str) -> int:
+    """How many signs two lines have in common at their beginning."""
+    pairs = zip(a[:LONGEST_SHARED], b[:LONGEST_SHARED], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def unsqueeze(data: bytes) -> Iterator[str]:
@@ -146,13 +151,13 @@ class Lexicon:
             data = path.read_bytes()
         except OSError as error:
             raise CheckpointError(
-                f"The pronunciation file {path.name} cannot be read ({error.strerror}); install the package again."
+                f"The pronunciation file {path.name} cannot be read ({error.strerror}); "
+                "install the package again to restore it."
             ) from error
         return cls(unpack(data, path.name))
 
     def exception(self, word: str) -> str | None:
-        """The sounds of a word the trees would misread, or of a special word; None for all others.
-        """
+        """The sounds of a word that the trees would misread; None for all others."""
         return self._exceptions.get(word)
 
     @cached_property

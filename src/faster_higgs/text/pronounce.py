@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from faster_higgs.text.languages.en_sounds import DIGITS, ENDINGS, LETTERS, USES
 from faster_higgs.text.lexicon import LONGEST_KNOWN, PACKAGED, Lexicon, code, letters
 from faster_higgs.text.tags import TAG
 
@@ -36,97 +37,13 @@ PIECE = re.compile(
     r"|(?P<mark>[.,?!;:]|(?<=\s)-+(?=\s)|--+)"
 )
 FORMS = str.maketrans(
-    {
-        "’": "'",
-        "‘": "'",
-        "ʼ": "'",
-        "…": ".",
-        "—": " -- ",
-        "–": " -- ",
-        "。": ".",
-        "，": ",",
-        "！": "!",
-        "？": "?",
-    }
-    | {
-        "ß": "ss",
-        "æ": "ae",
-        "Æ": "AE",
-        "œ": "oe",
-        "Œ": "OE",
-        "ø": "o",
-        "Ø": "O",
-        "ł": "l",
-        "Ł": "L",
-        "đ": "d",
-        "Đ": "D",
-    }
-    | {"ð": "d", "þ": "th", "ı": "i"}
+    dict(zip("’‘ʼ…。，！？øØłŁđĐðı", "'''..,!?oOlLdDdi", strict=True))
+    | {"—": " -- ", "–": " -- ", "ß": "ss", "þ": "th"}
+    | {"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"}
 )
-DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-LETTER_NAMES = {
-    letter: code(names)
-    for letter, names in {
-        "a": "ey", "b": "b iy", "c": "s iy", "d": "d iy", "e": "iy", "f": "eh f", "g": "jh iy", "h": "ey ch", "i": "ay",
-        "j": "jh ey", "k": "k ey", "l": "eh l", "m": "eh m", "n": "eh n", "o": "ow", "p": "p iy", "q": "k y uw",
-        "r": "aa r", "s": "eh s", "t": "t iy", "u": "y uw", "v": "v iy", "w": "d ah b ax l y uw", "x": "eh k s",
-        "y": "w ay", "z": "z iy",
-    }.items()
-}  # fmt: skip
+LETTER_NAMES = {letter: code(names) for letter, names in LETTERS.items()}
 VOWELS = frozenset(code("aa ae ah ao aw ax axr ay eh er ey ih iy ow oy uh uw"))
 VOICELESS, HISSING = frozenset(code("p t k f th")), frozenset(code("s z sh zh ch jh"))
-TEETH = frozenset(code("t d"))
-ENDINGS = {"ll": "ax l", "ve": "ax v", "re": "er", "m": "m", "nt": "ax n t"}
-# What a word of two sounds is, told by the word before: in the order in which a word is tried.
-INFINITIVE = """to can can't cannot could couldn't will won't would wouldn't shall should shouldn't may might must mustn't do
-    don't does doesn't did didn't please let's i'll you'll we'll they'll he'll she'll it'll i'd you'd we'd they'd he'd
-    she'd"""
-USES = {
-    "infinitive": frozenset(INFINITIVE.split()),
-    "verb": frozenset(
-        INFINITIVE.split()
-        + ["i", "you", "we", "they", "who", "that", "not", "never", "always", "often"]
-    ),
-    "noun": frozenset(
-        [
-            "a",
-            "an",
-            "the",
-            "this",
-            "these",
-            "those",
-            "my",
-            "your",
-            "his",
-            "her",
-            "its",
-            "our",
-            "their",
-            "whose",
-            "no",
-            "any",
-            "some",
-            "every",
-            "each",
-            "of",
-            "in",
-            "for",
-            "with",
-            "is",
-            "are",
-            "was",
-            "were",
-            "be",
-            "been",
-            "very",
-            "more",
-            "most",
-            "many",
-            "few",
-        ]
-    ),
-    "first": frozenset([""]),
-}
 
 
 class Pronouncer:
@@ -168,7 +85,7 @@ class Pronouncer:
 
     def _pieces(self, text: str) -> list[tuple[str, str]]:
         """Words, tags and marks in order; each mark the strongest of its run."""
-        plain = unicodedata.normalize("NFKD", text.translate(FORMS).replace("⁄", " "))
+        plain = unicodedata.normalize("NFKD", text.translate(FORMS)).replace("⁄", " ")
         plain = "".join(c for c in plain if not unicodedata.combining(c))
         pieces: list[tuple[str, str]] = []
         for found in PIECE.finditer(plain):

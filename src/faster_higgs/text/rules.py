@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+Replace = str | Callable[[re.Match[str]], str]
+Pair = tuple[str, Replace]
 A_DIGIT = re.compile("[0-9]")
 SENTENCE_BREAK = re.compile(r"[\"')\]]*(?:$|\n|[ ]+[\"'(]?[A-Z\ue000])")
 
@@ -16,7 +18,7 @@ class Rule:
 
     stage: str
     pattern: re.Pattern[str]
-    replace: str | Callable[[re.Match[str]], str]
+    replace: Replace
     needs: re.Pattern[str] | None = (
         None  # without a match of this the pattern cannot match: a quick look saves a slow one
     )
@@ -25,6 +27,11 @@ class Rule:
         if self.needs and not self.needs.search(text):
             return text
         return self.pattern.sub(self.replace, text)
+
+
+def stage(name: str, *pairs: Pair, needs: re.Pattern[str] | None = None) -> tuple[Rule, ...]:
+    """The rules of one stage, in order, from patterns and replacements."""
+    return tuple(Rule(name, re.compile(pattern), replace, needs) for pattern, replace in pairs)
 
 
 def any_of(words: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from re import Match
 
 from faster_higgs.text.languages.en import BEFORE_A_YEAR, MONTH_FORMS, MONTHS, WEEKDAYS
 from faster_higgs.text.languages.en_numbers import cardinal, decade, ordinal, year
-from faster_higgs.text.rules import A_DIGIT, Rule, any_of, ends_sentence
+from faster_higgs.text.rules import A_DIGIT, any_of, ends_sentence, stage
 
 START = r"(?<![\w$£€¥₹])(?<![0-9][.,:/])"
 END = r"(?![\w])(?![.,:/][0-9])"
@@ -127,66 +127,71 @@ def _era(found: Match[str]) -> str:
     return f"{year(int(found['year']))} {' '.join(found['era'].replace('.', ''))}"
 
 
-def _rule(pattern: str, replace: object) -> Rule:
-    return Rule("dates and times", re.compile(pattern), replace, A_DIGIT)  # type: ignore[arg-type]
-
-
 HALF = r"(?:[ ]?(?P<half>AM|PM)\b)?"
-NOON = (_rule(r"(?<=[0-9])[ ]?(?P<half>[AaPp])(?:\.[ ]?[Mm]\b\.?|[Mm]\b\.?)", _noon),)
-DATES = (
-    _rule(r"(?:(?<=:[0-9]{2})|(?<=[ ][AP]M))[ ]?[-–][ ]?(?=[0-9]{1,2}(?::|[ ]?[AP]M))", " to "),
-    _rule(
+NOON = stage(
+    "dates and times",
+    (r"(?<=[0-9])[ ]?(?P<half>[AaPp])(?:\.[ ]?[Mm]\b\.?|[Mm]\b\.?)", _noon),
+    needs=A_DIGIT,
+)
+DATES = stage(
+    "dates and times",
+    (r"(?:(?<=:[0-9]{2})|(?<=[ ][AP]M))[ ]?[-–][ ]?(?=[0-9]{1,2}(?::|[ ]?[AP]M))", " to "),
+    (
         rf"\b(?P<day>{any_of(WEEKDAYS)})\b\.?(?=,?[ ](?:{MONTH}|[0-9]))",
         lambda m: WEEKDAYS[m["day"]],
     ),
-    _rule(rf"\b(?P<month>{any_of(MONTH_FORMS)})\.(?=[ ][0-9])", lambda m: MONTH_FORMS[m["month"]]),
-    _rule(
-        rf"{START}(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})(?:(?P<t>T)(?=[0-9])|{END})",
+    (rf"\b(?P<month>{any_of(MONTH_FORMS)})\.(?=[ ][0-9])", lambda m: MONTH_FORMS[m["month"]]),
+    (
+        rf"{START}(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})"
+        rf"(?:(?P<t>T)(?=[0-9])|{END})",
         _iso,
     ),
-    _rule(
+    (
         rf"{START}(?P<a>[0-9]{{1,2}})/(?P<b>[0-9]{{1,2}})/(?P<year>{YEAR}|[0-9]{{2}}){END}",
         _slashed,
     ),
-    _rule(rf"{START}(?P<a>[0-9]{{1,2}})\.(?P<b>[0-9]{{1,2}})\.(?P<year>{YEAR}){END}", _dotted),
-    _rule(
+    (rf"{START}(?P<a>[0-9]{{1,2}})\.(?P<b>[0-9]{{1,2}})\.(?P<year>{YEAR}){END}", _dotted),
+    (
         rf"\b(?P<month>{MONTH})[ ](?P<day>{DAY})\b(?!:|/|[.,][0-9])(?:{DASH}(?P<last>{DAY})\b)?"
         rf"(?:,?[ ](?P<year>{YEAR})\b(?![,:]?[0-9]))?",
         _month_first,
     ),
-    _rule(
+    (
         rf"{START}(?P<the>[Tt]he )?(?P<day>{DAY})[ ](?:of[ ])?(?P<month>{MONTH})"
         rf"(?:,?[ ](?P<year>{YEAR})\b)?",
         _day_first,
     ),
-    _rule(
-        rf"\b(?P<month>{any_of(MONTH_FORMS)})(?=,?[ ]{YEAR}\b)", lambda m: MONTH_FORMS[m["month"]]
-    ),
-    _rule(
-        rf"{START}(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{2}})(?::(?P<second>[0-5][0-9]))?{HALF}Z?(?![\w:])",
+    (rf"\b(?P<month>{any_of(MONTH_FORMS)})(?=,?[ ]{YEAR}\b)", lambda m: MONTH_FORMS[m["month"]]),
+    (
+        rf"{START}(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{2}})(?::(?P<second>[0-5][0-9]))?"
+        rf"{HALF}Z?(?![\w:])",
         _time,
     ),
-    _rule(
+    (
         rf"{START}(?P<hour>1[0-2]|0?[1-9])(?:{DASH}(?P<last>1[0-2]|[1-9]))?[ ]?(?P<half>AM|PM)\b",
         _hour,
     ),
-    _rule(rf"{START}(?P<decade>(?:1[0-9]|20)[0-9]0)'?s\b", _decade),
-    _rule(r"(?<!\w)'?(?P<decade>[2-9]0)'?s\b", _decade),
+    (rf"{START}(?P<decade>(?:1[0-9]|20)[0-9]0)'?s\b", _decade),
+    (r"(?<!\w)'?(?P<decade>[2-9]0)'?s\b", _decade),
+    needs=A_DIGIT,
 )
-YEARS = (
-    _rule(r"(?<!\w)'(?P<year>[0-9]{2})(?![\w'])", _short_year),
-    _rule(
-        rf"{START}(?P<first>1[0-9]{{3}}|20[0-9]{{2}})[-–](?P<last>1[0-9]{{3}}|20[0-9]{{2}}|[0-9]{{2}}){END}",
+YEARS = stage(
+    "dates and times",
+    (r"(?<!\w)'(?P<year>[0-9]{2})(?![\w'])", _short_year),
+    (
+        rf"{START}(?P<first>1[0-9]{{3}}|20[0-9]{{2}})[-–]"
+        rf"(?P<last>1[0-9]{{3}}|20[0-9]{{2}}|[0-9]{{2}}){END}",
         _years,
     ),
-    _rule(rf"{START}(?P<year>[0-9]{{1,4}})[ ]?(?P<era>(?:BCE|CE|BC|AD|B\.C\.E|B\.C|A\.D)\b)", _era),
-    _rule(r"\bAD[ ](?P<year>[0-9]{1,4})\b", lambda m: f"A D {year(int(m['year']))}"),
-    _rule(
+    (rf"{START}(?P<year>[0-9]{{1,4}})[ ]?(?P<era>(?:BCE|CE|BC|AD|B\.C\.E|B\.C|A\.D)\b)", _era),
+    (r"\bAD[ ](?P<year>[0-9]{1,4})\b", lambda m: f"A D {year(int(m['year']))}"),
+    (
         rf"\b(?P<before>(?:{any_of(BEFORE_A_YEAR)})[ ])(?P<year>1[0-7][0-9]{{2}}){END}",
         lambda m: m["before"] + year(int(m["year"])),
     ),
-    _rule(
+    (
         rf"{START}(?P<year>1[89][0-9]{{2}}|20[0-9]{{2}}){END}(?![-–][0-9])",
         lambda m: year(int(m["year"])),
     ),
+    needs=A_DIGIT,
 )

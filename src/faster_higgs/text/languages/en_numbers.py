@@ -8,8 +8,7 @@ LONGEST = 15  # digits; a longer number without commas is a code and read digit 
 
 
 def cardinal(n: int) -> str:
-    """1234 -> one thousand two hundred thirty-four; numbers beyond the last scale digit by digit.
-    """
+    """1234 -> one thousand two hundred thirty-four; beyond the last scale digit by digit."""
     if n < 20:
         return ONES[n]
     if n < 100:

@@ -17,7 +17,7 @@ from faster_higgs.text.languages.en import (
     UNITS,
 )
 from faster_higgs.text.languages.en_numbers import cardinal, digits, number, ordinal, year
-from faster_higgs.text.rules import A_DIGIT, Rule, any_of
+from faster_higgs.text.rules import A_DIGIT, any_of, stage
 
 NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 START = r"(?<![\w])(?<![0-9][.,:/])(?<![0-9],)"
@@ -138,63 +138,91 @@ def _per(found: Match[str]) -> str:
     return f" per {PER[found['unit']]}"
 
 
-def _rule(stage: str, pattern: str, replace: object) -> Rule:
-    return Rule(stage, re.compile(pattern), replace, A_DIGIT)  # type: ignore[arg-type]
+def _plain_number(found: Match[str]) -> str:
+    """A number, apart from a letter that touches it."""
+    text, begin, end = found.string, found.start(), found.end()
+    before = " " if begin and _joins(text[begin - 1]) else ""
+    after = " " if _joins(text[end : end + 1]) else ""
+    return f"{before}{_minus(found)}{number(found['number'])}{after}"
 
 
-MONEY = (
-    _rule("money", rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>thousand|million|billion)?[ ]?(?P<sign>[€£¥₹₩₽₫₿])(?![0-9])",
-        _money_after),
-    _rule("money", rf"{MINUS}(?:(?<!\w)(?P<prefix>{any_of(CURRENCY_PREFIXES)}))?(?P<sign>{SIGN})[ ]?(?P<first>{NUMBER})"
-        rf"(?:[-–]{SIGN}?(?P<last>{NUMBER}))?{MAGNITUDE}", _money),
-    _rule("money", rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>million|billion)?[ ]?(?P<code>{any_of(CURRENCY_CODES)})\b",
-        _coded),
-    _rule("money", rf"\b(?P<code>{any_of(CURRENCY_CODES)})[ ]?(?P<number>{NUMBER})(?:[ ](?P<amount>million|billion)\b)?", _coded),
-    _rule("money", rf"{START}(?P<number>[0-9]+)[ ]?¢", lambda m: f"{number(m['number'])} cent{'s' * (m['number'] != '1')}"),
-)  # fmt: skip
+def _joins(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+MONEY = stage(
+    "money",
+    (
+        rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>thousand|million|billion)?[ ]?"
+        r"(?P<sign>[€£¥₹₩₽₫₿])(?![0-9])",
+        _money_after,
+    ),
+    (
+        rf"{MINUS}(?:(?<!\w)(?P<prefix>{any_of(CURRENCY_PREFIXES)}))?(?P<sign>{SIGN})[ ]?"
+        rf"(?P<first>{NUMBER})(?:[-–]{SIGN}?(?P<last>{NUMBER}))?{MAGNITUDE}",
+        _money,
+    ),
+    (
+        rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>million|billion)?[ ]?"
+        rf"(?P<code>{any_of(CURRENCY_CODES)})\b",
+        _coded,
+    ),
+    (
+        rf"\b(?P<code>{any_of(CURRENCY_CODES)})[ ]?(?P<number>{NUMBER})"
+        r"(?:[ ](?P<amount>million|billion)\b)?",
+        _coded,
+    ),
+    (rf"{START}1[ ]?¢", "one cent"),
+    (rf"{START}(?P<number>[0-9]+)[ ]?¢", lambda m: f"{number(m['number'])} cents"),
+    needs=A_DIGIT,
+)
+AMOUNT = rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}(?P<joined>[ -])?(?P<unit>{any_of(UNITS)})"
+HEIGHT = rf"{START}(?P<feet>[0-9]{{1,2}})['′][ ]?(?:(?P<inches>[0-9]{{1,2}})(?:[\"″]|'')?)(?![\w'])"
 MEASURES = (
-    _rule("measures", rf"{START}(?P<feet>[0-9]{{1,2}})['′][ ]?(?:(?P<inches>[0-9]{{1,2}})(?:[\"″]|'')?)(?![\w'])", _height),
-    _rule("measures", rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}(?P<joined>[ -])?(?P<unit>{any_of(UNITS)})(?![\w²³/°])", _measure),
-    _rule("measures", rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}(?P<joined>[ -])?(?P<unit>{any_of(UNITS)})(?=/(?:{any_of(PER)})(?!\w))",
-        _measure),
-    Rule("measures", re.compile(rf"(?<=[a-z])[ ]?/[ ]?(?P<unit>{any_of(PER)})(?![\w/])"), _per),
-)  # fmt: skip
-NUMBERS = (
-    _rule("numbers", rf"{START}(?P<number>[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:st|nd|rd|th)\b", _ordinal),
-    _rule("numbers", rf"{MINUS}{START}(?:(?P<whole>[0-9]{{1,6}})(?:[ ]|[ ]?-[ ]?))?(?P<top>[0-9]{{1,4}})/(?P<bottom>[0-9]{{1,4}})"
-        r"(?![\w/])(?!\.[0-9])", _fraction),
-    _rule("numbers", r"(?<![\w.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,8}(?![\w])(?!\.[0-9])", _parts),
-    _rule("numbers", r"(?<!\w)[vV](?=[0-9])", "version "),
-    _rule("numbers", rf"{START}(?P<number>{NUMBER})(?P<short>{any_of(MAGNITUDES)})(?!\w)",
-        lambda m: f"{number(m['number'])} {MAGNITUDES[m['short']]}"),
-    _rule("numbers", rf"{START}(?P<a>{NUMBER})[ ]?[x×][ ]?(?=[0-9])", lambda m: f"{number(m['a'])} by "),
-    _rule("numbers", r"(?<![\w.,])(?=[0-9]{0,19}[A-Za-z])(?=[A-Za-z]{0,19}[0-9])[A-Za-z0-9]{2,40}(?!\w)", _mixed),
-    _rule("numbers", r"(?<=[A-Za-z])-(?=[0-9])", " "),
-    _rule("numbers", rf"{START}(?P<first>{NUMBER})[-–](?P<last>{NUMBER})(?![-–][0-9])(?![\w])",
-        lambda m: _span(m["first"], m["last"])),
-    _rule("numbers", rf"{START}(?P<a>[0-9]{{1,6}}):(?P<b>[0-9]{{1,6}})(?![\w:])", lambda m: f"{number(m['a'])} to {number(m['b'])}"),
-    _rule("numbers", r"(?<=[0-9])[ ]-[ ](?=[0-9])", " minus "),
-    _rule("numbers", r"(?<=[0-9])[ ]?[*×·][ ]?(?=[0-9])", " times "),
-    _rule("numbers", r"(?<=[0-9])[ ]?\^[ ]?(?=[0-9])", " to the power of "),
-    _rule("numbers", r"(?<=[0-9])[ ]?<[ ]?(?=[0-9])", " less than "),
-    _rule("numbers", r"(?<=[0-9])[ ]?>[ ]?(?=[0-9])", " greater than "),
-    _rule("numbers", r"[~≈](?=[0-9])", "about "),
-    _rule("numbers", r"#(?=[0-9])", "number "),
-    _rule("numbers", rf"(?P<minus>(?<![\w)])[-−](?=[0-9.]))?(?P<number>{NUMBER})",
-        lambda m: f"{_apart(m)}{_minus(m)}{number(m['number'])}{_apart_after(m)}"),
-)  # fmt: skip
-
-
-def _apart(found: Match[str]) -> str:
-    """A space where words would touch a letter that stands before the number."""
-    return (
-        " "
-        if found.start()
-        and (found.string[found.start() - 1].isalnum() or found.string[found.start() - 1] == "_")
-        else ""
-    )
-
-
-def _apart_after(found: Match[str]) -> str:
-    following = found.string[found.end() : found.end() + 1]
-    return " " if following.isalnum() or following == "_" else ""
+    *stage(
+        "measures",
+        (HEIGHT, _height),
+        (rf"{AMOUNT}(?![\w²³/°])", _measure),
+        (rf"{AMOUNT}(?=/(?:{any_of(PER)})(?!\w))", _measure),
+        needs=A_DIGIT,
+    ),
+    *stage("measures", (rf"(?<=[a-z])[ ]?/[ ]?(?P<unit>{any_of(PER)})(?![\w/])", _per)),
+)
+NUMBERS = stage(
+    "numbers",
+    (rf"{START}(?P<number>[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:st|nd|rd|th)\b", _ordinal),
+    (
+        rf"{MINUS}{START}(?:(?P<whole>[0-9]{{1,6}})(?:[ ]|[ ]?-[ ]?))?"
+        r"(?P<top>[0-9]{1,4})/(?P<bottom>[0-9]{1,4})(?![\w/])(?!\.[0-9])",
+        _fraction,
+    ),
+    (r"(?<![\w.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,8}(?![\w])(?!\.[0-9])", _parts),
+    (r"(?<!\w)[vV](?=[0-9])", "version "),
+    (
+        rf"{START}(?P<number>{NUMBER})(?P<short>{any_of(MAGNITUDES)})(?!\w)",
+        lambda m: f"{number(m['number'])} {MAGNITUDES[m['short']]}",
+    ),
+    (rf"{START}(?P<a>{NUMBER})[ ]?[x×][ ]?(?=[0-9])", lambda m: f"{number(m['a'])} by "),
+    (
+        r"(?<![\w.,])(?=[0-9]{0,19}[A-Za-z])(?=[A-Za-z]{0,19}[0-9])[A-Za-z0-9]{2,40}(?!\w)",
+        _mixed,
+    ),
+    (r"(?<=[A-Za-z])-(?=[0-9])", " "),
+    (
+        rf"{START}(?P<first>{NUMBER})[-–](?P<last>{NUMBER})(?![-–][0-9])(?![\w])",
+        lambda m: _span(m["first"], m["last"]),
+    ),
+    (
+        rf"{START}(?P<a>[0-9]{{1,6}}):(?P<b>[0-9]{{1,6}})(?![\w:])",
+        lambda m: _span(m["a"], m["b"]),
+    ),
+    (r"(?<=[0-9])[ ]-[ ](?=[0-9])", " minus "),
+    (r"(?<=[0-9])[ ]?[*×·][ ]?(?=[0-9])", " times "),
+    (r"(?<=[0-9])[ ]?\^[ ]?(?=[0-9])", " to the power of "),
+    (r"(?<=[0-9])[ ]?<[ ]?(?=[0-9])", " less than "),
+    (r"(?<=[0-9])[ ]?>[ ]?(?=[0-9])", " greater than "),
+    (r"[~≈](?=[0-9])", "about "),
+    (r"#(?=[0-9])", "number "),
+    (rf"(?P<minus>(?<![\w)])[-−](?=[0-9.]))?(?P<number>{NUMBER})", _plain_number),
+    needs=A_DIGIT,
+)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from faster_higgs.text.languages.en_addresses import ADDRESSES, PHONES
 from faster_higgs.text.languages.en_calendar import DATES, NOON, YEARS
 from faster_higgs.text.languages.en_quantities import MEASURES, MONEY, NUMBERS
 from faster_higgs.text.languages.en_words import (
     ABBREVIATIONS,
     ACRONYMS,
-    ADDRESSES,
     FIRST_SYMBOLS,
     LAST_SYMBOLS,
-    PHONES,
     ROMANS,
 )
 

@@ -1,6 +1,4 @@
-"""Abbreviations, acronyms, addresses and symbols in English words. Knows nothing of numbers but how
-to read digits.
-"""
+"""Abbreviations, Roman numerals, acronyms, symbols in English words. Knows nothing of amounts."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ from re import Match
 from faster_higgs.text.languages.en import (
     COUNTED,
     DOTLESS_TITLES,
-    DOUBTFUL_DOMAINS,
     ENDING,
-    IN_ADDRESSES,
     INSIDE,
     NUMBERED,
     REIGNING,
@@ -22,91 +18,16 @@ from faster_higgs.text.languages.en import (
     SPELLED_ACRONYMS,
     SYMBOLS,
     TITLES,
-    TOP_DOMAINS,
     WORDLIKE_ACRONYMS,
 )
-from faster_higgs.text.languages.en_numbers import cardinal, digits, ordinal
+from faster_higgs.text.languages.en_numbers import cardinal, ordinal
 from faster_higgs.text.lexicon import LONGEST_KNOWN, PACKAGED, Lexicon
-from faster_higgs.text.rules import A_DIGIT, Rule, any_of, ends_sentence
+from faster_higgs.text.rules import any_of, ends_sentence, stage
 
 ROMAN = r"(?=[IVXLC])(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?![\w'])"
 ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 TWO_CAPITALS = re.compile("[A-Z]{2}")
 ACRONYMS_LISTED = WORDLIKE_ACRONYMS | SPELLED_ACRONYMS
-LOCAL, LABEL = r"[\w.+-]{1,64}", r"[A-Za-z0-9_-]{1,63}"
-
-
-def _rule(stage: str, pattern: str, replace: object) -> Rule:
-    needs = {"telephones": A_DIGIT, "acronyms": TWO_CAPITALS}.get(stage)
-    return Rule(stage, re.compile(pattern), replace, needs)  # type: ignore[arg-type]
-
-
-# --- addresses ---------------------------------------------------------------------------------
-
-
-def _address(found: Match[str]) -> str:
-    """A web address or an e-mail address, sign by sign; the scheme is not said."""
-    text = re.sub(r"^[a-zA-Z]{2,6}://", "", found.group())
-    tail = re.search(r"[.,;:!?'\")\]/]*$", text)
-    end = tail.group().strip("/") if tail else ""
-    text = text[: tail.start()] if tail else text
-    return " ".join(_address_words(text)) + end
-
-
-def _address_words(text: str) -> list[str]:
-    pieces = re.findall(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]", text)
-    words = []
-    for at, piece in enumerate(pieces):
-        after_dot = at > 0 and pieces[at - 1] == "."
-        if piece.isascii() and piece.isdigit():
-            words.append(digits(piece))
-        elif piece.isalpha() and piece.isascii():
-            words.append(
-                TOP_DOMAINS[piece.lower()]
-                if after_dot and piece.lower() in TOP_DOMAINS
-                else _plain(piece)
-            )
-        elif piece in IN_ADDRESSES:
-            words.append(IN_ADDRESSES[piece])
-        elif piece.isalnum():
-            words.append(piece)
-    return words
-
-
-def _plain(word: str) -> str:
-    """A word, or its letters where it cannot be said."""
-    return word if re.search("[aeiouyAEIOUY]", word) and len(word) > 1 else " ".join(word.upper())
-
-
-CERTAIN = any_of(domain for domain in TOP_DOMAINS if domain not in DOUBTFUL_DOMAINS)
-ADDRESSES = (
-    _rule("addresses", rf"(?<![\w.+-]){LOCAL}@{LABEL}(?:\.{LABEL}){{1,6}}(?![\w@])", _address),
-    _rule("addresses", r"(?<!\w)(?:https?|ftp)://[^\s<>\"\ue000]{1,2000}", _address),
-    _rule("addresses", r"(?<![\w.@])www\.[A-Za-z0-9-]{1,63}\.[^\s<>\"\ue000]{1,2000}", _address),
-    _rule("addresses", rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{CERTAIN})\b(?!\.?[\w@])(?:/[^\s<>\"\ue000]{{0,2000}})?", _address),
-    _rule("addresses", rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{any_of(TOP_DOMAINS)})/[^\s<>\"\ue000]{{1,2000}}", _address),
-)  # fmt: skip
-
-
-# --- telephones --------------------------------------------------------------------------------
-
-
-def _phone(found: Match[str]) -> str:
-    """Groups of digits with a pause between them."""
-    groups = re.findall(r"[0-9]+", found.group())
-    plus = "plus " if found.group().startswith("+") else ""
-    return plus + ", ".join(
-        "eight hundred" if g == "800" and i < 2 else digits(g) for i, g in enumerate(groups)
-    )
-
-
-PHONES = (
-    _rule("telephones", r"(?<![\w+])(?:\+?1[ .-]?)?(?:\([0-9]{3}\)[ .-]?|[0-9]{3}[.-])[0-9]{3}[ .-][0-9]{4}(?![\w-])", _phone),
-    _rule("telephones", r"(?<!\w)\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,4}\)?){2,5}(?!\w)", _phone),
-    _rule("telephones", r"(?<![\w+-])1?[ -]?8(?:00|88|77|66|55)-[0-9]{3}-[0-9]{4}(?![\w-])", _phone),
-    _rule("telephones", r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{4}(?![\w-])", _phone),
-    _rule("telephones", r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?![\w-])", _phone),
-)  # fmt: skip
 
 
 # --- abbreviations -----------------------------------------------------------------------------
@@ -151,23 +72,6 @@ def _dotted(found: Match[str]) -> str:
     return _keep_dot(" ".join(found.group().replace(".", "")), found)
 
 
-ABBREVIATIONS = (
-    _rule("abbreviations", rf"(?<![\w&])(?:{any_of(SPECIAL_TOKENS)})(?![\w+#&])", lambda m: SPECIAL_TOKENS[m.group()]),
-    _rule("abbreviations", rf"(?<![\w.])(?:{any_of(INSIDE)})(?![\w])(?:(?<=\.),)?", lambda m: _inside(m)),
-    _rule("abbreviations", rf"(?<![\w.])(?P<word>{any_of([*COUNTED, *map(str.capitalize, COUNTED)])})\.[ ]?(?=[0-9])", lambda m: _as_cased(m)),
-    _rule("abbreviations", rf"(?<![\w.])(?:{any_of(ENDING)})(?!\w)", lambda m: _keep_dot(ENDING[m.group()], m)),
-    _rule("abbreviations", r"(?<![\w.])Dr\.", _doctor),
-    _rule("abbreviations", r"(?<![\w.])St\.", _saint),
-    _rule("abbreviations", rf"(?<![\w.])(?P<title>{any_of(TITLES)})\.(?=[ ]?[A-Z0-9])", lambda m: TITLES[m["title"]]),
-    _rule("abbreviations", rf"(?<![\w.])(?P<title>{any_of(DOTLESS_TITLES)})\.?(?=[ ][A-Z])",
-        lambda m: TITLES.get(m["title"], "Doctor")),
-    _rule("abbreviations", r"(?<![\w.])(?P<title>Mrs|Mr|Ms)\.", lambda m: TITLES[m["title"]]),
-    _rule("abbreviations", r"(?<![\w.])(?:[A-Za-z]\.){2,8}(?!\w)", _dotted),
-    _rule("abbreviations", r"(?<![\w.])(?<![A-Z][ ])(?P<initial>[A-Z])\.(?=[ ][A-Z](?:[a-z]|\.))", lambda m: _initial(m)),
-    _rule("abbreviations", r"\betc\b(?!\.)", "et cetera"),
-)  # fmt: skip
-
-
 def _inside(found: Match[str]) -> str:
     text = found.group()
     return INSIDE[text.rstrip(",")] + ("," if text.endswith(",") else "")
@@ -206,6 +110,33 @@ ENDS_WITH_A_LETTER = frozenset(
 )
 
 
+COUNTED_FORMS = [*COUNTED, *map(str.capitalize, COUNTED)]
+ABBREVIATIONS = stage(
+    "abbreviations",
+    (
+        rf"(?<![\w&])(?:{any_of(SPECIAL_TOKENS)})(?![\w+#&])",
+        lambda m: SPECIAL_TOKENS[m.group()],
+    ),
+    (rf"(?<![\w.])(?:{any_of(INSIDE)})(?![\w])(?:(?<=\.),)?", _inside),
+    (rf"(?<![\w.])(?P<word>{any_of(COUNTED_FORMS)})\.[ ]?(?=[0-9])", _as_cased),
+    (rf"(?<![\w.])(?:{any_of(ENDING)})(?!\w)", lambda m: _keep_dot(ENDING[m.group()], m)),
+    (r"(?<![\w.])Dr\.", _doctor),
+    (r"(?<![\w.])St\.", _saint),
+    (
+        rf"(?<![\w.])(?P<title>{any_of(TITLES)})\.(?=[ ]?[A-Z0-9])",
+        lambda m: TITLES[m["title"]],
+    ),
+    (
+        rf"(?<![\w.])(?P<title>{any_of(DOTLESS_TITLES)})\.?(?=[ ][A-Z])",
+        lambda m: TITLES.get(m["title"], "Doctor"),
+    ),
+    (r"(?<![\w.])(?P<title>Mrs|Mr|Ms)\.", lambda m: TITLES[m["title"]]),
+    (r"(?<![\w.])(?:[A-Za-z]\.){2,8}(?!\w)", _dotted),
+    (r"(?<![\w.])(?<![A-Z][ ])(?P<initial>[A-Z])\.(?=[ ][A-Z](?:[a-z]|\.))", _initial),
+    (r"\betc\b(?!\.)", "et cetera"),
+)
+
+
 # --- roman numerals ----------------------------------------------------------------------------
 
 
@@ -224,11 +155,14 @@ def _king(found: Match[str]) -> str:
     return f"{found['name']} the {ordinal(roman(found['roman'])).capitalize()}"
 
 
-ROMANS = (
-    _rule("roman numerals", rf"\b(?P<name>{any_of(REIGNING)})[ ](?P<roman>{ROMAN})", _king),
-    _rule("roman numerals", rf"\b(?P<name>{any_of(NUMBERED)})[ ](?P<roman>{ROMAN})",
-        lambda m: f"{m['name']} {cardinal(roman(m['roman'])).capitalize()}"),
-)  # fmt: skip
+ROMANS = stage(
+    "roman numerals",
+    (rf"\b(?P<name>{any_of(REIGNING)})[ ](?P<roman>{ROMAN})", _king),
+    (
+        rf"\b(?P<name>{any_of(NUMBERED)})[ ](?P<roman>{ROMAN})",
+        lambda m: f"{m['name']} {cardinal(roman(m['roman'])).capitalize()}",
+    ),
+)
 
 
 # --- acronyms ----------------------------------------------------------------------------------
@@ -273,24 +207,27 @@ def _is_shouted(found: Match[str]) -> bool:
     )
 
 
-ACRONYMS = (_rule("acronyms", r"(?<![\w'])(?P<word>[A-Z]{2,12})(?P<ending>'?s)?(?!\w)", _acronym),)
+ACRONYMS = stage(
+    "acronyms",
+    (r"(?<![\w'])(?P<word>[A-Z]{2,12})(?P<ending>'?s)?(?!\w)", _acronym),
+    needs=TWO_CAPITALS,
+)
 
 
 # --- symbols -----------------------------------------------------------------------------------
 
-FIRST_SYMBOLS = (
-    _rule("symbols", r"(?m)^[ ]*(?:(?:#{1,6}|[-–•*+])[ ]+)+", ""),
-    _rule("symbols", r"(?<!\S)[:;=8][-']?[)(DPpO3|](?!\S)", ""),
-    _rule("symbols", r"(?<!\S)<3(?!\S)", "love"),
-    _rule("symbols", r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]{1,400})(?<=[^\s*])\1(?![\w*])", r"\2"),
+SIGNS = "[" + re.escape("".join(SYMBOLS)) + "]"
+FIRST_SYMBOLS = stage(
+    "symbols",
+    (r"(?m)^[ ]*(?:(?:#{1,6}|[-–•*+])[ ]+)+", ""),
+    (r"(?<!\S)[:;=8][-']?[)(DPpO3|](?!\S)", ""),
+    (r"(?<!\S)<3(?!\S)", "love"),
+    (r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]{1,400})(?<=[^\s*])\1(?![\w*])", r"\2"),
 )
-LAST_SYMBOLS = (
-    _rule("symbols", r"#(?=\w)", "hashtag "),
-    _rule(
-        "symbols",
-        "[ ]?(?P<sign>[" + re.escape("".join(SYMBOLS)) + "])[ ]?",
-        lambda m: f" {SYMBOLS[m['sign']]} ",
-    ),
-    _rule("symbols", "[" + re.escape(SILENT) + "]+", " "),
-    _rule("symbols", r"[ ]?–[ ]?", " - "),
+LAST_SYMBOLS = stage(
+    "symbols",
+    (r"#(?=\w)", "hashtag "),
+    (rf"[ ]?(?P<sign>{SIGNS})[ ]?", lambda m: f" {SYMBOLS[m['sign']]} "),
+    ("[" + re.escape(SILENT) + "]+", " "),
+    (r"[ ]?–[ ]?", " - "),
 )

@@ -1,0 +1,82 @@
+"""Web and mail addresses and telephones in English words. Knows not whether they exist."""
+
+from __future__ import annotations
+
+import re
+from re import Match
+
+from faster_higgs.text.languages.en import DOUBTFUL_DOMAINS, IN_ADDRESSES, TOP_DOMAINS
+from faster_higgs.text.languages.en_numbers import digits
+from faster_higgs.text.rules import A_DIGIT, any_of, stage
+
+LOCAL, LABEL = r"[\w.+-]{1,64}", r"[A-Za-z0-9_-]{1,63}"
+REST = r"[^\s<>\"\ue000]"  # \ue000 is a tag that the normaliser holds back
+CERTAIN = any_of(domain for domain in TOP_DOMAINS if domain not in DOUBTFUL_DOMAINS)
+
+
+def _address(found: Match[str]) -> str:
+    """A web address or an e-mail address, sign by sign; the scheme is not said."""
+    text = re.sub(r"^[a-zA-Z]{2,6}://", "", found.group())
+    tail = re.search(r"[.,;:!?'\")\]/]*$", text)
+    end = tail.group().strip("/") if tail else ""
+    text = text[: tail.start()] if tail else text
+    return " ".join(_address_words(text)) + end
+
+
+def _address_words(text: str) -> list[str]:
+    pieces = re.findall(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]", text)
+    words = []
+    for at, piece in enumerate(pieces):
+        after_dot = at > 0 and pieces[at - 1] == "."
+        if piece.isascii() and piece.isdigit():
+            words.append(digits(piece))
+        elif piece.isalpha() and piece.isascii():
+            words.append(
+                TOP_DOMAINS[piece.lower()]
+                if after_dot and piece.lower() in TOP_DOMAINS
+                else _plain(piece)
+            )
+        elif piece in IN_ADDRESSES:
+            words.append(IN_ADDRESSES[piece])
+        elif piece.isalnum():
+            words.append(piece)
+    return words
+
+
+def _plain(word: str) -> str:
+    """A word, or its letters where it cannot be said."""
+    return word if re.search("[aeiouyAEIOUY]", word) and len(word) > 1 else " ".join(word.upper())
+
+
+def _phone(found: Match[str]) -> str:
+    """Groups of digits with a pause between them."""
+    groups = re.findall(r"[0-9]+", found.group())
+    plus = "plus " if found.group().startswith("+") else ""
+    return plus + ", ".join(
+        "eight hundred" if g == "800" and i < 2 else digits(g) for i, g in enumerate(groups)
+    )
+
+
+ADDRESSES = stage(
+    "addresses",
+    (rf"(?<![\w.+-]){LOCAL}@{LABEL}(?:\.{LABEL}){{1,6}}(?![\w@])", _address),
+    (rf"(?<!\w)(?:https?|ftp)://{REST}{{1,2000}}", _address),
+    (rf"(?<![\w.@])www\.[A-Za-z0-9-]{{1,63}}\.{REST}{{1,2000}}", _address),
+    (
+        rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{CERTAIN})\b(?!\.?[\w@])(?:/{REST}{{0,2000}})?",
+        _address,
+    ),
+    (
+        rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{any_of(TOP_DOMAINS)})/{REST}{{1,2000}}",
+        _address,
+    ),
+)
+AREA = r"(?:\([0-9]{3}\)[ .-]?|[0-9]{3}[.-])"
+PHONES = stage(
+    "telephones",
+    (rf"(?<![\w+])(?:\+?1[ .-]?)?{AREA}[0-9]{{3}}[ .-][0-9]{{4}}(?![\w-])", _phone),
+    (r"(?<!\w)\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,4}\)?){2,5}(?!\w)", _phone),
+    (r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{4}(?![\w-])", _phone),
+    (r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?![\w-])", _phone),
+    needs=A_DIGIT,
+)

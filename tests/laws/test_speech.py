@@ -1,0 +1,136 @@
+"""The spine on a tiny random model: the same speech however it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faster_higgs.audio.encode import encode
+from faster_higgs.compat import ChatMLSample, HiggsAudioServeEngine, Message
+from faster_higgs.delivery import Delivery, utterances
+from faster_higgs.engine.request import Finish
+from faster_higgs.errors import HiggsError, SettingError, TextError, VoiceNotFound
+from faster_higgs.prompt.conversation import INSTRUCTION, QUIET_ROOM, Conversation
+from faster_higgs.prompt.voices import Voice
+from faster_higgs.sampling import Sampling
+from faster_higgs.speech import Higgs, Manners
+from faster_higgs.testing import tiny_checkpoint
+
+LIVELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=5, max_new_tokens=60)
+TEXT = "One short sentence. Then a second one follows!"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def higgs(folder: Path) -> Higgs:
+    return Higgs.load(folder, text_head=True)
+
+
+def test_streamed_bytes_are_the_whole_speech(higgs: Higgs) -> None:
+    whole = higgs.speak(TEXT, sampling=LIVELY)
+    streamed = b"".join(higgs.stream(TEXT, sampling=LIVELY, format="pcm"))
+    assert streamed == encode(whole.samples, "pcm")
+
+
+def test_a_seed_makes_a_speech_again(higgs: Higgs) -> None:
+    first = higgs.speak(TEXT)
+    again = higgs.speak(TEXT, sampling=Sampling(seed=first.seed))
+    np.testing.assert_array_equal(first.samples, again.samples)
+
+
+def test_the_parts_of_a_speech_lie_side_by_side(higgs: Higgs) -> None:
+    speech = higgs.speak(TEXT, sampling=LIVELY, delivery=Delivery(max_words=5))
+    assert len(speech.parts) == 2
+    assert speech.parts[0].begin == 0.0
+    assert speech.parts[0].end == speech.parts[1].begin
+    assert speech.parts[1].end == pytest.approx(speech.seconds)
+
+
+def test_utterances_of_one_speech_draw_different_numbers(higgs: Higgs) -> None:
+    speech = higgs.speak(
+        "Same words. Same words.", sampling=LIVELY, delivery=Delivery(max_words=2, history=0)
+    )
+    cut = round(speech.parts[0].end * speech.rate)
+    one, two = speech.samples[:cut], speech.samples[cut:]
+    assert one.shape != two.shape or not np.array_equal(one, two)
+
+
+def test_a_prompt_is_the_same_from_python_and_the_original_names(
+    higgs: Higgs, folder: Path
+) -> None:
+    text = "The sun rises in the east and sets in the west."
+    system = f"{INSTRUCTION}\n\n<|scene_desc_start|>\n{QUIET_ROOM}\n<|scene_desc_end|>"
+    utterance = higgs.plan(text, voice=[])[0]
+    ours = higgs.prompt(Conversation(utterance.setting, utterance.tags).ask(utterance.text))
+    engine = HiggsAudioServeEngine(str(folder), device="cpu")
+    sample = ChatMLSample([Message("system", system), Message("user", text)])
+    dicts = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+    assert engine.prompt(sample, force_audio=True).ids == ours.ids
+    assert engine.prompt(dicts, force_audio=True).ids == ours.ids
+
+
+def test_a_cloned_voice_is_heard_by_the_model(higgs: Higgs, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    rng = np.random.default_rng(0)
+    clip.write_bytes(encode(rng.normal(0, 0.1, 24_000).astype(np.float32), "wav"))
+    voice = higgs.clone(clip, "What is said.")
+    assert voice.codes is not None
+    assert voice.codes.shape == (higgs.config.num_codebooks, 25)
+    plain, cloned = (higgs.speak("Hello there.", v, LIVELY).samples for v in ([], voice))
+    assert plain.shape != cloned.shape or not np.array_equal(plain, cloned)
+
+
+def test_every_turn_of_a_dialogue_has_its_own_voice_alone() -> None:
+    voices = [Voice(n, torch.zeros(8, 3).long(), n) for n in ("a", "b")]
+    text = "[SPEAKER1] Second first. [SPEAKER0] Then I. [SPEAKER1] And again."
+    plan = utterances(text, Delivery(), voices)
+    assert [(u.text, u.setting.voices[0].name) for u in plan] == [
+        ("Second first.", "b"),
+        ("Then I.", "a"),
+        ("And again.", "b"),
+    ]
+    together = utterances(text, Delivery(chunk_method="none"), voices)
+    assert len(together) == 1
+    assert [v.name for v in together[0].setting.voices] == ["a", "b"]
+    assert together[0].tags == ("SPEAKER0", "SPEAKER1")
+
+
+def test_a_checkpoint_may_name_the_voices_of_texts_that_name_none(folder: Path) -> None:
+    assert Manners.load(folder / "nowhere") == Manners()
+
+
+@pytest.mark.parametrize(
+    ("text", "voice", "error", "words"),
+    [
+        ("", None, TextError, "empty"),
+        ("  \n ", None, TextError, "empty"),
+        ("🎉🎉🎉", None, TextError, "no word"),
+        ("...", None, TextError, "no word"),
+        ("a " * 50_000, None, TextError, "100,000 characters"),
+        ("Hello.", "nobody", VoiceNotFound, "nobody"),
+        ("[SPEAKER0] Hi. [SPEAKER1] Hello.", "alice", SettingError, "2 speakers"),
+        ("Hello.", "alice,bob", SettingError, "2 voices"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_spoken(
+    higgs: Higgs, text: str, voice: str | None, error: type[HiggsError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        higgs.speak(text, voice)
+
+
+def test_a_speech_cut_by_its_limit_says_so(higgs: Higgs) -> None:
+    ends = {
+        higgs.speak(
+            "Hello.", sampling=Sampling(temperature=1.0, seed=s, max_new_tokens=12)
+        ).finish
+        for s in range(6)
+    }
+    assert Finish.LENGTH in ends
