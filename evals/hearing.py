@@ -24,14 +24,7 @@ NOISE = 1e-4  # standard deviation; digital silence confuses the recogniser
 ROUNDS = 1000  # of the bootstrap
 
 # Two spellings of one sound become one, in what was said and in what was heard alike.
-SPELLINGS = {
-    "mr": "mister",
-    "mrs": "missus",
-    "dr": "doctor",
-    "ok": "okay",
-    "gray": "grey",
-    "e-mail": "email",
-}
+SPELLINGS = {"mr": "mister", "mrs": "missus", "dr": "doctor", "ok": "okay", "gray": "grey"}
 
 
 class Ear:
@@ -105,10 +98,9 @@ def plain(text: str) -> str:
     The recogniser writes "p.m." and "nasa" where a text has "P M" and "N A S A", so letters in a
     row are one word.
     """
-    words = [word.strip(".,;:!?") for word in text.lower().replace("’", "'").split()]
-    spelled = " ".join(SPELLINGS.get(word, word) for word in words)
-    letters = re.sub(r"[^a-z']", " ", spelled.replace(".'", "'"))
-    return " ".join(_joined(word.strip("'") for word in letters.split()))
+    lower = text.lower().replace("’", "'").replace("e-mail", "email").replace(".'", "'")
+    words = (word.strip("'") for word in re.sub(r"[^a-z']", " ", lower).split())
+    return " ".join(SPELLINGS.get(word, word) for word in _joined(words))
 
 
 def _joined(words: Iterator[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +19,11 @@ class Journal:
     def __init__(self, path: Path, run: dict[str, Any]) -> None:
         self._path = path
         self.rows: list[Row] = []
-        if not path.exists():
+        found = self._read()
+        if not found:
             self._write([run])
             return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        found = [json.loads(line) for line in lines if line.endswith("}\n")]
-        if found[:1] != [run]:
+        if found[0] != run:
             raise SettingError(
                 f"{path} is of a run with other sentences, settings or another model; "
                 "delete it to begin anew."
@@ -39,6 +39,16 @@ class Journal:
     def close(self) -> None:
         """The result is written: nothing is left to resume."""
         self._path.unlink(missing_ok=True)
+
+    def _read(self) -> list[dict[str, Any]]:
+        """The whole lines; what an interruption left of another is cut off."""
+        if not self._path.is_file():
+            return []
+        text = self._path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:
+            os.truncate(self._path, len(whole))
+        return [json.loads(line) for line in whole.splitlines()]
 
     def _write(self, lines: Iterable[dict[str, Any]]) -> None:
         try:

@@ -1,6 +1,6 @@
-"""Steps 7, 9 and 10: the codec learns to speak the frozen codes, to make them, and then both together.
+"""Steps 7, 9 and 10: the codec learns to speak the frozen codes, to make them, then both together.
 
-    python recipes/pico/codec.py --work DIR --mode decoder --minutes 75     # beside the language model
+    python recipes/pico/codec.py --work DIR --mode decoder --minutes 75     # beside the lm
     python recipes/pico/codec.py --work DIR --mode encoder --minutes 45     # beside it as well
     python recipes/pico/codec.py --work DIR --mode joint   --minutes 30     # when both are done
 
@@ -33,25 +33,34 @@ LATENT, HIDDEN = PHONETIC + ACOUSTIC, SHAPE["hidden_size"]
 WIDTH = ACOUSTIC + HIDDEN
 FRAMES, CONTEXT = 20, 3
 CONFIG = CodecConfig(
-    encoder_hidden_size=10, decoder_hidden_size=256, hidden_size=ACOUSTIC, codebook_size=ENTRIES, codebook_dim=LATENT,
-    num_codebooks=STAGES, hubert=HubertShape(**SHAPE), acoustic_pad=480,
-)  # fmt: skip
+    encoder_hidden_size=10,
+    decoder_hidden_size=256,
+    hidden_size=ACOUSTIC,
+    codebook_size=ENTRIES,
+    codebook_dim=LATENT,
+    num_codebooks=STAGES,
+    hubert=HubertShape(**SHAPE),
+    acoustic_pad=480,
+)
+DECODER = ("fc_post_acoustic.", "acoustic_decoder.")
+ENCODER = ("acoustic_encoder.", "semantic_encoder.", "fc_prior.")
 RESULTS: dict[Mode, tuple[str, ...]] = {
-    "decoder": ("fc_post_acoustic.", "acoustic_decoder."),
-    "encoder": ("acoustic_encoder.", "semantic_encoder.", "fc_prior."),
-    "joint": ("fc_post_acoustic.", "acoustic_decoder.", "acoustic_encoder.", "semantic_encoder.", "fc_prior."),
+    "decoder": DECODER,
+    "encoder": ENCODER,
+    "joint": (*DECODER, *ENCODER),
 }
 
 
 def assemble(work: Path) -> Codec:
-    """The published architecture with what has been learnt so far; the quantiser's tables are folded into it."""
+    """The published architecture with what has been learnt so far, the quantiser folded into it."""
     codec = Codec(CONFIG)
     q = torch.load(work / "codes" / "quantiser.pt", weights_only=True)
     namer = Namer()
     namer.load_state_dict(torch.load(work / "hubert.pt", weights_only=True))
     nn.utils.parametrize.remove_parametrizations(namer.hubert.encoder.pos_conv_embed.conv, "weight")
     with torch.no_grad():
-        for layer, book, weights in zip(codec.quantizer.layers, q["books"], q["weights"], strict=True):
+        stages = zip(codec.quantizer.layers, q["books"], q["weights"], strict=True)
+        for layer, book, weights in stages:
             layer.embed.copy_(book * weights)
             layer.embed_avg.copy_(layer.embed)
             layer.cluster_size.fill_(1)
@@ -68,8 +77,10 @@ def assemble(work: Path) -> Codec:
     for mode, parts in RESULTS.items():
         learnt = work / f"codec-{mode}"
         if (learnt / "latest").exists():
-            state = load_file(learnt / (learnt / "latest").read_text().strip() / "codec.safetensors")
-            codec.load_state_dict({**codec.state_dict(), **{k: v for k, v in state.items() if k.startswith(parts)}})
+            newest = learnt / (learnt / "latest").read_text().strip()
+            state = load_file(newest / "codec.safetensors")
+            new = {name: value for name, value in state.items() if name.startswith(parts)}
+            codec.load_state_dict({**codec.state_dict(), **new})
     return codec
 
 
@@ -95,7 +106,8 @@ class Clips(Sequence[CodecClip]):
 
     def __init__(self, corpus: Corpus, codes: Path, indices: list[int]) -> None:
         self.corpus = corpus
-        self.codes, self.latents = np.load(codes / "codes.npy", mmap_mode="r"), np.load(codes / "latents.npy", mmap_mode="r")
+        self.codes = np.load(codes / "codes.npy", mmap_mode="r")
+        self.latents = np.load(codes / "latents.npy", mmap_mode="r")
         self.starts = np.load(codes / "starts.npy")
         self.indices = [i for i in indices if i < len(self.starts) - 1]
 
@@ -108,11 +120,14 @@ class Clips(Sequence[CodecClip]):
         latents = torch.zeros(WIDTH, self.starts[i + 1] - self.starts[i])
         latents[:LATENT] = torch.from_numpy(self.latents[cut].astype(np.float32).T)
         codes = torch.from_numpy(self.codes[:, cut].astype(np.int64))
-        return CodecClip(torch.from_numpy(self.corpus.pcm(self.corpus.utterances[i])), codes, latents)
+        samples = torch.from_numpy(self.corpus.pcm(self.corpus.utterances[i]))
+        return CodecClip(samples, codes, latents)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--mode", choices=list(RESULTS), required=True)
     parser.add_argument("--minutes", type=float, default=45)
@@ -127,16 +142,31 @@ def main() -> None:
         for indices in (corpus.training, corpus.validation)
     ]
     settings = CodecSettings(
-        mode=args.mode, batch=args.batch, frames=FRAMES, context=CONTEXT,
+        mode=args.mode,
+        batch=args.batch,
+        frames=FRAMES,
+        context=CONTEXT,
         optimizer=OptimizerSettings(args.rate, betas=(0.8, 0.99), weight_decay=0.0, clip=3.0),
-    )  # fmt: skip
+    )
     task = CodecTask(assemble(args.work).to(args.device), crops[0], settings, held_out=crops[1])
     run_settings = RunSettings(
-        minutes=args.minutes, warmup=100, decay=0.4, log_every=25, eval_every=500, save_every=10_000, keep=1,
-        save_minutes=5, non_finite="skip",
-    )  # fmt: skip
-    identity = {"model": "pico", "mode": args.mode}
-    run = Run(task, run_settings, args.work / f"codec-{args.mode}", say=lambda line: print(line, flush=True), identity=identity)
+        minutes=args.minutes,
+        warmup=100,
+        decay=0.4,
+        log_every=25,
+        eval_every=500,
+        save_every=10_000,
+        keep=1,
+        save_minutes=5,
+        non_finite="skip",
+    )
+    run = Run(
+        task,
+        run_settings,
+        args.work / f"codec-{args.mode}",
+        say=lambda line: print(line, flush=True),
+        identity={"model": "pico", "mode": args.mode},
+    )
     run.resume_if_any()
     run.go()
 

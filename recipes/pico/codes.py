@@ -1,8 +1,9 @@
 """Step 4: latents and codes of the whole corpus, and the quantiser that is never changed again.
 
-A frame's latent is two parts: `PHONETIC` dimensions of the tiny HuBERT (a discriminant projection that tells phones
-apart) and `ACOUSTIC` dimensions of the spectrum (principal components). The first codebook is fitted where the phonetic
-part weighs most, the others where the acoustic part does, so that codebook 0 says what is spoken.
+A frame's latent is two parts: `PHONETIC` dimensions of the tiny HuBERT (a discriminant projection
+that tells phones apart) and `ACOUSTIC` dimensions of the spectrum (principal components). The first
+codebook is fitted where the phonetic part weighs most, the others where the acoustic part does, so
+that codebook 0 says what is spoken.
 
     python recipes/pico/codes.py --corpus DIR --hubert hubert.pt --out codes/
 """
@@ -43,7 +44,7 @@ def mel_filters(bins: int, low: float, high: float, n_fft: int, rate: int = 24_0
 
 
 class Spectrum:
-    """What a frame sounds like: four spectra of 80 mel bands, and 60 fine low bins for the pitch."""
+    """What a frame sounds like: four spectra of 80 mel bands, 60 fine low bins for the pitch."""
 
     def __init__(self) -> None:
         self.filters = mel_filters(80, 40, 9800, 1024)
@@ -76,7 +77,7 @@ class Spectrum:
 
 
 def every_frame(corpus: Corpus, namer: Namer, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """HuBERT features and spectra of all frames, utterances in order; utterances of one length are computed together."""
+    """HuBERT features and spectra of all frames in order; equal lengths are computed together."""
     starts = np.concatenate([[0], np.cumsum([u.frames for u in corpus.utterances])])
     spoken = np.lib.format.open_memmap(cache / "hubert.npy", "w+", np.float16, (starts[-1], 128))
     heard = np.lib.format.open_memmap(cache / "spectrum.npy", "w+", np.float16, (starts[-1], 380))
@@ -97,15 +98,13 @@ def every_frame(corpus: Corpus, namer: Namer, cache: Path) -> tuple[np.ndarray, 
                 )
             done += frames * len(some)
         if frames % 10 == 0:
-            print(
-                f"features {done / starts[-1]:.0%}, {done * 0.04 / (time.time() - begun):.0f} x real time",
-                flush=True,
-            )
+            speed = done * 0.04 / (time.time() - begun)
+            print(f"features {done / starts[-1]:.0%}, {speed:.0f} x real time", flush=True)
     return spoken, heard
 
 
 def discriminant(x: Tensor, labels: Tensor, dims: int) -> tuple[Tensor, Tensor]:
-    """Linear discriminant analysis: mean [H] and projection [H, dims] with unit variance inside a class."""
+    """Linear discriminants: mean [H] and projection [H, dims], unit variance inside a class."""
     mean = x.mean(0)
     x = x - mean
     kinds, at, counts = labels.unique(return_inverse=True, return_counts=True)
@@ -187,12 +186,20 @@ def fit(corpus: Corpus, spoken: np.ndarray, heard: np.ndarray) -> dict[str, Tens
         books.append(centres), weights.append(w)
         used = torch.bincount(won, minlength=ENTRIES).float() / len(won)
         bits = -(used * used.clamp(min=1e-12).log2()).sum()
-        print(f"stage {stage}: rest phonetic {rest[:, :PHONETIC].square().sum(1).mean():.3f} "
-              f"acoustic {rest[:, PHONETIC:].square().sum(1).mean():.3f}, {bits:.2f} bits", flush=True)  # fmt: skip
+        left = rest.square()
+        print(
+            f"stage {stage}: rest phonetic {left[:, :PHONETIC].sum(1).mean():.3f} "
+            f"acoustic {left[:, PHONETIC:].sum(1).mean():.3f}, {bits:.2f} bits",
+            flush=True,
+        )
     return {
-        "mean_p": mean_p.float(), "project_p": (project_p / scale_p).float(), "mean_a": mean_a.float(),
-        "project_a": (project_a / scale_a).float(), "books": torch.stack(books), "weights": torch.stack(weights),
-    }  # fmt: skip
+        "mean_p": mean_p.float(),
+        "project_p": (project_p / scale_p).float(),
+        "mean_a": mean_a.float(),
+        "project_a": (project_a / scale_a).float(),
+        "books": torch.stack(books),
+        "weights": torch.stack(weights),
+    }
 
 
 def encode(

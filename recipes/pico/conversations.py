@@ -1,7 +1,8 @@
-"""Step 6: what the language model is trained on: conversations built from the coded corpus, as inference writes them.
+"""Step 6: what the language model is trained on: conversations as inference writes them.
 
-Knows nothing of sound. The mixture covers every way a prompt can be written: a voice by reference turns, by a clip or a
-description in the system message, two speakers, and no voice at all.
+They are built from the coded corpus. The mixture covers every way a prompt can be written: a voice
+by reference turns, by a clip or a description in the system message, two speakers, and no voice at
+all. Knows nothing of sound.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from faster_higgs.text.pronounce import Pronouncer
 from faster_higgs.train.sample import Example, Marks, build
 
 LONGEST = 250  # frames of one utterance
-# pair of utterances | shipped reference | described | clip in the system message | two speakers | no voice
+# A pair of utterances, a shipped reference, a description, a clip in the system message, two
+# speakers, no voice.
 MIXTURE = {
     "pair": 0.42,
     "shipped": 0.28,
@@ -167,7 +169,7 @@ class Conversations:
         )
 
     def close(self, messages: list[Message], answers: list[list[int]]) -> Example:
-        """Add the last answer, write the tokens, and align the learnt clips with the text they speak."""
+        """Add the last answer, write the tokens, align the learnt clips with their text."""
         codes = torch.cat([self.clip(i) for i in answers[-1]], dim=1)
         prompt = write(
             [*messages, Message("assistant", (Clip(codes),))], self.tokenizer, force_audio=False

@@ -1,4 +1,6 @@
-"""Step 2: speak the sentences. One shard is one .npy (int16, 24 kHz) and one .jsonl; finished shards are kept.
+"""Step 2: speak the sentences. Finished shards are kept.
+
+One shard is one .npy (int16, 24 kHz) and one .jsonl.
 
 python recipes/pico/corpus.py --out DIR --count 46000
 """

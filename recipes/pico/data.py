@@ -1,4 +1,7 @@
-"""Reading the spoken corpus: shards of int16 samples and a line of facts per utterance. Knows nothing of models."""
+"""Reading the spoken corpus: shards of int16 samples and a line of facts per utterance.
+
+Knows nothing of models.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-PHONES = ["pau", "aa", "ae", "ah", "ao", "aw", "ax", "axr", "ay", "b", "ch", "d", "dh", "eh", "er", "ey", "f", "g", "hh", "ih", "iy", "jh", "k", "l", "m", "n", "ng", "ow", "oy", "p", "r", "s", "sh", "t", "th", "uh", "uw", "v", "w", "y", "z", "zh"]
+PHONES = """
+    pau aa ae ah ao aw ax axr ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t
+    th uh uw v w y z zh
+""".split()
 FRAME = 960
 
 
@@ -37,7 +43,7 @@ class Utterance:
 
 
 class Corpus:
-    """All finished shards of a folder, in order; every 50th utterance is held out for validation."""
+    """All finished shards of a folder, in order; every 50th utterance is for validation."""
 
     def __init__(self, folder: Path) -> None:
         self.utterances = [

@@ -1,7 +1,8 @@
-"""Step 3: a tiny HuBERT that names the synthesiser's phones, so that the first codebook can carry what is said.
+"""Step 3: a tiny HuBERT that names the synthesiser's phones.
 
-Its averaged states are the codec's semantic branch, exactly as in the published codec; the two linear heads, which name
-the phone at one and at three quarters of a frame, exist only here.
+With it the first codebook can carry what is said. Its averaged states are the codec's semantic
+branch, exactly as in the published codec; the two linear heads, which name the phone at one and at
+three quarters of a frame, exist only here.
 
     python recipes/pico/hubert.py --corpus DIR --out hubert.pt --minutes 10
 """
@@ -30,10 +31,18 @@ SHAPE = {
 
 def build() -> HubertModel:
     """The tiny model; everything but widths is HuBERT-base."""
-    return HubertModel(
-        HubertConfig(**SHAPE, hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
-                     mask_time_prob=0.0, apply_spec_augment=False, feat_extract_norm="group", feat_proj_dropout=0.0)
-    )  # fmt: skip
+    config = HubertConfig(
+        **SHAPE,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        layerdrop=0.0,
+        mask_time_prob=0.0,
+        apply_spec_augment=False,
+        feat_extract_norm="group",
+        feat_proj_dropout=0.0,
+    )
+    return HubertModel(config)
 
 
 def kernel() -> Tensor:

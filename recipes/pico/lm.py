@@ -23,16 +23,8 @@ from faster_higgs.train.guide import Guide
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.run import Run
 
-WEIGHTS = (
-    4.0,
-    2.0,
-    1.5,
-    1.2,
-    1.0,
-    0.8,
-    0.7,
-    0.6,
-)  # of the codebooks' losses: what is said before how it hisses
+# Of the codebooks' losses: what is said before how it hisses.
+WEIGHTS = (4.0, 2.0, 1.5, 1.2, 1.0, 0.8, 0.7, 0.6)
 
 
 def shape(tokenizer: TextTokenizer, vocab_size: int) -> ModelConfig:
@@ -106,9 +98,16 @@ def main() -> None:
         loss=LossSettings(codebook_weights=WEIGHTS, text_weight=0.02),
     )
     run_settings = RunSettings(
-        minutes=args.minutes, warmup=150, decay=args.decay, log_every=20, eval_every=400, save_every=10_000, keep=2,
-        save_minutes=4, non_finite="skip",
-    )  # fmt: skip
+        minutes=args.minutes,
+        warmup=150,
+        decay=args.decay,
+        log_every=20,
+        eval_every=400,
+        save_every=10_000,
+        keep=2,
+        save_minutes=4,
+        non_finite="skip",
+    )
     guide = Guide(layer=2, head=0, sigma=1.5, weight=0.4, steps=4000)
     task = LanguageTask(model, data, settings, held_out=Some(held_out, 100), guide=guide)
     run = Run(

@@ -1,4 +1,6 @@
-"""Step 5: pico's tokenizer.json: one token a phone, one a phrase of the standard prompts, one a byte of all else.
+"""Step 5: pico's tokenizer.json.
+
+One token for a phone, one for a phrase of the standard prompts, one for a byte of all else.
 
 python recipes/pico/tokenizer.py --out tokenizer.json
 """
@@ -14,20 +16,39 @@ from voices import TEACHERS
 from faster_higgs.prompt import conversation, tokens
 from faster_higgs.text.lexicon import PHONES
 
+# Their order is the order of their ids.
 SPECIALS = [
-    tokens.BEGIN_OF_TEXT, tokens.END_OF_TEXT, tokens.START_HEADER, tokens.END_HEADER, tokens.EOM, tokens.EOT,
-    tokens.AUDIO_BOS, tokens.AUDIO_EOS, tokens.AUDIO_OUT_BOS, "<|reserved_special_token_6|>", tokens.AUDIO_IN,
-    tokens.AUDIO_OUT, tokens.RECIPIENT, *tokens.SCENE_MARKS, *tokens.INSTRUCTION_MARKS, *tokens.SOUND_TAGS,
-]  # fmt: skip
+    tokens.BEGIN_OF_TEXT,
+    tokens.END_OF_TEXT,
+    tokens.START_HEADER,
+    tokens.END_HEADER,
+    tokens.EOM,
+    tokens.EOT,
+    tokens.AUDIO_BOS,
+    tokens.AUDIO_EOS,
+    tokens.AUDIO_OUT_BOS,
+    "<|reserved_special_token_6|>",
+    tokens.AUDIO_IN,
+    tokens.AUDIO_OUT,
+    tokens.RECIPIENT,
+    *tokens.SCENE_MARKS,
+    *tokens.INSTRUCTION_MARKS,
+    *tokens.SOUND_TAGS,
+]
 PHRASES = [
-    "system", "user", "assistant", "\n\n", conversation.INSTRUCTION, conversation.QUIET_ROOM,
-    *conversation.DIALOGUE_INSTRUCTION.split("\n"), *(teacher.description for teacher in TEACHERS.values()),
-    *(f"SPEAKER{i}: " for i in range(10)), *(f"[SPEAKER{i}]" for i in range(10)), "feminine", "masculine",
-]  # fmt: skip
+    *("system", "user", "assistant", "\n\n"),
+    conversation.INSTRUCTION,
+    conversation.QUIET_ROOM,
+    *conversation.DIALOGUE_INSTRUCTION.split("\n"),
+    *(teacher.description for teacher in TEACHERS.values()),
+    *(f"SPEAKER{i}: " for i in range(10)),
+    *(f"[SPEAKER{i}]" for i in range(10)),
+    *("feminine", "masculine"),
+]
 
 
 def build() -> Tokenizer:
-    """Single characters, bytes for those that are not listed, and whole phrases; nothing is ever joined by surprise."""
+    """Single characters, bytes for those not listed, and whole phrases; nothing else is joined."""
     characters = (
         [chr(c) for c in range(32, 127)]
         + ["\n"]

@@ -1,4 +1,7 @@
-"""The voices of pico's corpus: which free synthesiser speaks, and how it is changed. Knows nothing of models."""
+"""The voices of pico's corpus: which free synthesiser speaks, and how it is changed.
+
+Knows nothing of models.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ LEAD, TAIL = 0.08, 0.16  # seconds of silence kept before the first and after th
 
 @dataclass(frozen=True)
 class Teacher:
-    """A flite voice, with its vocal tract shortened by `shift`: pitch and formants rise, the tempo stays."""
+    """A flite voice, its vocal tract shortened by `shift`: pitch and formants rise, tempo stays."""
 
     voice: str
     shift: float
@@ -49,7 +52,10 @@ class Spoken:
 
 
 def speak(text: str, teacher: Teacher) -> Spoken:
-    """One utterance by flite, levelled, its outer silence trimmed. Raises CalledProcessError when flite fails."""
+    """One utterance by flite, levelled, its outer silence trimmed.
+
+    Raises CalledProcessError when flite fails, ValueError when it spoke nothing.
+    """
     with tempfile.NamedTemporaryFile(
         suffix=".wav", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
     ) as file:
@@ -74,7 +80,7 @@ def speak(text: str, teacher: Teacher) -> Spoken:
 
 
 def trim(samples: np.ndarray, phones: list[tuple[str, float]]) -> Spoken:
-    """Keep `LEAD` and `TAIL` around the speech, whole frames of 960 samples, the level of every voice alike."""
+    """Keep `LEAD` and `TAIL` around the speech, in whole frames of 960 samples, at one level."""
     spoken = [i for i, (name, _) in enumerate(phones) if name != "pau"]
     if not spoken:
         raise ValueError("flite spoke no phone")

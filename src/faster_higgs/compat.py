@@ -1,17 +1,14 @@
 """The original project's names, and the conversation dicts of transformers, over the same engine.
 
-A script written for `boson_multimodal` changes its import line only. Knows nothing of command lines or HTTP.
+A script written for `boson_multimodal` changes its import line only.
+Knows nothing of command lines or HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import io
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,61 +16,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faster_higgs.audio.files import read
+from faster_higgs.chatml import AudioContent, ChatMLSample, Message, TextContent, conversation
 from faster_higgs.engine.request import FrameEvent, Result
-from faster_higgs.errors import AudioError, NoAudio, SettingError
+from faster_higgs.errors import NoAudio, SettingError
 from faster_higgs.prompt import template
-from faster_higgs.prompt.tokens import END_OF_TEXT, EOT, SCENE_END, SCENE_START
+from faster_higgs.prompt.tokens import END_OF_TEXT, EOT
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
-from faster_higgs.text.normalize import speakable
 
-
-@dataclass
-class TextContent:
-    """A piece of text in a message."""
-
-    text: str
-    type: str = "text"
-
-
-@dataclass
-class AudioContent:
-    """A clip in a message: a file, or base64 in `raw_audio`; `offset` and `duration` in seconds cut it."""
-
-    audio_url: str = ""
-    raw_audio: str | None = None
-    offset: float | None = None
-    duration: float | None = None
-    row_id: int | None = None
-    type: str = "audio"
-
-
-Content = str | TextContent | AudioContent | Sequence[str | TextContent | AudioContent]
-
-
-@dataclass
-class Message:
-    """One turn."""
-
-    role: str
-    content: Content
-    recipient: str | None = None
-
-
-@dataclass
-class ChatMLSample:
-    """A conversation; the model gives the next assistant turn."""
-
-    messages: Sequence[Message]
-    start_index: int | None = None
-    misc: dict[str, Any] | None = None
-    speaker: str | None = None
+__all__ = [
+    "AudioContent",
+    "ChatMLSample",
+    "HiggsAudioResponse",
+    "HiggsAudioServeEngine",
+    "HiggsAudioStreamerDelta",
+    "Message",
+    "TextContent",
+]
 
 
 @dataclass
 class HiggsAudioResponse:
-    """What the original's `generate` returns. `generated_audio_tokens` are delayed columns [K, T] of the first segment."""
+    """What the original's `generate` returns.
+
+    `generated_audio_tokens` are delayed columns [K, T] of the first segment.
+    """
 
     audio: NDArray[np.float32] | None = None
     generated_audio_tokens: NDArray[np.int64] | None = None
@@ -85,7 +52,7 @@ class HiggsAudioResponse:
 
 @dataclass
 class HiggsAudioStreamerDelta:
-    """News of a stream: aligned codes [K, n] that became whole, and at the end the text and why it ended."""
+    """News of a stream: aligned codes [K, n] that became whole, at the end text and reason."""
 
     text: str | None = None
     text_tokens: NDArray[np.int64] | None = None
@@ -94,7 +61,7 @@ class HiggsAudioStreamerDelta:
 
 
 class HiggsAudioServeEngine:
-    """The original's engine class. `tokenizer_name_or_path` and caches of fixed length are not needed here."""
+    """The original's engine class; a tokenizer's path and caches of fixed length are not needed."""
 
     def __init__(
         self,
@@ -111,14 +78,13 @@ class HiggsAudioServeEngine:
             )
         if torch_dtype != "auto":
             raise SettingError("torch_dtype is chosen by the device; leave it at 'auto'.")
-        self.kv_cache_lengths = tuple(
-            kv_cache_lengths
-        )  # caches grow as needed; kept for scripts that read it back
+        # Caches grow as needed; the lengths are kept for scripts that read them back.
+        self.kv_cache_lengths = tuple(kv_cache_lengths)
         self.higgs = Higgs.load(
             model_name_or_path, codec=audio_tokenizer_name_or_path, device=device, text_head=True
         )
 
-    def generate(
+    def generate(  # noqa: PLR0913  the signature is the original's
         self,
         chat_ml_sample: ChatMLSample | Sequence[Mapping[str, Any]],
         max_new_tokens: int,
@@ -146,7 +112,7 @@ class HiggsAudioServeEngine:
             )
         return self._response(prompt, result, codes)
 
-    async def generate_delta_stream(
+    async def generate_delta_stream(  # noqa: PLR0913  the signature is the original's
         self,
         chat_ml_sample: ChatMLSample | Sequence[Mapping[str, Any]],
         max_new_tokens: int,
@@ -181,7 +147,8 @@ class HiggsAudioServeEngine:
             name for name in names if not (name.startswith("<|") and name.endswith("|>"))
         ]:
             raise SettingError(
-                f"'{unknown[0]}' is not a special token; generation can stop at special tokens only."
+                f"'{unknown[0]}' is not a special token; "
+                "generation can stop at special tokens only."
             )
         return tuple(self.higgs.tokenizer.special(name) for name in names)
 
@@ -236,109 +203,3 @@ def _sampling(
         seed=seed,
         max_new_tokens=max_new_tokens,
     )
-
-
-def conversation(
-    sample: ChatMLSample | Sequence[Mapping[str, Any]], higgs: Higgs
-) -> list[template.Message]:
-    """Messages of either kind in our own words, clips encoded. Raises SettingError, AudioError."""
-    given = (
-        sample.messages
-        if isinstance(sample, ChatMLSample)
-        else [_from_dict(turn) for turn in sample]
-    )
-    messages = [
-        template.Message(
-            m.role, tuple(_part(c, m.role, higgs) for c in _items(m.content)), m.recipient
-        )
-        for m in _without_scene(given)
-    ]
-    if not messages:
-        raise SettingError("The conversation has no message; give at least one user message.")
-    return messages
-
-
-def _from_dict(turn: Mapping[str, Any]) -> Message:
-    """A turn of the transformers form. Unknown keys are refused."""
-    if unknown := set(turn) - {"role", "content", "recipient"}:
-        raise SettingError(
-            f"A message has the unknown key '{sorted(unknown)[0]}'; use role, content, recipient."
-        )
-    if "role" not in turn or "content" not in turn:
-        raise SettingError("A message needs a role and a content.")
-    content = turn["content"]
-    items = [content] if isinstance(content, str) else [_item(item) for item in content]
-    return Message(str(turn["role"]), items, turn.get("recipient"))
-
-
-def _item(item: Mapping[str, Any]) -> str | AudioContent:
-    kind = item.get("type")
-    if kind == "text":
-        return str(item.get("text", ""))
-    if kind == "audio":
-        source = next(
-            (item[key] for key in ("audio_url", "url", "path", "audio") if item.get(key)), ""
-        )
-        return AudioContent(audio_url=str(source), raw_audio=item.get("raw_audio"))
-    raise SettingError(f"A part of a message has the type '{kind}'; use 'text' or 'audio'.")
-
-
-def _items(content: Content) -> list[str | AudioContent]:
-    parts = [content] if isinstance(content, (str, TextContent, AudioContent)) else list(content)
-    return [part.text if isinstance(part, TextContent) else part for part in parts]
-
-
-def _without_scene(messages: Sequence[Message]) -> list[Message]:
-    """Fold a second message of role `scene` into the system turn, as transformers' template does (lm.md, d)."""
-    if len(messages) < 2 or messages[1].role != "scene":
-        return list(messages)
-    items, scene = _items(messages[1].content), list[str | AudioContent]()
-    for i, item in enumerate(items):
-        last = i == len(items) - 1
-        before_clip = not last and isinstance(items[i + 1], AudioContent)
-        if isinstance(item, AudioContent):
-            scene += [" ", item, "" if last else "\n"]
-        elif i == 0:
-            scene.append(item.strip() + ("" if last else "\n\n"))
-        else:
-            scene.append(item.strip() + ("" if last or before_clip else "\n"))
-    system = "".join(part for part in _items(messages[0].content) if isinstance(part, str)).strip()
-    whole = _joined([f"{system}\n\n{SCENE_START}\n", *scene, f"\n{SCENE_END}"])
-    return [Message("system", whole), *messages[2:]]
-
-
-def _joined(parts: Sequence[str | AudioContent]) -> list[str | AudioContent]:
-    """Neighbouring texts become one, because each piece is tokenized alone."""
-    out: list[str | AudioContent] = []
-    for part in parts:
-        if isinstance(part, str) and out and isinstance(out[-1], str):
-            out[-1] += part
-        else:
-            out.append(part)
-    return out
-
-
-def _part(part: str | AudioContent, role: str, higgs: Higgs) -> str | template.Clip:
-    if isinstance(part, AudioContent):
-        return template.Clip(higgs.encode(_samples(part, higgs.rate)))
-    if role == "user" and higgs.config.text_input == "phonemes":
-        return higgs.spell(speakable(part))
-    return part
-
-
-def _samples(clip: AudioContent, rate: int) -> NDArray[np.float32]:
-    if clip.raw_audio:
-        try:
-            source: Any = io.BytesIO(base64.b64decode(clip.raw_audio, validate=True))
-        except (binascii.Error, ValueError):
-            raise AudioError("A clip's raw_audio is not valid base64.") from None
-    elif clip.audio_url.startswith(("http:", "https:")):
-        raise AudioError(
-            f"The clip {clip.audio_url} is not fetched; download it and give the file's path."
-        )
-    else:
-        source = Path(clip.audio_url.removeprefix("file://"))
-    samples = read(source, rate=rate, max_seconds=120)
-    first = round((clip.offset or 0.0) * rate)
-    last = len(samples) if clip.duration is None else first + round(clip.duration * rate)
-    return samples[first:last]

@@ -1,4 +1,4 @@
-"""The delay pattern: codebook k is written k columns after codebook 0. Knows nothing of models or sound.
+"""The delay pattern: codebook k is written k columns after codebook 0.
 
 Example for K = 4 codebooks and 3 frames (B begin of stream, E end of stream), wrapped and delayed:
 
@@ -6,6 +6,8 @@ Example for K = 4 codebooks and 3 frames (B begin of stream, E end of stream), w
     B B  b0 b1 b2 E  E  E
     B B  B  c0 c1 c2 E  E
     B B  B  B  d0 d1 d2 E
+
+Knows nothing of models or sound.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor
 
 
 def delay(codes: Tensor, bos: int, eos: int) -> Tensor:
-    """Shift row k right by k: [K, F] -> [K, F+K-1], filled with `bos` on the left and `eos` on the right."""
+    """Shift row k right by k: [K, F] -> [K, F+K-1], `bos` fills the left and `eos` the right."""
     books, frames = codes.shape
     delayed = codes.new_full((books, frames + books - 1), eos)
     for k in range(books):
@@ -34,7 +36,7 @@ def undelay(delayed: Tensor) -> Tensor:
 
 
 def wrap(codes: Tensor, bos: int, eos: int) -> Tensor:
-    """What the model reads for a clip: one bos and one eos column around it, delayed: [K, F] -> [K, F+K+1]."""
+    """What the model reads for a clip: a bos and an eos column around it, delayed; [K, F+K+1]."""
     edge = codes.new_ones((codes.shape[0], 1))
     return delay(torch.cat([edge * bos, codes, edge * eos], dim=1), bos, eos)
 
@@ -46,9 +48,10 @@ def unwrap(columns: Tensor) -> Tensor:
 
 @dataclass
 class DelayClock:
-    """Which codebooks are open at this column, and when the clip is over; one of the three state machines of lm.md (f).
+    """Which codebooks are open at this column, and when the clip is over.
 
-    `masks` is asked before a column is drawn, `settle` makes the drawn column a legal one and moves the clock.
+    `rules` chooses one of the three state machines of lm.md (f). `mask` is asked before a column
+    is drawn, `settle` makes the drawn column a legal one and moves the clock.
     """
 
     books: int
@@ -60,9 +63,10 @@ class DelayClock:
     done: bool = False
 
     def mask(self, logits: Tensor, least: int = 1) -> Tensor:
-        """Scores [K, V] with what may not be drawn at -inf. Only the guarded rules forbid anything in advance.
+        """Scores [K, V] with what may not be drawn at -inf.
 
-        Begin-of-stream is never drawn, and end-of-stream only in codebook 0, not before `least` frames.
+        Only the guarded rules forbid anything in advance: begin-of-stream is never drawn, and
+        end-of-stream only in codebook 0, not before `least` frames.
         """
         if self.rules != "guarded":
             return logits
@@ -108,7 +112,7 @@ class DelayClock:
 
     @property
     def frames(self) -> int:
-        """Frames that are whole and real so far, by the references' own rules of what is dropped at the end."""
+        """Frames that are whole and real so far, by the references' rules of what the end drops."""
         whole = self.column - self.books + 1
         if self.rules == "transformers":
             return max(0, whole - self.done)

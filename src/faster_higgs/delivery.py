@@ -24,10 +24,10 @@ FRAMES_PER_SECOND = 25
 
 @dataclass(frozen=True)
 class Delivery:
-    """Everything about a speech but the voice and the sampling. The only place that says what the defaults are.
+    """Everything about a speech but the voice and the sampling. Defaults are written here only.
 
-    `chunk_method` "auto" cuts at sentence ends, and dialogues at turns where each speaker has a voice; the others are the
-    original's, and keep all voices and tags in every prompt.
+    `chunk_method` "auto" cuts at sentence ends, and dialogues at turns where each speaker has a
+    voice; the others are the original's, and keep all voices and tags in every prompt.
     """
 
     scene: str | None = QUIET_ROOM
@@ -67,7 +67,7 @@ class Utterance:
 
     @property
     def steps(self) -> int:
-        """More model steps than any reader needs for this text; a model that goes on after them is lost."""
+        """More model steps than any reader needs for this text; a model that goes on is lost."""
         seconds = 4.0 + sum(0.4 if ord(c) >= 0x2E80 else 0.14 for c in self.text if not c.isspace())
         return round(seconds * FRAMES_PER_SECOND)
 
@@ -75,19 +75,22 @@ class Utterance:
 def utterances(
     text: str, delivery: Delivery, voices: Sequence[Voice] = (), max_words: int | None = None
 ) -> list[Utterance]:
-    """The generations that speak `text`. `max_words` is the longest stretch this checkpoint was made for.
+    """The generations that speak `text`; the checkpoint was made for at most `max_words` in one.
 
-    Raises TextError when there is nothing to say, SettingError when speakers and voices do not match.
+    Raises TextError when there is nothing to say, SettingError when speakers and voices do not
+    match.
     """
     spoken = prepared(text, delivery)
     tags = tuple(speakers(spoken))
     if voices and len(voices) < len(tags):
         raise SettingError(
-            f"The text has {len(tags)} speakers ({', '.join(tags)}) but {len(voices)} voices were given; give one for each."
+            f"The text has {len(tags)} speakers ({', '.join(tags)}) but {len(voices)} voices were "
+            "given; give one for each."
         )
     if len(voices) > max(1, len(tags)):
         raise SettingError(
-            f"{len(voices)} voices were given for {max(1, len(tags))} speaker; mark turns with [SPEAKER0] and so on."
+            f"{len(voices)} voices were given for {max(1, len(tags))} speaker; "
+            "mark turns with [SPEAKER0] and so on."
         )
     if delivery.chunk_method == "auto" and not (len(tags) > 1 and not voices):
         return _one_by_one(spoken, delivery, voices, tags, max_words)
@@ -95,10 +98,11 @@ def utterances(
 
 
 def prepared(text: str, delivery: Delivery) -> str:
-    """The text as it will be spoken. Raises TextError when it is empty, too long, or nothing of it can be spoken."""
+    """The text as it will be spoken. Raises TextError when it is empty, too long or unspeakable."""
     if len(text) > LONGEST_TEXT:
         raise TextError(
-            f"The text has {len(text):,} characters; at most {LONGEST_TEXT:,} are spoken at once. Split it."
+            f"The text has {len(text):,} characters; at most {LONGEST_TEXT:,} are spoken at once. "
+            "Split it."
         )
     if not text.strip():
         raise TextError("The text is empty; give some words to speak.")
@@ -143,7 +147,7 @@ def _one_by_one(
 def _together(
     spoken: str, delivery: Delivery, voices: Sequence[Voice], tags: tuple[str, ...]
 ) -> list[Utterance]:
-    """The original's way: all voices in every prompt, tags in the text, earlier chunks as context."""
+    """As the original: all voices in every prompt, tags in the text, earlier chunks as context."""
     wanted = delivery.chunk_method
     method = None if wanted == "none" or wanted == "auto" else wanted
     parts = chunks(spoken, method, max_words=delivery.max_words, max_turns=delivery.max_turns)

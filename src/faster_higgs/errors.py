@@ -1,19 +1,19 @@
 """Everything that can go wrong for a user. Knows nothing of how it is shown.
 
-    HiggsError
-    ├── InputError              what the caller gave: fix the text, the file, the setting        exit code 2
-    │   ├── TextError               empty, too long, nothing speakable
-    │   ├── AudioError              unreadable, silent, too short, too long
-    │   ├── VoiceError              a voice that is bad, or taken, or not there
+    HiggsError                                                                           exit code
+    ├── InputError            what the caller gave: fix the text, the file, the setting          2
+    │   ├── TextError           empty, too long, nothing speakable
+    │   ├── AudioError          unreadable, silent, too short, too long
+    │   ├── VoiceError          a voice that is bad, or taken, or not there
     │   │   └── VoiceNotFound
-    │   ├── SettingError            a value out of range, settings that contradict each other
-    │   └── CheckpointError         missing, truncated, of the wrong kind or shape
+    │   ├── SettingError        a value out of range, settings that contradict each other
+    │   └── CheckpointError     missing, truncated, of the wrong kind or shape
     │       └── CheckpointNotFound
-    ├── MissingExtra            an optional package is needed; the message names the extra       exit code 2
-    ├── OutputError             the result cannot be written: full disk, read-only folder        exit code 1
-    ├── GenerationError         the model answered, but not with speech                          exit code 1
+    ├── MissingExtra          an optional package is needed; the message names the extra         2
+    ├── OutputError           the result cannot be written: full disk, read-only folder          1
+    ├── GenerationError       the model answered, but not with speech                            1
     │   └── NoAudio
-    └── EngineError             the engine refused or was stopped                                exit code 1
+    └── EngineError           the engine refused or was stopped                                  1
         └── Aborted
 
 A message is one sentence or two: what happened, what was found, what to do.

@@ -1,7 +1,7 @@
-"""How a column of codes is drawn: settings, warpers, repetition-aware sampling, randomness. Knows nothing of models.
+"""How a column of codes is drawn: settings, warpers, repetition-aware sampling, randomness.
 
-Randomness is counter-based: a number depends on (seed, step, codebook) and on nothing else, so a request draws the same
-numbers alone, in a batch, streamed or resumed.
+Randomness is counter-based: a number depends on (seed, step, codebook) and on nothing else, so a
+request draws the same numbers alone, in a batch, streamed or resumed. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ Rules = Literal["guarded", "original", "transformers"]
 class Sampling:
     """Per-request settings. The only place that says what the defaults are.
 
-    `rules` chooses the state machine: "guarded" masks stream tokens where they make no sense; the other two are the
-    references', exactly. `ras_window` or `ras_repeats` of 0 turn repetition-aware sampling off.
+    `rules` chooses the state machine: "guarded" masks stream tokens where they make no sense; the
+    other two are the references', exactly. `ras_window` or `ras_repeats` of 0 turn
+    repetition-aware sampling off.
     """
 
     temperature: float = 0.3  # 0 means: always the likeliest
@@ -45,7 +46,8 @@ class Sampling:
         _within("ras_repeats", self.ras_repeats, 0, 1000)
         if self.top_p == 0.0:
             raise SettingError(
-                "top_p is 0, which leaves nothing to choose from; use temperature 0 for the likeliest code."
+                "top_p is 0, which leaves nothing to choose from; "
+                "use temperature 0 for the likeliest code."
             )
         if self.rules not in ("guarded", "original", "transformers"):
             raise SettingError(
@@ -61,7 +63,7 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 
 
 def warp(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Probabilities after temperature, top-k, top-p and min-p, in this order: [.., V] float32 -> [.., V]."""
+    """Probabilities [.., V]: logits after temperature, top-k, top-p and min-p, in this order."""
     if sampling.temperature == 0.0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
     scores = logits / sampling.temperature
@@ -89,12 +91,15 @@ def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Invert the distribution function: [.., V] and one number in [0, 1) for each row -> [..]."""
     cumulative = probabilities.cumsum(-1)
     target = uniforms.unsqueeze(-1) * cumulative[..., -1:]
-    # The first entry whose cumulative weight exceeds the target; entries of weight zero are never it.
+    # The first entry whose cumulative weight exceeds the target: never one of weight zero.
     return (cumulative <= target).sum(-1).clamp_(max=probabilities.shape[-1] - 1)
 
 
 def uniforms(seed: Tensor, step: Tensor, rows: int, stream: int) -> Tensor:
-    """Numbers in [0, 1) for (seed, step, row): [B], [B] -> [B, rows]. `stream` separates independent uses."""
+    """Numbers in [0, 1) for (seed, step, row): [B], [B] -> [B, rows].
+
+    `stream` separates independent uses.
+    """
     row = torch.arange(rows, device=seed.device) + (stream << 16)
     mixed = _mix(seed[:, None] + _mix(step[:, None] * 0x632BE5AB + row))
     return ((mixed >> 40) & 0xFFFFFF).to(torch.float32) / float(1 << 24)
@@ -117,7 +122,7 @@ def _signed(x: int) -> int:
 
 
 def repeats(history: Tensor, column: Tensor, window: int, ignore: tuple[int, ...] = ()) -> Tensor:
-    """How often each code stands in its row's last `window` columns: [.., K, n], [.., K] -> [.., K]."""
+    """Times a code stands in its row's last `window` columns: [.., K, n], [.., K] -> [.., K]."""
     same = history[..., -window:] == column.unsqueeze(-1)
     for token in ignore:
         same = same & (column != token).unsqueeze(-1)
@@ -133,8 +138,9 @@ def sample(
 ) -> Tensor:
     """One column for one request: logits [K, V] float32, history [K, n] -> codes [K].
 
-    `numbers` are the uniforms [K] of the first draw and of the redraw. A code that repeats too often is drawn anew from
-    the unwarped distribution, once, at every temperature (RAS; VALL-E 2, arXiv:2406.05370, adapted as in lm.md, f).
+    `numbers` are the uniforms [K] of the first draw and of the redraw. A code that repeats too
+    often is drawn anew from the unwarped distribution, once, at every temperature (RAS; VALL-E 2,
+    arXiv:2406.05370, adapted as in lm.md, f).
     """
     column = draw(warp(logits, sampling), numbers[0])
     if sampling.ras_window and sampling.ras_repeats:

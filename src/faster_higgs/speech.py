@@ -1,4 +1,4 @@
-"""The spine: text to speech in five stages. `Higgs.pieces` is the road; everything else is a way to travel it.
+"""The spine: text to speech in five stages. `Higgs.pieces` is the road, the rest are ways to go it.
 
 Knows nothing of command lines, HTTP or environment variables.
 """
@@ -6,23 +6,21 @@ Knows nothing of command lines, HTTP or environment variables.
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from faster_higgs.audio.encode import encoder_for
 from faster_higgs.audio.files import read
+from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.quiet import Quiet
-from faster_higgs.audio.save import save
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import default_model, find_codec, resolve
 from faster_higgs.checkpoint.load import load_model
@@ -32,87 +30,21 @@ from faster_higgs.delivery import Delivery, Utterance, utterances
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import Finish, FrameEvent, Result
 from faster_higgs.engine.worker import Worker
-from faster_higgs.errors import CheckpointError, NoAudio, SettingError
+from faster_higgs.errors import NoAudio, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Message, Prompt, write
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.prompt.voices import Voice, VoiceStore
 from faster_higgs.sampling import Sampling
+from faster_higgs.spoken import Manners, Part, Piece, Speech
 from faster_higgs.text.dialogue import speakers
 
-Samples = NDArray[np.float32]
 Voices = str | Voice | Sequence[str | Voice] | None
 
 
-@dataclass(frozen=True)
-class Piece:
-    """The next samples [n] of a speech; the last one of an utterance has its result and its codes [K, F]."""
-
-    utterance: Utterance
-    samples: Samples
-    result: Result | None = None
-    codes: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One utterance of a finished speech: where it lies, in seconds, and how it ended."""
-
-    text: str
-    begin: float
-    end: float
-    finish: Finish
-
-
-@dataclass(frozen=True)
-class Speech:
-    """A finished speech: samples [S] in float32, the seed that makes it again, and its utterances."""
-
-    samples: Samples
-    rate: int
-    seed: int
-    parts: tuple[Part, ...]
-
-    @property
-    def seconds(self) -> float:
-        """Length."""
-        return len(self.samples) / self.rate
-
-    @property
-    def finish(self) -> Finish:
-        """How it ended: "stop", or the reason of the first utterance that ended otherwise."""
-        return next((p.finish for p in self.parts if p.finish is not Finish.STOP), Finish.STOP)
-
-    def save(self, path: str | Path, format: str | None = None) -> None:
-        """Write a sound file, the format by its suffix; whole or not at all. Raises OutputError, SettingError."""
-        save(path, self.samples, format=format, rate=self.rate)
-
-
-@dataclass(frozen=True)
-class Manners:
-    """What a checkpoint's folder asks for in speech.json: voices for texts that name none, and how much it says at once."""
-
-    voices: tuple[str, ...] = ()
-    max_words: int | None = None
-
-    @classmethod
-    def load(cls, folder: Path) -> Manners:
-        """Without a speech.json nothing is asked for. Raises CheckpointError when it cannot be read."""
-        path = folder / "speech.json"
-        if not path.is_file():
-            return cls()
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(found.get("voices", ())), found.get("max_words"))
-        except (ValueError, AttributeError, TypeError):
-            raise CheckpointError(
-                f"{path} cannot be read; download the checkpoint again."
-            ) from None
-
-
 class Higgs:
-    """A loaded model. Load it once; `speak`, `stream` and `clone` may be called from several threads."""
+    """A loaded model. Load it once; several threads may call `speak`, `stream` and `clone`."""
 
     def __init__(
         self,
@@ -147,7 +79,8 @@ class Higgs:
     ) -> Higgs:
         """A checkpoint: a folder, a hub id that is on this machine, or None for the default one.
 
-        `voices` are folders of voices; the first may be written. Raises CheckpointNotFound, CheckpointError, SettingError.
+        `voices` are folders of voices; the first may be written.
+        Raises CheckpointNotFound, CheckpointError, SettingError.
         """
         folder = default_model().folder if model is None else resolve(model, revision)
         codec_folder = find_codec(folder) if codec is None else resolve(codec)
@@ -171,7 +104,10 @@ class Higgs:
         sampling: Sampling = Sampling(),
         delivery: Delivery = Delivery(),
     ) -> Iterator[Piece]:
-        """Speech as samples while it is made. Raises TextError, VoiceNotFound, SettingError, NoAudio."""
+        """Speech as samples while it is made.
+
+        Raises TextError, VoiceNotFound, SettingError, NoAudio.
+        """
         plan = self.plan(text, voice, delivery)  # 1 text
         sampling, talk = _seeded(sampling), None
         for i, utterance in enumerate(plan):
@@ -203,14 +139,8 @@ class Higgs:
             if progress is not None:
                 progress(ready / self.rate)
             if piece.result is not None:
-                parts.append(
-                    Part(
-                        piece.utterance.text,
-                        begin / self.rate,
-                        ready / self.rate,
-                        piece.result.finish,
-                    )
-                )
+                span = begin / self.rate, ready / self.rate
+                parts.append(Part(piece.utterance.text, *span, piece.result.finish))
                 begin = ready
         return Speech(np.concatenate(samples), self.rate, sampling.seed or 0, tuple(parts))
 
@@ -223,18 +153,21 @@ class Higgs:
         *,
         format: str = "wav",
     ) -> Iterator[bytes]:
-        """The speech as bytes of one sound file, the first of them long before the last is known."""
+        """The speech as bytes of one sound file, the first long before the last is known."""
         encoder = encoder_for(format, self.rate)
         for piece in self.pieces(text, voice, sampling, delivery):
             yield encoder.encode(piece.samples)  # 5 audio
         yield encoder.finish()
 
     def clone(self, clip: str | Path, transcript: str, name: str = "clone") -> Voice:
-        """A voice from a clip and what is said in it; `voices.add` keeps one. Raises AudioError, VoiceError."""
+        """A voice from a clip and what is said in it; `voices.add` keeps one.
+
+        Raises AudioError, VoiceError.
+        """
         return Voice(name, self.encode(Path(clip)), transcript)
 
     def encode(self, clip: Path | Samples) -> Tensor:
-        """Codes [K, F] of a sound file, or of samples [S] at the model's rate. Raises AudioError."""
+        """Codes [K, F] of a sound file or of samples [S] at the model's rate. Raises AudioError."""
         samples = read(clip, rate=self.rate, max_seconds=120) if isinstance(clip, Path) else clip
         return self._encoder.encode(torch.from_numpy(samples)).cpu()
 
@@ -282,7 +215,7 @@ class Higgs:
         return load_codec(self._codec_folder, device=self.codec.device, encoder=True).eval()
 
     def _cast(self, text: str, voice: Voices) -> tuple[Voice, ...]:
-        """The voices in the order of the speakers; for a text that names none, those the checkpoint asks for."""
+        """The voices in the order of the speakers; if none is named, those the checkpoint wants."""
         if voice is None:
             count = max(1, len(speakers(text)))
             names: Sequence[str | Voice] = (
@@ -310,7 +243,8 @@ class Higgs:
                 codes = torch.cat(frames, dim=1)
                 if not codes.shape[1]:
                     raise NoAudio(
-                        "The model answered without any sound; try another seed or a higher temperature."
+                        "The model answered without any sound; "
+                        "try another seed or a higher temperature."
                     )
                 yield Piece(utterance, quiet.finish(), result, codes)
                 return
@@ -330,19 +264,17 @@ def _seeded(sampling: Sampling) -> Sampling:
 
 
 def _limited(sampling: Sampling, utterance: Utterance, number: int) -> Sampling:
-    """The settings of one utterance: its own random numbers, and no more steps than its text can need."""
+    """The settings of one utterance: its own random numbers, and steps for its text only."""
     assert sampling.seed is not None
     seed = (sampling.seed + number * 0x9E3779B1) % 2**62
-    steps = (
-        sampling.max_new_tokens
-        if sampling.rules == "original"
-        else min(sampling.max_new_tokens, utterance.steps)
-    )
+    steps = sampling.max_new_tokens
+    if sampling.rules != "original":
+        steps = min(steps, utterance.steps)
     return replace(sampling, seed=seed, max_new_tokens=steps)
 
 
 def _device(name: str) -> tuple[torch.device, torch.dtype]:
-    """Where the model runs and in which precision. Raises SettingError when the device is not there."""
+    """Where the model runs and in which precision. Raises SettingError without such a device."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from faster_higgs.audio.files import read
+from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.save import save
 from faster_higgs.checkpoint.codec_files import save_codec
 from faster_higgs.checkpoint.save import save_model
@@ -29,7 +30,8 @@ from faster_higgs.prompt.template import Prompt
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.prompt.voices import VoiceStore
 from faster_higgs.sampling import Sampling
-from faster_higgs.speech import Higgs, Manners, Samples, fingerprint
+from faster_higgs.speech import Higgs, fingerprint
+from faster_higgs.spoken import Manners
 
 RATE = 24_000
 HOP = 960  # samples of a frame: 40 ms
@@ -191,9 +193,9 @@ class FakeCodec(Codec):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Tones."""
-        rows = codes.reshape(-1, *codes.shape[-2:])
-        sound = torch.stack([torch.from_numpy(tones(row)) for row in rows])
-        return sound[0] if codes.dim() == 2 else sound
+        if codes.dim() == 2:
+            return torch.from_numpy(tones(codes))
+        return torch.stack([torch.from_numpy(tones(row)) for row in codes])
 
 
 class FakeHiggs(Higgs):

@@ -16,7 +16,8 @@ from faster_higgs.errors import HiggsError, SettingError, TextError, VoiceNotFou
 from faster_higgs.prompt.conversation import INSTRUCTION, QUIET_ROOM, Conversation
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
-from faster_higgs.speech import Higgs, Manners
+from faster_higgs.speech import Higgs
+from faster_higgs.spoken import Manners
 from faster_higgs.testing import tiny_checkpoint
 
 LIVELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=5, max_new_tokens=60)
@@ -128,9 +129,7 @@ def test_wrong_input_is_refused_before_anything_is_spoken(
 
 def test_a_speech_cut_by_its_limit_says_so(higgs: Higgs) -> None:
     ends = {
-        higgs.speak(
-            "Hello.", sampling=Sampling(temperature=1.0, seed=s, max_new_tokens=12)
-        ).finish
+        higgs.speak("Hello.", sampling=Sampling(temperature=1.0, seed=s, max_new_tokens=12)).finish
         for s in range(6)
     }
     assert Finish.LENGTH in ends

@@ -1,4 +1,4 @@
-"""Generation against the vectors: prompts, delay, warpers, repetition, state machines, greedy runs."""
+"""Generation against the vectors: prompts, delay, warpers, repetition, rules, greedy runs."""
 
 from __future__ import annotations
 

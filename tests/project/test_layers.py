@@ -13,7 +13,8 @@ _ALL = "anything"
 
 MAY_IMPORT = {
     "errors": [],
-    "config": ["errors"],
+    "dialects": ["errors"],
+    "config": ["dialects", "errors"],
     "text": ["errors"],
     "audio": ["errors"],
     "delay": ["errors"],
@@ -26,9 +27,11 @@ MAY_IMPORT = {
     "engine": ["config", "delay", "errors", "model", "prompt", "sampling"],
     "delivery": ["errors", "prompt", "text"],
     "train": ["speech", *(name for name in _BELOW_SPEECH if name != "engine")],
-    "speech": _BELOW_SPEECH,
-    "compat": ["speech", *_BELOW_SPEECH],
-    "testing": ["speech", *_BELOW_SPEECH],
+    "spoken": ["audio", "delivery", "engine", "errors"],
+    "speech": ["spoken", *_BELOW_SPEECH],
+    "chatml": ["speech", *_BELOW_SPEECH],
+    "compat": ["chatml", "speech", *_BELOW_SPEECH],
+    "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": ["audio", "config", "errors", "prompt", "sampling", "speech"],
     "deploy": ["audio", "config", "errors", "sampling", "server", "speech"],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
@@ -41,6 +44,7 @@ MAY_IMPORT = {
 MUST_NOT_KNOW = {
     "errors": ["torch", "numpy", "transformers"],
     "config": ["torch", "numpy", "transformers"],
+    "dialects": ["torch", "numpy", "transformers"],
     "text": ["torch", "numpy", "transformers", "soundfile"],
     "audio": ["torch", "transformers"],
     "model": ["transformers", "safetensors", "fastapi"],

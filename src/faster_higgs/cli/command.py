@@ -121,7 +121,7 @@ def _row(param: Any, facts: Mapping[str, str]) -> tuple[str, str]:
     if param.param_type_name == "argument":
         names = param.metavar or param.name.upper()
     else:
-        names = ", ".join([*param.opts, *param.secondary_opts])
+        names = ", ".join(sorted(param.opts, key=len) if param.name == "help" else param.opts)
         names += f" {param.metavar}" if param.metavar else ""
     help = getattr(param, "help", None) or ""
     known = facts.get(param.name)

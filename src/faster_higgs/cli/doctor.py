@@ -123,14 +123,14 @@ def _verdicts(machine: Machine, speaker: Speaker) -> list[str]:
 
 def _speaks(machine: Machine, speaker: Speaker) -> str:
     kind = (
-        "pico, the small model of this package,"
+        "Pico, the small model of this package,"
         if speaker.packaged
-        else f"The model of {speaker.weights / 1e6:,.0f} M weights"
+        else f"The model of {speaker.weights / 1e6:,.1f} M weights"
     )
     place = _fitting(machine, speaker.weights)
     if place is None:
         return f"{kind} does not fit into the memory that is free here."
-    return f"{kind} can speak on {place.name}.".replace("pico", "Pico", 1)
+    return f"{kind} can speak on {place.name}."
 
 
 def _full(machine: Machine) -> str:
@@ -173,12 +173,12 @@ def _gigabytes(size: int) -> str:
 
 def _verify(flags: DoctorFlags) -> bool:
     """Load, compare, tell. That a model of another shape cannot be compared is no fault."""
-    from faster_higgs import speech
     from faster_higgs.checkpoint.load import read_config
     from faster_higgs.cli.loading import model_folder
     from faster_higgs.cli.request import device_of
     from faster_higgs.cli.verify import PUBLISHED, compare
     from faster_higgs.config import ModelConfig
+    from faster_higgs.speech import Higgs
 
     folder: Path = model_folder(flags.model).folder
     found: dict[str, Any] = {"model": str(folder)}
@@ -189,7 +189,7 @@ def _verify(flags: DoctorFlags) -> bool:
             "it is of another shape.",
         }
     else:
-        with speech.Higgs.load(folder, device=device_of(flags.device, None)) as higgs:
+        with Higgs.load(folder, device=device_of(flags.device, None)) as higgs:
             comparison = compare(higgs, PUBLISHED)
         found |= {**vars(comparison), "right": comparison.right, "verdict": comparison.sentence()}
     print(json.dumps(found, indent=2) if flags.json else found["verdict"])

@@ -87,8 +87,7 @@ class SayFlags:
     output: str = _output(
         "--output -o --out-path",
         "FILE",
-        "The sound file, its format by its suffix; `-` writes the bytes to standard output. "
-        "[default: output.wav]",
+        "The sound file, its format by its suffix; `-` writes the bytes to standard output.",
         default="output.wav",
     )
     format: str | None = _output("--format", "FORMAT", "The format, whatever the suffix.")
@@ -113,7 +112,7 @@ class SayFlags:
     device: str = _model(
         "--device",
         "DEVICE",
-        "auto, cpu, cuda, cuda:N or mps; `none` is cpu. [default: auto]",
+        "auto, cpu, cuda, cuda:N or mps; `none` is cpu.",
         default="auto",
     )
     device_id: int | None = _model("--device-id", "N", "The same as --device cuda:N.")
@@ -181,6 +180,7 @@ def facts() -> Mapping[str, str]:
         "format": FORMATS,
     }
     known: dict[str, Any] = {
+        **{field.name: field.default or None for field in fields(SayFlags)},
         **{ours: getattr(Sampling(), name) for ours, name in OF_SAMPLING.items()},
         **{ours: getattr(Delivery(), name) for ours, name in OF_DELIVERY.items()},
         "scene_prompt": next(name for name, text in SCENES.items() if text == Delivery().scene),

@@ -113,7 +113,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return "from source"
 
 
 def _pages(name: str) -> int | None:

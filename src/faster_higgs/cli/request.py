@@ -11,9 +11,14 @@ from faster_higgs.audio.checks import Finding
 from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags
 from faster_higgs.cli.scenes import scene
 from faster_higgs.cli.words import existing_file, given_text, text_of
-from faster_higgs.delivery import Delivery, prepared
+from faster_higgs.delivery import Delivery, Utterance, prepared, utterances
 from faster_higgs.errors import AudioError, SettingError, VoiceError
+from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
+from faster_higgs.spoken import Manners
+from faster_higgs.text.dialogue import speakers
+
+LONGEST_CLIP = 120  # seconds; far longer than a voice needs, and still quick to judge
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,18 @@ def voices_of(voice: str | None, transcripts: list[str]) -> tuple[str | ClipFile
     return found
 
 
+def planned(asked: Request, model: Path | None) -> list[Utterance]:
+    """The utterances as `Higgs.plan` has them, without a voice being loaded: here they only count.
+
+    Raises SettingError when voices and speakers do not match.
+    """
+    manners = Manners.load(model) if model else Manners()
+    wanted = len(asked.voices) or max(1, len(speakers(asked.text)))
+    count = wanted if asked.voices or len(manners.voices) >= wanted else 0
+    voices = [Voice(str(i), description="counts only") for i in range(count)]
+    return utterances(asked.text, asked.delivery, voices, manners.max_words)
+
+
 def _sound(name: str) -> Path | None:
     """The file a voice stands for; a name that looks like a path must be one."""
     file = existing_file(name)
@@ -124,7 +141,7 @@ def linted(path: Path) -> list[Finding]:
     from faster_higgs.audio.reference import lint_reference
 
     rate = 24_000
-    findings = lint_reference(read(path, rate=rate), rate)
+    findings = lint_reference(read(path, rate=rate, max_seconds=LONGEST_CLIP), rate)
     for finding in findings:
         if finding.severity == "error":
             raise AudioError(f"{path} cannot be used as a voice. {finding.message}")

@@ -79,21 +79,23 @@ def _check_extras(flags: SayFlags) -> None:
 
 
 def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
-    from faster_higgs import speech
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
     from faster_higgs.cli.output import writer
     from faster_higgs.cli.progress import Bar
+    from faster_higgs.cli.request import planned
     from faster_higgs.cli.take import Take
+    from faster_higgs.speech import Higgs
 
     write = writer(flags.output, flags.format)
     own = voice_folders(flags.voices_dir)
     model = model_folder(flags.model, flags.revision)
     _check_names(asked, model.folder, own)
+    planned(asked, model.folder)
     for note in [*asked.notes, *([PICO_NOTE] if model.packaged else [])]:
         warn(note)
     tell: Tell = warn if flags.verbose else _silent
     tell(f"Model: {model.folder}")
-    with speech.Higgs.load(
+    with Higgs.load(
         model.folder, codec=flags.audio_tokenizer, device=asked.device, voices=own
     ) as higgs:
         voices = _voices(higgs, asked)

@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faster_higgs.checkpoint.load import read_config
-from faster_higgs.cli.request import Request
+from faster_higgs.cli.request import Request, planned
 from faster_higgs.config import ModelConfig
-from faster_higgs.delivery import Utterance, prepared, utterances
-from faster_higgs.prompt.voices import Voice
-from faster_higgs.speech import Manners
+from faster_higgs.delivery import prepared
 from faster_higgs.text import normalize
-from faster_higgs.text.dialogue import speakers
 
 MARGIN = 14  # characters before the text
 
@@ -33,7 +30,7 @@ def stages(asked: Request, model: Path | None) -> Iterator[tuple[str, str]]:
     else:
         yield "text", asked.text
         yield asked.delivery.normalization, prepared(asked.text, asked.delivery)
-    plan = planned(asked, Manners.load(model) if model else Manners())
+    plan = planned(asked, model)
     for i, utterance in enumerate(plan, 1):
         yield f"utterance {i}", utterance.text
     if model and ModelConfig.from_json(read_config(model)).text_input == "phonemes":
@@ -42,11 +39,3 @@ def stages(asked: Request, model: Path | None) -> Iterator[tuple[str, str]]:
         spell = Pronouncer.load()
         for i, utterance in enumerate(plan, 1):
             yield f"phonemes {i}", spell(utterance.text)
-
-
-def planned(asked: Request, manners: Manners) -> list[Utterance]:
-    """The utterances; voices only count here, so that none has to be loaded."""
-    wanted = len(asked.voices) or max(1, len(speakers(asked.text)))
-    count = wanted if asked.voices or len(manners.voices) >= wanted else 0
-    voices = [Voice(str(i), description="counts only") for i in range(count)]
-    return utterances(asked.text, asked.delivery, voices, manners.max_words)

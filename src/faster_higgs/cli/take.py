@@ -15,7 +15,7 @@ from faster_higgs.audio.levels import Samples
 from faster_higgs.cli.progress import Bar
 from faster_higgs.delivery import Utterance
 from faster_higgs.engine.request import Finish
-from faster_higgs.speech import Part, Piece, Speech
+from faster_higgs.spoken import Part, Piece, Speech
 
 
 @dataclass

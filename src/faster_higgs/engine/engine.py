@@ -1,7 +1,7 @@
 """Requests in, frames out. Knows nothing of text, sound, files or HTTP.
 
-Here one request runs after another; callers see only `add`, `abort` and `step`, which stay as they are when requests
-run together.
+Here one request runs after another; callers see only `add`, `abort` and `step`, which stay as they
+are when requests run together.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Engine:
         return not self._waiting
 
     def add(self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()) -> int:
-        """Queue a prompt; its number comes back in every event. Raises SettingError when it can never fit."""
+        """Queue a prompt; its number comes back in every event. Raises SettingError if too long."""
         longest = self._model.config.max_position_embeddings
         if len(prompt) >= longest:
             raise SettingError(
@@ -52,7 +52,7 @@ class Engine:
         return request.id
 
     def abort(self, number: int) -> None:
-        """Stop a request; its last event comes with the next step. Unknown or finished numbers are ignored."""
+        """Stop a request; its last event comes with the next step. Other numbers are ignored."""
         for request in self._waiting:
             if request.id == number:
                 request.finish = Finish.ABORTED

@@ -1,7 +1,7 @@
 """Does a clip go in circles? Knows nothing of models; codes are judged by their repetition alone.
 
-A model that fails to stop writes silence or loops: the same few columns again and again. Real speech never repeats the
-two coarsest codebooks exactly for long.
+A model that fails to stop writes silence or loops: the same few columns again and again. Real
+speech never repeats the two coarsest codebooks exactly for long.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOOKED_AT = 2  # codebooks; the finer ones carry noise that need not repeat
 
 
 def goes_in_circles(columns: Sequence[Tensor]) -> bool:
-    """Whether the last `PATIENCE` columns repeat one stretch of at most `LONGEST_PERIOD` columns."""
+    """Whether the last `PATIENCE` columns repeat one stretch of at most `LONGEST_PERIOD`."""
     if len(columns) < PATIENCE + LONGEST_PERIOD or len(columns) % 5:
         return False
     recent = [

@@ -1,4 +1,7 @@
-"""One utterance in flight: its state, its events, the reasons it can finish. Knows nothing of text or sound."""
+"""One utterance in flight: its state, its events, the reasons it can finish.
+
+Knows nothing of text or sound.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ class Finish(str, Enum):
 
 @dataclass(frozen=True)
 class Result:
-    """A finished utterance. `segments` hold delayed columns [K, T], the all-bos column first, as the model wrote them."""
+    """A finished utterance.
+
+    `segments` hold delayed columns [K, T], the all-bos column first, as the model wrote them.
+    """
 
     finish: Finish
     seed: int
@@ -45,7 +51,7 @@ class Result:
 
 @dataclass(frozen=True)
 class FrameEvent:
-    """News of one request: frames [K, n] that are now whole, in order, and its result when it is over."""
+    """News of one request: frames [K, n] now whole, in order, and its result when it is over."""
 
     request: int
     frames: Tensor
@@ -65,9 +71,7 @@ class Request:
     seed: int = 0
     last_id: int = -1  # the last id of the text stream decides what the next step does
     hidden: Tensor | None = None  # [D], at the last position read
-    history: Tensor = field(
-        init=False
-    )  # [K, n], the latest audio-out columns, reference clips included
+    history: Tensor = field(init=False)  # [K, n], latest audio-out columns, reference clips too
     clock: DelayClock = field(init=False)
     text_ids: list[int] = field(default_factory=list)
     segments: list[list[Tensor]] = field(default_factory=list)
@@ -111,7 +115,7 @@ class Request:
         books = self.config.num_codebooks
         if self.released == first:
             return torch.empty(books, 0, dtype=torch.long)
-        # Frame f of book k stands in column f+k+1; with one column more on each side this is a wrapped clip.
+        # Frame f of book k stands in column f+k+1; a column more on each side makes a wrapped clip.
         columns = torch.stack(self.segments[-1][first : self.released + books], dim=1)
         pad = columns[:, -1:]
         return unwrap(torch.cat([columns, pad], dim=1)).clamp(max=self.config.num_codes - 1)

@@ -16,7 +16,7 @@ FIRST, REDRAW, TEXT = 0, 1, 2  # independent streams of random numbers
 
 
 class Runner:
-    """Runs requests on a model: `prefill` once, then `advance` until the request has a finish reason."""
+    """Runs requests on a model: `prefill` once, then `advance` until the request is finished."""
 
     def __init__(self, model: DualFFN) -> None:
         self.model = model
@@ -61,11 +61,8 @@ class Runner:
             request.cut = True
             clock.close()  # end in staircase order, so that the limit cuts no frame in two
         logits = clock.mask(self.model.audio_logits(request.hidden)).cpu()
-        column = clock.settle(
-            sample(
-                logits, request.history, sampling, self._numbers(request), self._ignored(request)
-            )
-        )
+        numbers, ignored = self._numbers(request), self._ignored(request)
+        column = clock.settle(sample(logits, request.history, sampling, numbers, ignored))
         request.segments[-1].append(column)
         request.remember(column[:, None])
         if clock.done:
@@ -101,18 +98,16 @@ class Runner:
     def _text_step(self, request: Request) -> None:
         if not hasattr(self.model, "text_head"):
             raise SettingError(
-                "This prompt lets the model write text first, but the model was loaded without its text head; "
-                "force audio, or load with text_head=True."
+                "This prompt lets the model write text first, but the model was loaded without its "
+                "text head; force audio, or load with text_head=True."
             )
         assert request.hidden is not None
         logits = self.model.text_logits(request.hidden).cpu()
-        if (
-            request.sampling.rules == "guarded"
-        ):  # a slot for sound is opened by its opening token only
+        if request.sampling.rules == "guarded":
+            # A slot for sound is opened by its opening token only.
             logits[[self.config.audio_in_token_id, self.config.audio_out_token_id]] = -torch.inf
-        number = uniforms(torch.tensor([request.seed]), torch.tensor([request.steps]), 1, TEXT)[
-            0, 0
-        ]
+        seed, step = torch.tensor([request.seed]), torch.tensor([request.steps])
+        number = uniforms(seed, step, 1, TEXT)[0, 0]
         token = int(draw(warp(logits, request.sampling), number))
         request.text_ids.append(token)
         if token in request.stop_ids:

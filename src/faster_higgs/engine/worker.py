@@ -1,6 +1,7 @@
-"""Runs the engine in a thread, so that callers wait for frames and not for each other. Knows nothing of sound.
+"""Runs the engine in a thread, so that callers wait for frames and not for each other.
 
-The thread starts with the first request and sleeps while nothing is in flight.
+The thread starts with the first request and sleeps while nothing is in flight. Knows nothing of
+sound.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Worker:
     def frames(
         self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()
     ) -> Iterator[FrameEvent]:
-        """Events of one request until the one that carries its result. Dropping the iterator aborts the request."""
+        """Events of one request until the one with its result. Dropping the iterator aborts it."""
         inbox: Inbox = queue.SimpleQueue()
         with self._lock:
             if self._closed:

@@ -1,6 +1,7 @@
-"""Which messages are put before an utterance: system turn, voices, earlier chunks. Knows nothing of token ids.
+"""Which messages are put before an utterance: system turn, voices, earlier chunks.
 
-The forms are those of the original project's generation script (lm.md, section d).
+The forms are those of the original project's generation script (lm.md, section d). Knows nothing
+of token ids.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ INSTRUCTION = "Generate audio following instruction."
 QUIET_ROOM = "Audio is recorded from a quiet room."
 DIALOGUE_INSTRUCTION = (
     "You are an AI assistant designed to convert text into speech.\n"
-    "If the user's message includes a [SPEAKER*] tag, do not read out the tag and generate speech for the following "
-    "text, using the specified voice.\n"
+    "If the user's message includes a [SPEAKER*] tag, do not read out the tag and generate speech "
+    "for the following text, using the specified voice.\n"
     "If no speaker tag is present, select a suitable voice on your own."
 )
 
@@ -30,8 +31,8 @@ DIALOGUE_INSTRUCTION = (
 class Setting:
     """What holds for a whole text: who speaks, where, and how much of the past is kept.
 
-    `voices[i]` speaks the turns of SPEAKERi. `system` replaces the system message, scene marks included.
-    `history` counts the earlier chunks kept as context; None keeps all.
+    `voices[i]` speaks the turns of SPEAKERi. `system` replaces the system message, scene marks
+    included. `history` counts the earlier chunks kept as context; None keeps all.
     """
 
     voices: tuple[Voice, ...] = ()
@@ -43,7 +44,8 @@ class Setting:
     def __post_init__(self) -> None:
         if self.history is not None and self.history < 0:
             raise SettingError(
-                f"The chunk buffer is {self.history}; use 0 for none, or leave it out to keep all chunks."
+                f"The chunk buffer is {self.history}; use 0 for none, "
+                "or leave it out to keep all chunks."
             )
         if self.system is not None and self.in_system:
             raise SettingError(
@@ -52,7 +54,7 @@ class Setting:
 
     @property
     def in_system(self) -> bool:
-        """A described voice has no clip, so it can only stand in the system message, and all others with it."""
+        """A described voice has no clip: it stands in the system message, all others with it."""
         return bool(self.voices) and (
             self.voices_in_system or any(v.codes is None for v in self.voices)
         )
@@ -64,7 +66,10 @@ def _same(text: str) -> str:
 
 @dataclass
 class Conversation:
-    """The messages for each chunk of one text. `tags` are the text's speaker tags, `spell` writes speech for the model."""
+    """The messages for each chunk of one text.
+
+    `tags` are the text's speaker tags, `spell` writes speech for the model.
+    """
 
     setting: Setting
     tags: Sequence[str] = ()

@@ -1,6 +1,6 @@
-"""A conversation as the model reads it: token ids with one slot per clip, and the clips. Knows nothing of files.
+"""A conversation as the model reads it: token ids with one slot per clip, and the clips.
 
-The format is the original project's, token for token (lm.md, section d).
+The format is the original project's, token for token (lm.md, section d). Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the engine is given. `ids` holds one slot per clip; the j-th slot stands for `clips[j]`."""
+    """What the engine is given. `ids` holds one slot per clip; slot j stands for `clips[j]`."""
 
     ids: tuple[int, ...]
     clips: tuple[Tensor, ...]
@@ -67,9 +67,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A prompt with every clip in its place: ids [T], is_audio [T], and the delayed columns [A, K] of the audio rows.
+    """A prompt with every clip in its place: ids [T], is_audio [T], delayed columns [A, K].
 
-    `spoken` [A] marks the columns of assistant clips; reference clips of the other roles are only listened to.
+    The columns are those of the audio rows. `spoken` [A] marks the columns of assistant clips;
+    reference clips of the other roles are only listened to.
     """
 
     ids: Tensor
@@ -79,7 +80,7 @@ class Expanded:
 
 
 def expand(prompt: Prompt, config: ModelConfig) -> Expanded:
-    """Widen each slot to the F+K+1 columns of its clip. Raises SettingError when slots and clips do not match."""
+    """Widen each slot to the F+K+1 columns of its clip. Raises SettingError if they do not fit."""
     slots = (config.audio_in_token_id, config.audio_out_token_id)
     places = [i for i, token in enumerate(prompt.ids) if token in slots]
     if len(places) != len(prompt.clips):
@@ -109,7 +110,8 @@ def expand(prompt: Prompt, config: ModelConfig) -> Expanded:
 def _checked(codes: Tensor, config: ModelConfig) -> Tensor:
     if codes.ndim != 2 or codes.shape[0] != config.num_codebooks:
         raise SettingError(
-            f"A clip's codes have shape {tuple(codes.shape)}; the model needs [{config.num_codebooks}, frames]."
+            f"A clip's codes have shape {tuple(codes.shape)}; "
+            f"the model needs [{config.num_codebooks}, frames]."
         )
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < config.num_codes:
         raise SettingError(
@@ -119,7 +121,7 @@ def _checked(codes: Tensor, config: ModelConfig) -> Tensor:
 
 
 def write(messages: Sequence[Message], tokenizer: Tokenizer, *, force_audio: bool = True) -> Prompt:
-    """The conversation, then the assistant's header; with `force_audio` the answer has to begin with sound."""
+    """The conversation, then the assistant's header; `force_audio` has it begin with sound."""
     ids: list[int] = []
     clips: list[Tensor] = []
     for i, message in enumerate(messages):

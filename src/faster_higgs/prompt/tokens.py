@@ -1,7 +1,7 @@
 """Names and ids of special tokens, and a thin text tokenizer. Knows nothing of conversations.
 
-Text is encoded piece by piece, and a special token inside a piece counts only if the caller allows it: what a user types
-can never become a token that steers the model.
+Text is encoded piece by piece, and a special token inside a piece counts only if the caller allows
+it: what a user types can never become a token that steers the model.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ SCENE_MARKS = (SCENE_START, SCENE_END)
 INSTRUCTION_MARKS = (INSTRUCTION_START, INSTRUCTION_END)
 
 REQUIRED = (
-    BEGIN_OF_TEXT, END_OF_TEXT, START_HEADER, END_HEADER, EOM, EOT, AUDIO_BOS, AUDIO_IN, AUDIO_EOS, AUDIO_OUT_BOS,
-    AUDIO_OUT, RECIPIENT, *SCENE_MARKS,
-)  # fmt: skip
+    *(BEGIN_OF_TEXT, END_OF_TEXT, START_HEADER, END_HEADER, EOM, EOT),
+    *(AUDIO_BOS, AUDIO_IN, AUDIO_EOS, AUDIO_OUT_BOS, AUDIO_OUT),
+    RECIPIENT,
+    *SCENE_MARKS,
+)
 
 
 class Tokenizer(Protocol):
@@ -56,12 +58,13 @@ class TextTokenizer:
         missing = [name for name in REQUIRED if tokenizer.token_to_id(name) is None]
         if missing:
             raise CheckpointError(
-                f"The tokenizer lacks {', '.join(missing[:4])}; it is not the tokenizer of a Higgs Audio v2 checkpoint."
+                f"The tokenizer lacks {', '.join(missing[:4])}; "
+                "it is not the tokenizer of a Higgs Audio v2 checkpoint."
             )
 
     @classmethod
     def load(cls, folder: Path) -> TextTokenizer:
-        """Raises CheckpointNotFound without a tokenizer.json, CheckpointError when it cannot be read."""
+        """Raises CheckpointNotFound without a tokenizer.json, CheckpointError if it is broken."""
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise CheckpointNotFound(

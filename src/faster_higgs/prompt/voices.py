@@ -1,7 +1,8 @@
-"""Voices: a clip's codes and what is said in it, or a description. Knows nothing of how sound becomes codes.
+"""Voices: a clip's codes and what is said in it, or a description.
 
-A folder of voices holds, for each name, a transcript NAME.txt and a sound file NAME.wav (or any other audio suffix), the
-layout the original project uses; NAME.safetensors keeps codes that were made once, under the codec's fingerprint.
+A folder of voices holds, for each name, a transcript NAME.txt and a sound file NAME.wav (or any
+other audio suffix), the layout the original project uses; NAME.safetensors keeps codes that were
+made once, under the codec's fingerprint. Knows nothing of how sound becomes codes.
 """
 
 from __future__ import annotations
@@ -21,18 +22,23 @@ from faster_higgs.errors import OutputError, VoiceError, VoiceNotFound
 SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".mp4")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
-# Described voices every checkpoint understands as far as it was trained on descriptions; the names are the original's.
+# Described voices; a checkpoint understands them as far as it was trained on descriptions.
+# The names are the original's.
 PROFILES = {
-    "male_en": "masculine, American accent, medium pitch, steady and friendly, recorded close to the microphone",
-    "female_en_story": "feminine, American accent, warm storytelling tone, lively pacing, clear articulation",
-    "male_en_british": "masculine, British accent, deep and composed, measured pacing, clear articulation",
-    "female_en_british": "feminine, British accent, bright and precise, moderate pacing, clear articulation",
+    "male_en": "masculine, American accent, medium pitch, steady and friendly, "
+    "recorded close to the microphone",
+    "female_en_story": "feminine, American accent, warm storytelling tone, lively pacing, "
+    "clear articulation",
+    "male_en_british": "masculine, British accent, deep and composed, measured pacing, "
+    "clear articulation",
+    "female_en_british": "feminine, British accent, bright and precise, moderate pacing, "
+    "clear articulation",
 }
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice is reference codes [K, F] and their transcript; without codes it is only described."""
+    """A voice is reference codes [K, F] and their transcript; without codes it is described."""
 
     name: str
     codes: Tensor | None = field(default=None, compare=False)
@@ -60,7 +66,10 @@ class VoiceFiles:
 
 
 class VoiceStore:
-    """Voices in folders. The first folder is the user's own and may be written; `encode` makes codes from a sound file."""
+    """Voices in folders; the first is the user's own and may be written.
+
+    `encode` makes codes from a sound file.
+    """
 
     def __init__(
         self, folders: Sequence[Path], encode: Callable[[Path], Tensor], fingerprint: str
@@ -90,7 +99,8 @@ class VoiceStore:
         if name not in voices:
             known = ", ".join([*voices, *(f"profile:{p}" for p in PROFILES)])
             raise VoiceNotFound(
-                f"No voice named '{name}'. Known: {known}. Add one with `higgs voices add {name} CLIP`."
+                f"No voice named '{name}'. Known: {known}. "
+                f"Add one with `higgs voices add {name} CLIP`."
             )
         return voices[name]
 
@@ -104,14 +114,15 @@ class VoiceStore:
         if codes is None:
             if files.sound is None:
                 raise VoiceError(
-                    f"The codes of '{name}' were made by another codec and its sound file is gone; add the voice again."
+                    f"The codes of '{name}' were made by another codec and its sound file is gone; "
+                    "add the voice again."
                 )
             codes = self._encode(files.sound)
             self._keep(files, codes)
         return Voice(name, codes, transcript, self._description(files))
 
     def add(self, name: str, sound: Path, transcript: str, *, replace: bool = False) -> Voice:
-        """Copy a clip into the user's folder and encode it. Nothing is left behind when that fails."""
+        """Copy a clip into the user's folder and encode it. A failure leaves nothing behind."""
         if not NAME.fullmatch(name):
             raise VoiceError(
                 f"'{name}' cannot name a voice; use letters, digits, '-', '_' and '.', at most 64."

@@ -52,58 +52,6 @@ ENGLISH = Abbreviations(
     may_end=frozenset(en.ENDING),
 )
 LANGUAGES = {"en": ENGLISH}
-# After U.S. or p.m. only one of these begins a sentence: "the U.S. Army" goes on.
-STARTERS = frozenset(
-    [
-        "The",
-        "A",
-        "An",
-        "He",
-        "She",
-        "It",
-        "We",
-        "They",
-        "I",
-        "You",
-        "This",
-        "That",
-        "These",
-        "Those",
-        "There",
-        "Here",
-        "But",
-        "And",
-        "So",
-        "Then",
-        "In",
-        "On",
-        "At",
-        "When",
-        "While",
-        "If",
-        "As",
-        "After",
-        "Before",
-        "However",
-        "Now",
-        "What",
-        "Why",
-        "How",
-        "Who",
-        "Where",
-        "My",
-        "Our",
-        "His",
-        "Her",
-        "Their",
-        "Its",
-        "Some",
-        "Many",
-        "Most",
-        "No",
-        "Yes",
-    ]
-)
 
 
 def chunks(
@@ -241,4 +189,4 @@ def _is_abbreviation(word: str, following: str, known: Abbreviations) -> bool:
     if re.fullmatch(r"[A-Za-z]\.", word):  # an initial, but "So do I."
         return word != "I." and following[:1].isupper()
     dotted = re.fullmatch(r"(?:[A-Za-z]\.){2,8}", word)
-    return dotted is not None and following.strip(CLOSING + ",.;:!?") not in STARTERS
+    return dotted is not None and following.strip(CLOSING + ",.;:!?") not in en.STARTERS

@@ -167,6 +167,14 @@ ENDING = {
     "min.": "minimum", "max.": "maximum", "avg.": "average", "temp.": "temperature",
     "tel.": "telephone", "misc.": "miscellaneous",
 }  # fmt: skip
+# After U.S. only one of these begins a sentence: "the U.S. Army" goes on.
+STARTERS = frozenset(
+    _words(
+        """The A An He She It We They I You This That These Those There Here But And So Then In On
+        At When While If As After Before However Now What Why How Who Where My Our His Her Their
+        Its Some Many Most No Yes"""
+    )
+)
 # Names that are followed by a number in Roman numerals, said as an ordinal.
 REIGNING = _words(
     """Henry Elizabeth Louis Charles Edward George William James Richard Mary Philip Philippe
@@ -206,7 +214,9 @@ SPECIAL_TOKENS = {
     "R&D": "R and D", "Q&A": "Q and A", "R&B": "R and B", ".NET": "dot net", "Node.js": "Node J S",
     "Wi-Fi": "WiFi", "&c.": "et cetera", "M&Ms": "M and M's", "TCP/IP": "T C P I P",
     "OS/2": "O S two", "N/A": "not applicable", "n/a": "not applicable", "and/or": "and or",
-    "4K": "four K", "8K": "eight K",
+    "4K": "four K", "8K": "eight K", "WWI": "World War One", "WW I": "World War One",
+    "WW1": "World War One", "WWII": "World War Two", "WW II": "World War Two",
+    "WW2": "World War Two",
 }  # fmt: skip
 # Ends of web addresses: how they are said.
 TOP_DOMAINS = {

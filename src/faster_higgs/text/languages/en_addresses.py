@@ -57,6 +57,10 @@ def _phone(found: Match[str]) -> str:
     )
 
 
+def _emergency(found: Match[str]) -> str:
+    return f"{found['verb']} {digits(found['number'])}"
+
+
 ADDRESSES = stage(
     "addresses",
     (rf"(?<![\w.+-]){LOCAL}@{LABEL}(?:\.{LABEL}){{1,6}}(?![\w@])", _address),
@@ -74,6 +78,7 @@ ADDRESSES = stage(
 AREA = r"(?:\([0-9]{3}\)[ .-]?|[0-9]{3}[.-])"
 PHONES = stage(
     "telephones",
+    (r"\b(?P<verb>[Cc]all|[Dd]ial)[ ](?P<number>911|999|112|411)(?![\w,.-])", _emergency),
     (rf"(?<![\w+])(?:\+?1[ .-]?)?{AREA}[0-9]{{3}}[ .-][0-9]{{4}}(?![\w-])", _phone),
     (r"(?<!\w)\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,4}\)?){2,5}(?!\w)", _phone),
     (r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{4}(?![\w-])", _phone),

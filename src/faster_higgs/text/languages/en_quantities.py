@@ -22,6 +22,7 @@ from faster_higgs.text.rules import A_DIGIT, any_of, stage
 NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 START = r"(?<![\w])(?<![0-9][.,:/])(?<![0-9],)"
 MINUS = r"(?P<minus>(?<![\w)])[-−](?=[0-9.$£€¥]))?"
+NAMED_PARTS, VOWELS = (25, 32, 50, 64, 100, 1000), ("hour", "ounce", "ohm")
 SIGN = "[" + "".join(CURRENCIES) + "]"
 RANGE = rf"(?:[ ]?[-–][ ]?(?P<last>{NUMBER}))?"
 MAGNITUDE = (
@@ -88,25 +89,28 @@ def _height(found: Match[str]) -> str:
 
 
 def _fraction(found: Match[str]) -> str:
-    """1/2, 2 3/4, 1/100; 7/13 and the like as seven over thirteen."""
-    top, bottom = int(found["top"]), int(found["bottom"])
+    """1/2, 2 3/4, 1/100 km; 7/13 and the like as seven over thirteen."""
+    top, bottom, whole = int(found["top"]), int(found["bottom"]), found["whole"]
+    one, many = UNITS.get(found["unit"] or "", ("", ""))
     pair = SPOKEN_PAIRS.get(f"{top}/{bottom}")
-    if pair and not found["whole"]:
-        return pair
-    if (
-        bottom < 2
-        or (bottom > 20 and bottom not in (25, 32, 50, 64, 100, 1000))
-        or top >= bottom * 3
-    ):
-        words = f"{cardinal(top)} over {cardinal(bottom)}"
-        return f"{number(found['whole'])} {words}" if found["whole"] else words
-    one, many = FRACTIONS.get(bottom) or (ordinal(bottom), f"{ordinal(bottom)}s")
-    words = f"{cardinal(top)} {one if top == 1 else many}"
-    if found["whole"]:
+    if pair and not whole:
+        return f"{pair} {many}".strip()
+    words = _share(top, bottom)
+    if whole:
         words = (
-            f"{number(found['whole'])} and {'a ' + one if top == 1 and bottom in (2, 4) else words}"
+            "a half" if words == "one half" else "a quarter" if words == "one quarter" else words
         )
-    return _minus(found) + words
+        return f"{_minus(found)}{number(whole)} and {words} {many}".strip()
+    article = "an" if one.startswith(VOWELS) else "a"
+    return _minus(found) + words + (f" of {article} {one}" if one else "")
+
+
+def _share(top: int, bottom: int) -> str:
+    """Three quarters; parts that nobody names are said as they are written."""
+    if bottom < 2 or (bottom > 20 and bottom not in NAMED_PARTS) or top >= bottom * 3:
+        return f"{cardinal(top)} over {cardinal(bottom)}"
+    one, many = FRACTIONS.get(bottom) or (ordinal(bottom), f"{ordinal(bottom)}s")
+    return f"{cardinal(top)} {one if top == 1 else many}"
 
 
 def _parts(found: Match[str]) -> str:
@@ -193,7 +197,8 @@ NUMBERS = stage(
     (rf"{START}(?P<number>[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:st|nd|rd|th)\b", _ordinal),
     (
         rf"{MINUS}{START}(?:(?P<whole>[0-9]{{1,6}})(?:[ ]|[ ]?-[ ]?))?"
-        r"(?P<top>[0-9]{1,4})/(?P<bottom>[0-9]{1,4})(?![\w/])(?!\.[0-9])",
+        r"(?P<top>[0-9]{1,4})/(?P<bottom>[0-9]{1,4})(?!\w|\.?[0-9]|/[0-9])"
+        rf"(?:[ -](?P<unit>{any_of(UNITS)})(?![\w²³/°]))?",
         _fraction,
     ),
     (r"(?<![\w.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,8}(?![\w])(?!\.[0-9])", _parts),

@@ -16,6 +16,7 @@ from faster_higgs.text.languages.en import (
     SILENT,
     SPECIAL_TOKENS,
     SPELLED_ACRONYMS,
+    STARTERS,
     SYMBOLS,
     TITLES,
     WORDLIKE_ACRONYMS,
@@ -69,7 +70,9 @@ _NUMBER_WORDS = frozenset(cardinal(n).split()[-1] for n in range(1, 100))
 
 def _dotted(found: Match[str]) -> str:
     """U.S., J.R.R.: the letters; the last dot stays where it also ends the sentence."""
-    return _keep_dot(" ".join(found.group().replace(".", "")), found)
+    spoken = " ".join(found.group().replace(".", ""))
+    following = re.match(r"[ ]([A-Z][a-z]*)", found.string[found.end() : found.end() + 24])
+    return spoken if following and following[1] not in STARTERS else _keep_dot(spoken, found)
 
 
 def _inside(found: Match[str]) -> str:
@@ -121,7 +124,7 @@ ABBREVIATIONS = stage(
     (rf"(?<![\w.])(?P<word>{any_of(COUNTED_FORMS)})\.[ ]?(?=[0-9])", _as_cased),
     (rf"(?<![\w.])(?:{any_of(ENDING)})(?!\w)", lambda m: _keep_dot(ENDING[m.group()], m)),
     (r"(?<![\w.])Dr\.", _doctor),
-    (r"(?<![\w.])St\.", _saint),
+    (r"(?<![\w.])St(?:\.|(?=[ ][A-Z][a-z]))", _saint),
     (
         rf"(?<![\w.])(?P<title>{any_of(TITLES)})\.(?=[ ]?[A-Z0-9])",
         lambda m: TITLES[m["title"]],
@@ -147,10 +150,11 @@ def roman(text: str) -> int:
 
 
 def _king(found: Match[str]) -> str:
-    """Henry VIII; a lone I only where the sentence cannot go on with the pronoun."""
-    if found["roman"] == "I" and not re.match(
-        r"[.,;:!?)]|$|[ ]of\b", found.string[found.end() : found.end() + 3]
-    ):
+    """Henry VIII; a lone letter only where it is no initial, an I only where it is no pronoun."""
+    following = found.string[found.end() : found.end() + 3]
+    if found["roman"] in "LC" or (found["roman"] in "VX" and re.match(r"[ ][A-Z]", following)):
+        return found.group()
+    if found["roman"] == "I" and not re.match(r"[.,;:!?)]|$|[ ]of", following):
         return found.group()
     return f"{found['name']} the {ordinal(roman(found['roman'])).capitalize()}"
 
@@ -220,6 +224,10 @@ SIGNS = "[" + re.escape("".join(SYMBOLS)) + "]"
 FIRST_SYMBOLS = stage(
     "symbols",
     (r"(?m)^[ ]*(?:(?:#{1,6}|[-–•*+])[ ]+)+", ""),
+    (r"`([^`\n]{1,400})`", r"\1"),
+    (r"(?<!\w)`(?=\w)", "'"),
+    (r"(?<=[a-zA-Z])[ ]/[ ](?=[A-Za-z])", ", "),
+    (r"(?<=[.,;:!?])[ ]/[ ](?=[A-Za-z])", " "),
     (r"(?<!\S)[:;=8][-']?[)(DPpO3|](?!\S)", ""),
     (r"(?<!\S)<3(?!\S)", "love"),
     (r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]{1,400})(?<=[^\s*])\1(?![\w*])", r"\2"),

@@ -1,0 +1,192 @@
+"""Every flag of `higgs say`: its names, what it asks the model for, and its page of help."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields, replace
+
+import pytest
+
+from faster_higgs import speech
+from faster_higgs.audio.save import save
+from faster_higgs.cli import say
+from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags, facts
+from faster_higgs.cli.main import build, main
+from faster_higgs.cli.request import request
+from faster_higgs.cli.scenes import SCENES
+from faster_higgs.delivery import Delivery
+from faster_higgs.sampling import Sampling
+from faster_higgs.testing import FakeHiggs, spoken, tones
+
+# Every flag of the original's two scripts, with a value where it takes one.
+ORIGINALS = """
+    --model_path=M --audio_tokenizer=C --output=x.wav -o=x.wav --temperature=0.3 --top_k=50
+    --top_p=0.95 --max_new_tokens=2048 --seed=1 --ref_audio=belinda --scene_prompt=quiet_indoor
+    --device=cpu --use_static_kv_cache --no_quantization --quantization_bits=4
+    --chunk_method=none --chunk_max_word_num=200 --verbose -v --transcript=T
+    --ref_audio_in_system_message --chunk_max_num_turns=1 --generation_chunk_buffer_size=2
+    --ras_win_len=7 --ras_win_max_num_repeat=2 --device_id=0 --out_path=x.wav
+    --use_static_kv_cache=1
+""".split()
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The flags that a command line gives."""
+
+    def parse(*arguments):
+        seen = []
+        monkeypatch.setattr(say, "run", seen.append)
+        assert main(["say", *map(str, arguments)]) == 0
+        return seen[0]
+
+    return parse
+
+
+def asked(parsed, *arguments):
+    return request(parsed("Hello.", *arguments))
+
+
+def words(flag):
+    name, *value = flag.split("=")
+    return [name, *value]
+
+
+@pytest.mark.parametrize("flag", ORIGINALS)
+def test_the_originals_flags_are_taken_in_both_spellings(parsed, flag):
+    text = [] if "transcript" in flag else ["Hello."]
+    name, *value = words(flag)
+    dashed = "--" + name[2:].replace("_", "-") if name.startswith("--") else name
+    assert parsed(*text, name, *value) == parsed(*text, dashed, *value) != parsed(*text)
+    assert parsed(name, *value, *text) == parsed(*text, name, *value)
+
+
+def test_every_flag_is_taken_in_both_spellings(parsed):
+    command = build().get_command(None, "say")
+    for param in command.params:
+        for name in param.opts:
+            if "-" in name[2:]:
+                value = [] if param.metavar is None else ["1"]
+                other = "--" + name[2:].replace("-", "_")
+                assert parsed("Hi", name, *value) == parsed("Hi", other, *value) != parsed("Hi")
+
+
+def test_after_two_dashes_everything_is_text(parsed):
+    assert parsed("--", "--top_k").text == "--top_k"
+    assert parsed("--", "--use_static_kv_cache").text == "--use_static_kv_cache"
+
+
+@pytest.mark.parametrize("name", ["--use_static_kv_cache", "--use-static-kv-cache"])
+def test_the_static_cache_may_have_a_value_or_none(parsed, name):
+    assert parsed(name, "Hello.").text == parsed("Hello.", name).text == "Hello."
+    assert parsed("Hello.", name, "0").use_static_kv_cache == 0
+    assert parsed("Hello.", name).use_static_kv_cache == 1
+    assert "managed automatically" in asked(parsed, name).notes[0]
+
+
+def test_what_is_not_given_is_as_the_python_interface_has_it(parsed):
+    found = asked(parsed)
+    assert found.sampling == Sampling() and found.delivery == Delivery()
+    assert found.device == "auto" and found.voices == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        ("--temperature 0.7", {"temperature": 0.7}),
+        ("--top_k 0", {"top_k": 0}),
+        ("--top_p 0.5", {"top_p": 0.5}),
+        ("--min_p 0.1", {"min_p": 0.1}),
+        ("--seed -3", {"seed": -3}),
+        ("--ras_win_len 3", {"ras_window": 3}),
+        ("--ras_win_len -1", {"ras_window": 0}),
+        ("--ras_win_max_num_repeat 0", {"ras_repeats": 0}),
+        ("--max_new_tokens 99", {"max_new_tokens": 99}),
+        ("--rules original", {"rules": "original"}),
+    ],
+)
+def test_a_flag_of_sampling(parsed, arguments, changes):
+    assert asked(parsed, *arguments.split()).sampling == replace(Sampling(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        ("--normalization off", {"normalization": "off"}),
+        ("--system_prompt 'Speak low.'", {"system": "Speak low."}),
+        ("--ref_audio_in_system_message", {"voices_in_system": True}),
+        ("--scene_prompt empty", {"scene": None}),
+        ("--scene_prompt ''", {"scene": None}),
+        ("--scene_prompt quiet_indoor", {}),
+        ("--scene_prompt studio", {"scene": SCENES["studio"]}),
+        ("--scene_prompt 'In a cave.'", {"scene": "In a cave."}),
+        ("--chunk_method none", {"chunk_method": "none"}),
+        ("--chunk_method word", {"chunk_method": "word"}),
+        ("--chunk_max_word_num 30", {"max_words": 30}),
+        ("--chunk_max_num_turns 2", {"max_turns": 2}),
+        ("--generation_chunk_buffer_size 0", {"history": 0}),
+    ],
+)
+def test_a_flag_of_the_delivery(parsed, arguments, changes):
+    assert asked(parsed, *shlex.split(arguments)).delivery == replace(Delivery(), **changes)
+
+
+def test_a_scene_may_be_in_a_file(parsed, here):
+    (here / "scene.txt").write_text("Under water.\n")
+    assert asked(parsed, "--scene_prompt", "scene.txt").delivery.scene == "Under water."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "device"),
+    [
+        ("", "auto"),
+        ("--device none", "cpu"),
+        ("--device cuda:1", "cuda:1"),
+        ("--device_id 2", "cuda:2"),
+        ("--device cuda --device_id 0", "cuda:0"),
+        ("--device mps", "mps"),
+        ("--no_quantization", "auto"),
+    ],
+)
+def test_a_flag_of_the_device(parsed, arguments, device):
+    assert asked(parsed, *arguments.split()).device == device
+
+
+def test_flags_of_the_model_reach_the_loader(spoken, fake, monkeypatch):
+    seen, fake_load = {}, FakeHiggs.load
+
+    def load(model, **given):
+        seen.update(given, model=model)
+        return fake_load(model, **given)
+
+    monkeypatch.setattr(speech.Higgs, "load", load)
+    flags = ["--model", fake, "--audio_tokenizer", "c", "--device", "cpu", "--voices_dir", "v"]
+    assert spoken("Hi.", *flags).code == 0
+    assert seen["model"] == fake and seen["codec"] == "c" and seen["device"] == "cpu"
+    assert [str(folder) for folder in seen["voices"]] == ["v"]
+
+
+def test_voices_are_names_descriptions_and_files(parsed, here):
+    save("clip.wav", tones(spoken_codes := spoken("Twenty-five letters, more.")))
+    assert spoken_codes.shape[1] * 0.04 > 1
+    (here / "clip.txt").write_text("In the file beside.\n")
+    found = asked(parsed, "--ref_audio", "belinda, profile:male_en,clip.wav").voices
+    assert found[:2] == ("belinda", "profile:male_en")
+    assert found[2].transcript == "In the file beside."
+    told = asked(parsed, "--voice", "clip.wav", "--ref_text", "As told.").voices[0]
+    assert told.transcript == "As told."
+
+
+def test_the_help_has_every_flag_and_the_defaults_of_their_own_places(run):
+    page = run("say", "--help").out
+    text = " ".join(page.split())
+    for names, settings in ((OF_SAMPLING, Sampling()), (OF_DELIVERY, Delivery())):
+        for flag, name in names.items():
+            value = getattr(settings, name)
+            assert value is None or facts()[flag].endswith(f"default: {value}")
+    for field in fields(SayFlags):
+        assert field.name == "text" or f"--{field.name.replace('_', '-')}" in page
+    assert "[quiet_indoor, outdoor" in text and "default: quiet_indoor]" in text
+    assert "[default: output.wav]" in text
+    assert len(re.findall(r"^\w.*:$", page, re.MULTILINE)) == 8
