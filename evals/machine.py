@@ -78,7 +78,9 @@ def _say(folder: Path) -> float:
         )
         seconds = time.perf_counter() - begin
         if done.returncode or not sound.is_file():
-            why = (done.stderr.strip().splitlines() or ["it wrote no file"])[-1]
+            why = (done.stderr.strip().splitlines() or ["it wrote no file"])[-1].removeprefix(
+                "Error: "
+            )
             raise EngineError(f"`higgs say` failed: {why} Leave it out with --skip cold-start.")
         return seconds
 

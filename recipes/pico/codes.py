@@ -79,8 +79,8 @@ class Spectrum:
 def every_frame(corpus: Corpus, namer: Namer, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """HuBERT features and spectra of all frames in order; equal lengths are computed together."""
     starts = np.concatenate([[0], np.cumsum([u.frames for u in corpus.utterances])])
-    spoken = np.lib.format.open_memmap(cache / "hubert.npy", "w+", np.float16, (starts[-1], 128))
-    heard = np.lib.format.open_memmap(cache / "spectrum.npy", "w+", np.float16, (starts[-1], 380))
+    spoken = np.lib.format.open_memmap(cache / "hubert.npy", "w+", np.float16, (int(starts[-1]), 128))
+    heard = np.lib.format.open_memmap(cache / "spectrum.npy", "w+", np.float16, (int(starts[-1]), 380))
     lengths: dict[int, list[int]] = defaultdict(list)
     for i, u in enumerate(corpus.utterances):
         lengths[u.frames].append(i)
@@ -209,7 +209,7 @@ def encode(
     starts = np.concatenate([[0], np.cumsum([u.frames for u in corpus.utterances])])
     codes = np.empty((STAGES, starts[-1]), np.int16)
     latents = np.lib.format.open_memmap(
-        out / "latents.npy", "w+", np.float16, (starts[-1], PHONETIC + ACOUSTIC)
+        out / "latents.npy", "w+", np.float16, (int(starts[-1]), PHONETIC + ACOUSTIC)
     )
     for at in range(0, starts[-1], 65536):
         cut = slice(at, min(at + 65536, int(starts[-1])))

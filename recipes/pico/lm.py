@@ -1,6 +1,6 @@
-"""Step 8: the language model. Resumes from --out when a checkpoint is there.
+"""Step 8: the language model. Resumes from DIR/lm when a checkpoint is there.
 
-python recipes/pico/lm.py --corpus DIR --codes codes/ --out lm/ --minutes 120
+    python recipes/pico/lm.py --work DIR --minutes 120
 """
 
 from __future__ import annotations
@@ -9,22 +9,39 @@ import argparse
 from pathlib import Path
 
 import torch
+from codec import assemble
 from conversations import Conversations
 from data import Corpus
 from sentences import plain
 from tokenizer import build
+from torch import Tensor
+from voices import TEACHERS
 
+from faster_higgs.codec.codec import Codec
 from faster_higgs.config import ModelConfig
+from faster_higgs.engine.engine import Engine
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt import tokens
+from faster_higgs.prompt.conversation import Conversation, Setting
+from faster_higgs.prompt.template import write
 from faster_higgs.prompt.tokens import TextTokenizer
+from faster_higgs.sampling import Sampling
 from faster_higgs.train.config import LanguageSettings, LossSettings, OptimizerSettings, RunSettings
 from faster_higgs.train.guide import Guide
+from faster_higgs.train.journal import Journal
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.run import Run
+from faster_higgs.train.sample import Example
 
 # Of the codebooks' losses: what is said before how it hisses.
 WEIGHTS = (4.0, 2.0, 1.5, 1.2, 1.0, 0.8, 0.7, 0.6)
+
+HEARD = (
+    "Good morning, how are you today?",
+    "The train to London leaves at seven thirty.",
+    "We walked along the river until it was dark.",
+    "Please close the window before you go to bed.",
+)
 
 
 def shape(tokenizer: TextTokenizer, vocab_size: int) -> ModelConfig:
@@ -63,32 +80,54 @@ class Some:
     def __len__(self) -> int:
         return min(self.count, len(self.examples))
 
-    def example(self, index: int, epoch: int):
+    def example(self, index: int, epoch: int) -> Example:
+        """As the data set has it."""
         return self.examples.example(index, epoch)
+
+
+class Listener:
+    """Speaks fixed sentences with fixed seeds at every evaluation, to be heard in TensorBoard."""
+
+    def __init__(self, model: DualFFN, codec: Codec, data: Conversations) -> None:
+        self.model, self.codec, self.data = model, codec.eval(), data
+
+    def __call__(self, step: int, journal: Journal) -> None:
+        for number, (name, text) in enumerate(zip(TEACHERS, HEARD, strict=True)):
+            voice = self.data.voice(self.data.references[name])
+            talk = Conversation(Setting((voice,)), spell=self.data.pronounce)
+            engine, frames = Engine(self.model), list[Tensor]()
+            prompt = write(talk.ask(text), self.data.tokenizer)
+            engine.add(prompt, Sampling(seed=number, max_new_tokens=150))
+            while not engine.idle:
+                frames += [event.frames for event in engine.step()]
+            codes = torch.cat(frames, dim=1)
+            if codes.shape[1]:
+                journal.sound(step, name, self.codec.decode(codes), self.codec.sample_rate)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--codes", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--work", type=Path, required=True, help="where the other steps left theirs"
+    )
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--held-out", type=Path, help="sentences that must not be learnt")
     parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--budget", type=int, default=4096)
-    parser.add_argument("--decay", type=float, default=0.3)
+    parser.add_argument("--budget", type=int, default=4096, help="positions of a batch")
+    parser.add_argument("--decay", type=float, default=0.3, help="last share of the time")
+    parser.add_argument("--resume", default="latest", help="'stable' is before the rate came down")
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.manual_seed(0)
     raw = build()
     tokenizer = TextTokenizer(raw)
-    config = shape(tokenizer, raw.get_vocab_size())
-    corpus = Corpus(args.corpus)
-    held = (
-        {plain(line) for line in args.held_out.read_text().splitlines()} if args.held_out else set()
+    lines = args.held_out.read_text().splitlines() if args.held_out else []
+    corpus, codes = Corpus(args.work / "corpus"), args.work / "codes"
+    data, held_out = (
+        Conversations(corpus, codes, tokenizer, {plain(line) for line in lines}, validation=held)
+        for held in (False, True)
     )
-    data = Conversations(corpus, args.codes, tokenizer, held)
-    held_out = Conversations(corpus, args.codes, tokenizer, held, validation=True)
-    model = DualFFN(config)
+    model = DualFFN(shape(tokenizer, raw.get_vocab_size()))
     model.initialize(torch.Generator().manual_seed(0))
     settings = LanguageSettings(
         budget=args.budget,
@@ -97,27 +136,30 @@ def main() -> None:
         optimizer=OptimizerSettings(learning_rate=args.rate, weight_decay=0.02),
         loss=LossSettings(codebook_weights=WEIGHTS, text_weight=0.02),
     )
-    run_settings = RunSettings(
+    pace = RunSettings(
         minutes=args.minutes,
         warmup=150,
         decay=args.decay,
-        log_every=20,
         eval_every=400,
         save_every=10_000,
-        keep=2,
         save_minutes=4,
+        keep=2,
         non_finite="skip",
     )
     guide = Guide(layer=2, head=0, sigma=1.5, weight=0.4, steps=4000)
-    task = LanguageTask(model, data, settings, held_out=Some(held_out, 100), guide=guide)
+    task = LanguageTask(
+        model.to(args.device), data, settings, held_out=Some(held_out, 100), guide=guide
+    )
     run = Run(
         task,
-        run_settings,
-        args.out,
+        pace,
+        args.work / "lm",
         say=lambda line: print(line, flush=True),
         identity={"model": "pico"},
+        listen=Listener(model, assemble(args.work), data),
     )
-    run.resume_if_any()
+    if run.checkpoints.find(args.resume) is not None:
+        run.resume(args.resume)
     run.go()
 
 

@@ -98,12 +98,18 @@ def _from_dict(turn: Mapping[str, Any]) -> Message:
     if "role" not in turn or "content" not in turn:
         raise SettingError("A message needs a role and a content.")
     content = turn["content"]
+    if not isinstance(content, (str, list, tuple)):
+        raise SettingError(
+            f"A message's content is {content!r}; use a text, or a list of texts and clips."
+        )
     items = [content] if isinstance(content, str) else [_item(item) for item in content]
     return Message(str(turn["role"]), items, turn.get("recipient"))
 
 
-def _item(item: Mapping[str, Any]) -> str | AudioContent:
-    kind = item.get("type")
+def _item(item: Mapping[str, Any] | str) -> str | AudioContent:
+    if isinstance(item, str):
+        return item
+    kind = item.get("type") if isinstance(item, Mapping) else type(item).__name__
     if kind == "text":
         return str(item.get("text", ""))
     if kind == "audio":
@@ -169,6 +175,8 @@ def _samples(clip: AudioContent, rate: int) -> NDArray[np.float32]:
         )
     else:
         source = Path(clip.audio_url.removeprefix("file://"))
+    if (clip.offset or 0.0) < 0 or (clip.duration or 0.0) < 0:
+        raise AudioError("A clip's offset and duration are seconds from its start, 0 or more.")
     samples = read(source, rate=rate, max_seconds=120)
     first = round((clip.offset or 0.0) * rate)
     last = len(samples) if clip.duration is None else first + round(clip.duration * rate)

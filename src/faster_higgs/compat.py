@@ -18,11 +18,12 @@ from torch import Tensor
 
 from faster_higgs.chatml import AudioContent, ChatMLSample, Message, TextContent, conversation
 from faster_higgs.engine.request import FrameEvent, Result
-from faster_higgs.errors import NoAudio, SettingError
+from faster_higgs.errors import SettingError
 from faster_higgs.prompt import template
 from faster_higgs.prompt.tokens import END_OF_TEXT, EOT
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
+from faster_higgs.spoken import no_audio
 
 __all__ = [
     "AudioContent",
@@ -107,9 +108,7 @@ class HiggsAudioServeEngine:
         assert result is not None
         codes = torch.cat([event.frames for event in events], dim=1)
         if force_audio_gen and not codes.shape[1]:
-            raise NoAudio(
-                "The model answered without any sound; try another seed or a higher temperature."
-            )
+            raise no_audio(result, len(codes))
         return self._response(prompt, result, codes)
 
     async def generate_delta_stream(  # noqa: PLR0913  the signature is the original's

@@ -54,6 +54,11 @@ class ModelConfig:
         return min(self.audio_stream_bos_id, self.audio_stream_eos_id)
 
     def __post_init__(self) -> None:
+        if self.text_input not in ("text", "phonemes"):
+            raise CheckpointError(
+                f"The config's text_input is {self.text_input!r}; this version knows 'text' and "
+                "'phonemes'."
+            )
         if self.num_attention_heads % self.num_key_value_heads:
             raise CheckpointError(
                 f"The config asks for {self.num_attention_heads} attention heads over "

@@ -27,7 +27,8 @@ class Delivery:
     """Everything about a speech but the voice and the sampling. Defaults are written here only.
 
     `chunk_method` "auto" cuts at sentence ends, and dialogues at turns where each speaker has a
-    voice; the others are the original's, and keep all voices and tags in every prompt.
+    voice; the others are the original's, and keep all voices and tags in every prompt. `history`
+    is for chunks that have no voice of their own: with one, "auto" begins each chunk afresh.
     """
 
     scene: str | None = QUIET_ROOM
@@ -37,7 +38,7 @@ class Delivery:
     chunk_method: ChunkMethod = "auto"
     max_words: int = 200  # of a chunk
     max_turns: int = 1  # of a chunk, with chunk_method "speaker"
-    history: int | None = None  # earlier chunks kept as context; None keeps all
+    history: int | None = None  # earlier chunks kept as context; None keeps all there is room for
 
     def __post_init__(self) -> None:
         _known("normalization", self.normalization, get_args(Normalization))
@@ -68,8 +69,14 @@ class Utterance:
     @property
     def steps(self) -> int:
         """More model steps than any reader needs for this text; a model that goes on is lost."""
-        seconds = 4.0 + sum(0.4 if ord(c) >= 0x2E80 else 0.14 for c in self.text if not c.isspace())
-        return round(seconds * FRAMES_PER_SECOND)
+        return round((4.0 + sum(map(_seconds, self.text))) * FRAMES_PER_SECOND)
+
+
+def _seconds(character: str) -> float:
+    """The longest that one character takes, as far as text not yet put into words can tell."""
+    if character.isspace():
+        return 0.0
+    return 0.6 if character.isdigit() else 0.4 if ord(character) >= 0x2E80 else 0.14
 
 
 def utterances(

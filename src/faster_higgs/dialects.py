@@ -30,13 +30,18 @@ _UNSUPPORTED: dict[str, Any] = {
 
 
 def read(data: Mapping[str, Any]) -> Fields:
-    """The fields of a config.json. Raises CheckpointError naming what is missing or unsupported."""
+    """The fields of a config.json. Raises CheckpointError for what is missing or unsupported."""
     try:
         return _from_original(data) if "text_config" in data else _from_transformers(data)
     except KeyError as missing:
         raise CheckpointError(
             f"The model's config.json lacks {missing}; "
             "it is not the config of a Higgs Audio v2 language model."
+        ) from None
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"The model's config.json holds a value of the wrong kind ({error}); "
+            "use the config.json that came with the weights."
         ) from None
 
 

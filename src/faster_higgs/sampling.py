@@ -7,6 +7,7 @@ request draws the same numbers alone, in a batch, streamed or resumed. Knows not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -37,6 +38,8 @@ class Sampling:
     rules: Rules = "guarded"
 
     def __post_init__(self) -> None:
+        for name in ("top_k", "max_new_tokens", "ras_window", "ras_repeats", "seed"):
+            _whole(name, getattr(self, name))
         _within("temperature", self.temperature, 0.0, 10.0)
         _within("top_p", self.top_p, 0.0, 1.0)
         _within("min_p", self.min_p, 0.0, 1.0)
@@ -55,6 +58,11 @@ class Sampling:
             )
         if self.seed is not None and not -(2**63) <= self.seed < 2**63:
             raise SettingError(f"seed is {self.seed}; use a whole number of at most 64 bits.")
+
+
+def _whole(name: str, value: object) -> None:
+    if not isinstance(value, Integral) and not (name == "seed" and value is None):
+        raise SettingError(f"{name} is {value!r}; use a whole number.")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,21 +24,21 @@ from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.quiet import Quiet
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import default_model, find_codec, resolve
-from faster_higgs.checkpoint.load import load_model
+from faster_higgs.checkpoint.load import load_model, refuse_other_codec
 from faster_higgs.codec.codec import Codec
 from faster_higgs.codec.stream import StreamDecoder
 from faster_higgs.delivery import Delivery, Utterance, utterances
+from faster_higgs.device import choose_device
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import Finish, FrameEvent, Result
 from faster_higgs.engine.worker import Worker
-from faster_higgs.errors import NoAudio, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Message, Prompt, write
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.prompt.voices import Voice, VoiceStore
 from faster_higgs.sampling import Sampling
-from faster_higgs.spoken import Manners, Part, Piece, Speech
+from faster_higgs.spoken import Manners, Part, Piece, Speech, no_audio
 from faster_higgs.text.dialogue import speakers
 
 Voices = str | Voice | Sequence[str | Voice] | None
@@ -84,10 +85,12 @@ class Higgs:
         """
         folder = default_model().folder if model is None else resolve(model, revision)
         codec_folder = find_codec(folder) if codec is None else resolve(codec)
-        where, dtype = _device(device)
+        where, dtype = choose_device(device)
         tokenizer = TextTokenizer.load(folder)
-        _, network = load_model(folder, device=where, dtype=dtype, text_head=text_head)
+        config, network = load_model(folder, device=where, dtype=dtype, text_head=text_head)
+        tokenizer.refuse_other_ids(config)
         sound = load_codec(codec_folder, device=where, encoder=False)
+        refuse_other_codec(config, sound.config)
         return cls(
             network.eval(),
             sound.eval(),
@@ -112,7 +115,7 @@ class Higgs:
         sampling, talk = _seeded(sampling), None
         for i, utterance in enumerate(plan):
             talk = _continued(talk, utterance, self.spell)
-            prompt = self.prompt(talk.ask(utterance.text))  # 2 prompt
+            prompt = self._fitted(talk, utterance)  # 2 prompt
             frames = self.frames(prompt, _limited(sampling, utterance, i))  # 3 engine
             for piece in self._sound(utterance, frames):  # 4 codec
                 if piece.codes is not None:
@@ -169,7 +172,7 @@ class Higgs:
     def encode(self, clip: Path | Samples) -> Tensor:
         """Codes [K, F] of a sound file or of samples [S] at the model's rate. Raises AudioError."""
         samples = read(clip, rate=self.rate, max_seconds=120) if isinstance(clip, Path) else clip
-        return self._encoder.encode(torch.from_numpy(samples)).cpu()
+        return self._encoder.encode(torch.from_numpy(np.ascontiguousarray(samples))).cpu()
 
     def decode(self, codes: Tensor) -> Samples:
         """Samples [S] of codes [K, F]."""
@@ -187,7 +190,7 @@ class Higgs:
 
     def frames(
         self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()
-    ) -> Iterator[FrameEvent]:
+    ) -> Generator[FrameEvent]:
         """What the model answers to a prompt: frames while they become whole, and a result."""
         return self._worker.frames(prompt, sampling, stop_ids)
 
@@ -227,27 +230,33 @@ class Higgs:
             names = [voice] if isinstance(voice, Voice) else voice
         return tuple(self.voices.load(v) if isinstance(v, str) else v for v in names)
 
-    def _sound(self, utterance: Utterance, events: Iterator[FrameEvent]) -> Iterator[Piece]:
+    def _fitted(self, talk: Conversation, utterance: Utterance) -> Prompt:
+        """The prompt of an utterance; it forgets the oldest chunks where there is no room."""
+        longest = self.config.max_position_embeddings
+        room = longest - min(utterance.steps, longest // 2)
+        prompt = self.prompt(talk.ask(utterance.text))
+        while len(prompt) > room and talk.forget():
+            prompt = self.prompt(talk.ask(utterance.text))
+        return prompt
+
+    def _sound(self, utterance: Utterance, answer: Generator[FrameEvent]) -> Iterator[Piece]:
         """Samples of one utterance; silence that nothing follows is left out. Raises NoAudio."""
         decoder, quiet, frames = StreamDecoder(self.codec), Quiet(self.rate), list[Tensor]()
-        for event in events:
-            frames.append(event.frames)
-            decoder.push(0, event.frames, last=event.result is not None)
-            for piece in decoder.pull():
-                yield Piece(utterance, quiet.feed(_numpy(piece.samples)))
-            result = event.result
-            if result is None and quiet.too_long:
-                events.close()  # type: ignore[attr-defined]
-                result = Result(Finish.SILENCE, 0, 0, (), ())
-            if result is not None:
-                codes = torch.cat(frames, dim=1)
-                if not codes.shape[1]:
-                    raise NoAudio(
-                        "The model answered without any sound; "
-                        "try another seed or a higher temperature."
-                    )
-                yield Piece(utterance, quiet.finish(), result, codes)
-                return
+        with closing(answer) as events:
+            for event in events:
+                frames.append(event.frames)
+                decoder.push(0, event.frames, last=event.result is not None)
+                for piece in decoder.pull():
+                    yield Piece(utterance, quiet.feed(_numpy(piece.samples)))
+                result = event.result
+                if result is None and quiet.too_long:
+                    result = Result(Finish.SILENCE, 0, 0, (), ())
+                if result is not None:
+                    codes = torch.cat(frames, dim=1)
+                    if not codes.shape[1]:
+                        raise no_audio(result, len(codes))
+                    yield Piece(utterance, quiet.finish(), result, codes)
+                    return
 
 
 def _continued(
@@ -264,28 +273,13 @@ def _seeded(sampling: Sampling) -> Sampling:
 
 
 def _limited(sampling: Sampling, utterance: Utterance, number: int) -> Sampling:
-    """The settings of one utterance: its own random numbers, and steps for its text only."""
+    """The settings of one utterance: its own random numbers; guarded, only steps it can need."""
     assert sampling.seed is not None
     seed = (sampling.seed + number * 0x9E3779B1) % 2**62
     steps = sampling.max_new_tokens
-    if sampling.rules != "original":
+    if sampling.rules == "guarded":
         steps = min(steps, utterance.steps)
     return replace(sampling, seed=seed, max_new_tokens=steps)
-
-
-def _device(name: str) -> tuple[torch.device, torch.dtype]:
-    """Where the model runs and in which precision. Raises SettingError without such a device."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingError(f"There is no device '{name}'; use auto, cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingError(
-            "No CUDA device is at hand; use --device cpu, or install torch with CUDA."
-        )
-    return device, torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
 def fingerprint(codec: Codec) -> str:

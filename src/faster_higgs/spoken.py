@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.save import save
 from faster_higgs.delivery import Utterance
 from faster_higgs.engine.request import Finish, Result
-from faster_higgs.errors import CheckpointError
+from faster_higgs.errors import CheckpointError, NoAudio
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,29 @@ class Manners:
             return cls()
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(found.get("voices", ())), found.get("max_words"))
-        except (ValueError, AttributeError, TypeError):
-            raise CheckpointError(
-                f"{path} cannot be read; download the checkpoint again."
-            ) from None
+        except ValueError:
+            found = None
+        if not _well_formed(found):
+            raise CheckpointError(f"{path} cannot be read; download the checkpoint again.")
+        return cls(tuple(found.get("voices", ())), found.get("max_words"))
+
+
+def _well_formed(found: Any) -> bool:
+    if not isinstance(found, dict):
+        return False
+    voices, words = found.get("voices", []), found.get("max_words", 1)
+    named = isinstance(voices, list) and all(isinstance(voice, str) for voice in voices)
+    return named and isinstance(words, int) and words >= 1
+
+
+def no_audio(result: Result, codebooks: int) -> NoAudio:
+    """The error for an answer in which there is nothing to hear."""
+    if result.finish is Finish.LENGTH and result.segments:
+        steps = result.segments[-1].shape[1]
+        return NoAudio(
+            f"The limit of {steps} steps leaves no room for any sound; "
+            f"set max_new_tokens to {codebooks + 2} or more."
+        )
+    return NoAudio(
+        "The model answered without any sound; try another seed or a higher temperature."
+    )

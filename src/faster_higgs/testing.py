@@ -5,7 +5,7 @@ Knows nothing of test frameworks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -240,7 +240,7 @@ class FakeHiggs(Higgs):
 
     def frames(
         self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()
-    ) -> Iterator[FrameEvent]:
+    ) -> Generator[FrameEvent]:
         """Two frames for each character of the prompt's last user message."""
         codes = spoken(self._asked(prompt))
         most = max(0, sampling.max_new_tokens - CODEBOOKS - 1)

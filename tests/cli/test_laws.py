@@ -113,6 +113,12 @@ def test_a_real_model_speaks_the_same_from_both(run, tiny, here):
     assert len(read("a.wav")) == len(spoken.samples) > 0
 
 
+@pytest.mark.parametrize("rules", ["original", "transformers"])
+def test_a_real_model_speaks_by_the_rules_of_the_references(run, tiny, rules):
+    flags = ["--model", tiny, "--seed", 3, "--max_new_tokens", 60, "--device", "cpu"]
+    assert run("say", "Hello.", *flags, "--rules", rules).code == 0
+
+
 def test_bytes_to_standard_output_are_those_of_stream(fake, here, capsysbinary):
     from faster_higgs.cli.main import main
 

@@ -102,6 +102,11 @@ def test_standard_output_is_wav_if_nothing_is_said(fake, here, capsysbinary):
     assert capsysbinary.readouterr().out.startswith(b"RIFF")
 
 
+def test_sound_is_not_written_to_a_terminal(spoken, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "terminal" in spoken("Hello.", "-o", "-").error
+
+
 def test_the_report_for_machines(spoken):
     ended = spoken(HELLO, "--seed", 5, "--json", "--voice", "alice")
     told = json.loads(ended.out)

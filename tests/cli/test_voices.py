@@ -75,6 +75,12 @@ def test_a_name_that_is_taken_is_refused_and_may_be_replaced(voices, clip):
     assert "New words." in voices("show", "me").out
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody may write")
+def test_a_folder_that_cannot_be_written_is_told(voices, clip):
+    ended = voices("add", "me", clip, "--voices-dir", "/proc/voices")
+    assert ended.code == 1 and "cannot be saved in /proc/voices" in ended.error
+
+
 @pytest.mark.parametrize("name", ["a/b", "", "../x", "with space"])
 def test_a_name_that_is_no_name_is_refused(voices, clip, name):
     ended = voices("add", name, clip)

@@ -79,16 +79,16 @@ def test_bytes_that_are_no_text(wrong, fake, here, monkeypatch):
     ("arguments", "told"),
     [
         (["--quantization_bits", 4], "does not quantise yet"),
-        (["--temperature", -1], "temperature is -1.0"),
-        (["--temperature", "nan"], "temperature is nan"),
+        (["--temperature", -1], "--temperature is -1.0"),
+        (["--temperature", "nan"], "--temperature is nan"),
         (["--top_k", "many"], "--top-k"),
-        (["--top_p", 0], "top_p"),
-        (["--max_new_tokens", 0], "max_new_tokens"),
-        (["--rules", "loose"], "rules is 'loose'"),
-        (["--chunk_method", "paragraph"], "chunk_method is 'paragraph'"),
-        (["--chunk_max_word_num", 0], "max_words"),
-        (["--generation_chunk_buffer_size", -1], "history"),
-        (["--normalization", "klingon"], "normalization is 'klingon'"),
+        (["--top_p", 0], "--top-p is 0"),
+        (["--max_new_tokens", 0], "--max-new-tokens is 0"),
+        (["--rules", "loose"], "--rules is 'loose'"),
+        (["--chunk_method", "paragraph"], "--chunk-method is 'paragraph'"),
+        (["--chunk_max_word_num", 0], "--chunk-max-word-num is 0"),
+        (["--generation_chunk_buffer_size", -1], "--generation-chunk-buffer-size is -1"),
+        (["--normalization", "klingon"], "--normalization is 'klingon'"),
         (["--device", "tpu"], "no device 'tpu'"),
         (["--device", "cpu", "--device_id", 0], "leave one of them out"),
         (["--ref_text", "Hello."], "--voice"),
@@ -215,7 +215,8 @@ def test_a_full_disk(wrong, fake, monkeypatch):
     to_file = ["-q", "-o", "/dev/full", "--format", "wav"]
     assert "disk is full" in wrong("say", "Hello.", *to_file, code=1)
     with open("/dev/full", "wb", buffering=0) as full:
-        monkeypatch.setattr(sink, "sys", SimpleNamespace(stdout=SimpleNamespace(buffer=full)))
+        stdout = SimpleNamespace(buffer=full, isatty=lambda: False)
+        monkeypatch.setattr(sink, "sys", SimpleNamespace(stdout=stdout))
         assert "disk is full" in wrong("say", "Hello.", "-q", "-o", "-", code=1)
 
 

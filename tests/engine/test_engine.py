@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from faster_higgs.engine.worker import Worker
 from faster_higgs.errors import EngineError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.template import Prompt
-from faster_higgs.sampling import Sampling
+from faster_higgs.sampling import Rules, Sampling
+from tests.engine.conftest import CONFIG
 
 LIVELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=7, max_new_tokens=60)
 
@@ -109,14 +111,38 @@ def test_a_prompt_longer_than_the_model_is_refused(model: DualFFN) -> None:
 
 
 def test_text_without_a_text_head_is_refused_in_a_sentence(prompt: Prompt) -> None:
-    from tests.engine.conftest import CONFIG
-
     deaf = DualFFN(CONFIG, text_head=False)
     deaf.initialize(torch.Generator().manual_seed(0))
-    engine = Engine(deaf)
-    engine.add(Prompt((2, 3), ()), LIVELY)
     with pytest.raises(SettingError, match="text head"):
-        engine.step()
+        Engine(deaf).add(Prompt((2, 3), ()), LIVELY)
+
+
+def test_without_a_text_head_forced_speech_ends_with_its_clip(prompt: Prompt) -> None:
+    deaf = DualFFN(CONFIG, text_head=False)
+    deaf.initialize(torch.Generator().manual_seed(3), std=0.3)
+    for rules in get_args(Rules):
+        frames, result = spoken(deaf.eval(), prompt, replace(LIVELY, rules=rules, seed=2))
+        assert result.finish is Finish.STOP
+        assert len(result.segments) == 1
+        assert frames.shape[1]
+
+
+def test_clips_that_do_not_fit_are_refused_when_they_are_handed_in(model: DualFFN) -> None:
+    clip = torch.zeros(3, 5, dtype=torch.long)  # the model has four codebooks
+    with pytest.raises(SettingError, match="codes have shape"):
+        Engine(model).add(Prompt((2, 61, 60), (clip,)), LIVELY)
+    with pytest.raises(SettingError, match="places for clips"):
+        Engine(model).add(Prompt((2, 61, 60), ()), LIVELY)
+
+
+def test_text_never_writes_into_a_slot_that_was_not_opened(model: DualFFN) -> None:
+    for rules in ("guarded", "original"):
+        for seed in range(8):
+            sampling = replace(LIVELY, rules=rules, seed=seed, max_new_tokens=40)
+            _, result = spoken(model, Prompt((2, 3), ()), sampling)
+            opened = list(result.text_ids).count(CONFIG.audio_out_token_id)
+            assert opened == len(result.segments)
+            assert CONFIG.audio_in_token_id not in result.text_ids
 
 
 def test_the_worker_gives_what_the_engine_gives(model: DualFFN, prompt: Prompt) -> None:

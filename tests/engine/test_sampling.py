@@ -25,6 +25,9 @@ from faster_higgs.sampling import Sampling, draw, sample, uniforms, warp
         ("ras_window", -1),
         ("rules", "loose"),
         ("seed", 2**70),
+        ("seed", 1.5),
+        ("top_k", 2.5),
+        ("max_new_tokens", "many"),
     ],
 )
 def test_a_setting_out_of_range_is_named(name: str, value: object) -> None:

@@ -26,7 +26,6 @@ from tests.project.source import ROOT
 
 SENTENCES = (ROOT / "evals" / "sentences_en.txt").read_text(encoding="utf-8").splitlines()
 RATE = 24_000
-ODD = ("model", "cold-start")
 
 
 @pytest.fixture

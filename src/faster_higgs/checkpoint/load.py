@@ -12,7 +12,7 @@ import torch
 
 from faster_higgs.checkpoint.layouts import LANGUAGE_MODEL
 from faster_higgs.checkpoint.tensors import choose_layout, fill, open_tensors
-from faster_higgs.config import ModelConfig
+from faster_higgs.config import CodecConfig, ModelConfig
 from faster_higgs.errors import CheckpointError, CheckpointNotFound
 from faster_higgs.model.dual_ffn import DualFFN
 
@@ -40,6 +40,19 @@ def load_model(
     unwanted = () if text_head else ("text_head.weight",)
     fill(model, files, layout, device=device, dtype=dtype, unwanted=unwanted)
     return config, model
+
+
+def refuse_other_codec(model: ModelConfig, codec: CodecConfig) -> None:
+    """Raises CheckpointError when the codes of `model` are not those of `codec`."""
+    spoken, known = (
+        (model.num_codebooks, model.num_codes),
+        (codec.num_codebooks, codec.codebook_size),
+    )
+    if spoken != known:
+        raise CheckpointError(
+            f"The model speaks {spoken[0]} codebooks of {spoken[1]} codes and the codec has "
+            f"{known[0]} of {known[1]}; give the codec that belongs to the model."
+        )
 
 
 def read_config(folder: Path) -> dict[str, object]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -52,6 +53,9 @@ def build() -> Commands:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status. No error a user can cause ends in a traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know few letters
     try:
         with _terminable():
             return _run(arguments)

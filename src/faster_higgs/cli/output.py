@@ -14,7 +14,7 @@ from pathlib import Path
 from faster_higgs.audio.encode import checked_format, encoder_for, format_of
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.save import save
-from faster_higgs.errors import OutputError
+from faster_higgs.errors import OutputError, SettingError
 
 STANDARD_OUTPUT = "-"
 Write = Callable[[Iterable[Samples], int], None]
@@ -30,6 +30,8 @@ def writer(output: str, format: str | None) -> Write:
     Raises OutputError or SettingError at once if that cannot be.
     """
     if output == STANDARD_OUTPUT:
+        if sys.stdout.isatty():
+            raise SettingError("Sound would go to the terminal; redirect it, or give -o a file.")
         kind = format or "wav"
         checked_format(kind, 24_000)
         return partial(_to_standard_output, kind)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,8 @@ def sampling_of(flags: SayFlags) -> Sampling:
     for name in ("ras_window", "ras_repeats"):
         if name in given:
             given[name] = max(0, given[name])  # the original turns it off at any value below 1
-    return replace(Sampling(), **given)
+    with _told_by_flag(OF_SAMPLING):
+        return replace(Sampling(), **given)
 
 
 def delivery_of(flags: SayFlags) -> Delivery:
@@ -73,12 +76,26 @@ def delivery_of(flags: SayFlags) -> Delivery:
     given = _given(flags, OF_DELIVERY)
     if flags.scene_prompt is not None:
         given["scene"] = scene(flags.scene_prompt)
-    return replace(Delivery(), voices_in_system=flags.ref_audio_in_system_message, **given)
+    with _told_by_flag(OF_DELIVERY):
+        return replace(Delivery(), voices_in_system=flags.ref_audio_in_system_message, **given)
 
 
 def _given(flags: SayFlags, names: dict[str, str]) -> dict[str, Any]:
     values = {name: getattr(flags, flag) for flag, name in names.items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+@contextmanager
+def _told_by_flag(names: dict[str, str]) -> Iterator[None]:
+    """A setting that is refused, under the name it was given by."""
+    try:
+        yield
+    except SettingError as error:
+        message = str(error)
+        for flag, setting in names.items():
+            if message.startswith(f"{setting} is "):
+                message = f"--{flag.replace('_', '-')}{message.removeprefix(setting)}"
+        raise SettingError(message) from None
 
 
 def voices_of(voice: str | None, transcripts: list[str]) -> tuple[str | ClipFile, ...]:

@@ -96,7 +96,11 @@ def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
     tell: Tell = warn if flags.verbose else _silent
     tell(f"Model: {model.folder}")
     with Higgs.load(
-        model.folder, codec=flags.audio_tokenizer, device=asked.device, voices=own
+        model.folder,
+        codec=flags.audio_tokenizer,
+        device=asked.device,
+        voices=own,
+        text_head=asked.sampling.rules == "original",  # its models write text after the sound
     ) as higgs:
         voices = _voices(higgs, asked)
         plan = higgs.plan(asked.text, voices, asked.delivery)

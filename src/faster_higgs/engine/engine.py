@@ -14,7 +14,7 @@ from faster_higgs.engine.request import Finish, FrameEvent, Request
 from faster_higgs.engine.runner import Runner
 from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.prompt.template import Prompt
+from faster_higgs.prompt.template import Prompt, expand
 from faster_higgs.sampling import Sampling
 
 
@@ -33,21 +33,26 @@ class Engine:
         return not self._waiting
 
     def add(self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()) -> int:
-        """Queue a prompt; its number comes back in every event. Raises SettingError if too long."""
-        longest = self._model.config.max_position_embeddings
+        """Queue a prompt; its number comes back in every event.
+
+        Raises SettingError for one that the model can never answer: too long, clips of another
+        codec, or an answer in text by a model without a text head.
+        """
+        config = self._model.config
+        longest = config.max_position_embeddings
         if len(prompt) >= longest:
             raise SettingError(
                 f"The prompt takes {len(prompt)} positions and the model has {longest}; "
                 "shorten the reference clip, the history or the text."
             )
-        request = Request(
-            next(self._numbers),
-            prompt,
-            sampling,
-            self._model.config,
-            self._model.new_cache(len(prompt) + 256),
-            frozenset(stop_ids),
-        )
+        if prompt.ids[-1] != config.audio_out_bos_token_id and not self._runner.writes_text:
+            raise SettingError(
+                "This prompt lets the model write text first, but the model was loaded without its "
+                "text head; force audio, or load with text_head=True."
+            )
+        reading = expand(prompt, config)
+        number = next(self._numbers)
+        request = Request(number, prompt, reading, sampling, config, frozenset(stop_ids))
         self._waiting.append(request)
         return request.id
 

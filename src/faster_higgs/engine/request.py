@@ -15,7 +15,7 @@ from torch import Tensor
 from faster_higgs.config import ModelConfig
 from faster_higgs.delay import DelayClock, unwrap
 from faster_higgs.model.attention import KVCache
-from faster_higgs.prompt.template import Prompt
+from faster_higgs.prompt.template import Expanded, Prompt
 from faster_higgs.sampling import Sampling
 
 
@@ -43,11 +43,6 @@ class Result:
     text_ids: tuple[int, ...]
     segments: tuple[Tensor, ...]
 
-    @property
-    def steps(self) -> int:
-        """Model steps after the prompt."""
-        return len(self.text_ids) + sum(s.shape[1] for s in self.segments)
-
 
 @dataclass(frozen=True)
 class FrameEvent:
@@ -64,11 +59,12 @@ class Request:
 
     id: int
     prompt: Prompt
+    reading: Expanded
     sampling: Sampling
     config: ModelConfig
-    cache: KVCache
     stop_ids: frozenset[int] = frozenset()
     seed: int = 0
+    cache: KVCache = field(init=False)  # made when the prompt is read
     last_id: int = -1  # the last id of the text stream decides what the next step does
     hidden: Tensor | None = None  # [D], at the last position read
     history: Tensor = field(init=False)  # [K, n], latest audio-out columns, reference clips too

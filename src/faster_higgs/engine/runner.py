@@ -7,9 +7,7 @@ from torch import Tensor
 
 from faster_higgs.engine.guard import goes_in_circles
 from faster_higgs.engine.request import Finish, Request
-from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.prompt.template import expand
 from faster_higgs.sampling import draw, sample, uniforms, warp
 
 FIRST, REDRAW, TEXT = 0, 1, 2  # independent streams of random numbers
@@ -23,10 +21,16 @@ class Runner:
         self.config = model.config
         self.device = model.embed_text.weight.device
 
+    @property
+    def writes_text(self) -> bool:
+        """Whether the model has the head that text comes from."""
+        return hasattr(self.model, "text_head")
+
     @torch.inference_mode()
     def prefill(self, request: Request) -> None:
         """Read the prompt."""
-        prompt = expand(request.prompt, self.config)
+        prompt = request.reading
+        request.cache = self.model.new_cache(len(prompt.ids) + 256)
         hidden = self.model.prefill(
             prompt.ids.to(self.device),
             prompt.columns.to(self.device),
@@ -84,28 +88,21 @@ class Runner:
         return (self.config.audio_stream_bos_id, self.config.audio_stream_eos_id)
 
     def _end_segment(self, request: Request) -> None:
+        """Go on with text, unless the rules want nothing but this clip or there is no text head."""
         forced = request.prompt.ids[-1] == self.config.audio_out_bos_token_id
-        if (
-            request.cut
-            or request.sampling.rules == "transformers"
-            or (forced and request.sampling.rules == "guarded")
-        ):
+        rules = request.sampling.rules
+        alone = rules == "transformers" or (forced and rules == "guarded")
+        if request.cut or alone or not self.writes_text:
             request.finish = Finish.LENGTH if request.cut else Finish.STOP
             return
         request.text_ids.append(self.config.audio_eos_token_id)
         self._read_text(request, self.config.audio_eos_token_id)
 
     def _text_step(self, request: Request) -> None:
-        if not hasattr(self.model, "text_head"):
-            raise SettingError(
-                "This prompt lets the model write text first, but the model was loaded without its "
-                "text head; force audio, or load with text_head=True."
-            )
         assert request.hidden is not None
         logits = self.model.text_logits(request.hidden).cpu()
-        if request.sampling.rules == "guarded":
-            # A slot for sound is opened by its opening token only.
-            logits[[self.config.audio_in_token_id, self.config.audio_out_token_id]] = -torch.inf
+        # A slot for sound is opened by its opening token only; the original fails on any other.
+        logits[[self.config.audio_in_token_id, self.config.audio_out_token_id]] = -torch.inf
         seed, step = torch.tensor([request.seed]), torch.tensor([request.steps])
         number = uniforms(seed, step, 1, TEXT)[0, 0]
         token = int(draw(warp(logits, request.sampling), number))

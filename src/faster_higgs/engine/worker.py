@@ -1,14 +1,17 @@
 """Runs the engine in a thread, so that callers wait for frames and not for each other.
 
-The thread starts with the first request and sleeps while nothing is in flight. Knows nothing of
-sound.
+The thread starts with the first request, sleeps while nothing is in flight, and ends when the
+worker is closed or nobody holds it any more. Knows nothing of sound.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterable
+
+import torch
 
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import FrameEvent
@@ -16,72 +19,106 @@ from faster_higgs.errors import EngineError
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 
-Inbox = queue.SimpleQueue[FrameEvent | BaseException]
+Inbox = queue.SimpleQueue[FrameEvent | Exception]
+Order = Callable[["_Thread"], None]
 
 
 class Worker:
-    """The only one who touches the engine. Closing it aborts what is in flight."""
+    """Where requests are handed in. Callers talk to the thread through queues alone."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._lock = threading.Condition()
-        self._inboxes: dict[int, Inbox] = {}
-        self._thread: threading.Thread | None = None
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._served = _Thread(engine, self._orders)
+        self._lock = threading.Lock()  # of `thread` and `_closed`; nobody computes under it
         self._closed = False
+        self.thread: threading.Thread | None = None
+        weakref.finalize(self, self._orders.put, None)
 
     def frames(
         self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()
-    ) -> Iterator[FrameEvent]:
+    ) -> Generator[FrameEvent]:
         """Events of one request until the one with its result. Dropping the iterator aborts it."""
         inbox: Inbox = queue.SimpleQueue()
-        with self._lock:
-            if self._closed:
-                raise EngineError("The model was unloaded; load it again.")
-            number = self._engine.add(prompt, sampling, stop_ids)
-            self._inboxes[number] = inbox
-            self._start()
-            self._lock.notify()
+        stops = tuple(stop_ids)
+        if not self._tell(lambda thread: thread.add(inbox, prompt, sampling, stops)):
+            raise EngineError("The model was unloaded; load it again.")
         try:
             while True:
                 event = inbox.get()
-                if isinstance(event, BaseException):
+                if isinstance(event, Exception):
                     raise event
                 yield event
                 if event.result is not None:
                     return
         finally:
-            with self._lock:
-                if self._inboxes.pop(number, None) is not None:
-                    self._engine.abort(number)
+            self._tell(lambda thread: thread.drop(inbox))
 
     def close(self) -> None:
         """Stop the thread; requests in flight end with an EngineError."""
         with self._lock:
-            self._closed = True
-            self._lock.notify()
-        if self._thread is not None:
-            self._thread.join()
-        self._tell_all(EngineError("The model was unloaded while it was speaking."))
+            if not self._closed:
+                self._closed = True
+                self._orders.put(None)
+        if self.thread is not None:
+            self.thread.join()
 
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="higgs-engine", daemon=True)
-            self._thread.start()
+    def _tell(self, order: Order) -> bool:
+        """Give the thread an order; False when it takes none any more."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._orders.put(order)
+            if self.thread is None:
+                self.thread = threading.Thread(
+                    target=self._served.run, name="higgs-engine", daemon=True
+                )
+                self.thread.start()
+            return True
 
-    def _run(self) -> None:
+
+class _Thread:
+    """The only one who touches the engine, between steps as well. Holds no worker."""
+
+    def __init__(self, engine: Engine, orders: queue.SimpleQueue[Order | None]) -> None:
+        self._engine = engine
+        self._orders = orders
+        self._inboxes: dict[int, Inbox] = {}
+
+    def run(self) -> None:
+        """Obey and step until the order to stop, which is None."""
+        while self._obey():
+            try:
+                events = self._engine.step()
+            except Exception as error:  # noqa: BLE001  whoever waits must hear of it
+                self._fail(_told(error))
+                continue
+            for event in events:
+                self._deliver(event)
+        self._fail(EngineError("The model was unloaded while it was speaking."))
+
+    def add(
+        self, inbox: Inbox, prompt: Prompt, sampling: Sampling, stop_ids: tuple[int, ...]
+    ) -> None:
+        try:
+            self._inboxes[self._engine.add(prompt, sampling, stop_ids)] = inbox
+        except Exception as error:  # noqa: BLE001  whoever asked must hear of it
+            inbox.put(_told(error))
+
+    def drop(self, inbox: Inbox) -> None:
+        for number in [number for number, known in self._inboxes.items() if known is inbox]:
+            del self._inboxes[number]
+            self._engine.abort(number)
+
+    def _obey(self) -> bool:
+        """Carry out what was ordered meanwhile; sleeps while there is nothing else to do."""
         while True:
-            with self._lock:
-                self._lock.wait_for(lambda: self._closed or not self._engine.idle)
-                if self._closed:
-                    return
-                try:
-                    events = self._engine.step()
-                except Exception as error:  # noqa: BLE001  whoever waits must hear of it
-                    self._engine.clear()
-                    self._tell_all(error)
-                    continue
-                for event in events:
-                    self._deliver(event)
+            try:
+                order = self._orders.get(block=self._engine.idle)
+            except queue.Empty:
+                return True
+            if order is None:
+                return False
+            order(self)
 
     def _deliver(self, event: FrameEvent) -> None:
         inbox = self._inboxes.get(event.request)
@@ -91,7 +128,21 @@ class Worker:
             del self._inboxes[event.request]
         inbox.put(event)
 
-    def _tell_all(self, error: BaseException) -> None:
+    def _fail(self, error: Exception) -> None:
+        """End every request with an error."""
+        self._engine.clear()
         for inbox in self._inboxes.values():
             inbox.put(error)
         self._inboxes.clear()
+
+
+def _told(error: Exception) -> Exception:
+    """A full memory in words; anything else as it is."""
+    if not isinstance(error, torch.OutOfMemoryError):
+        return error
+    told = EngineError(
+        "The device ran out of memory; shorten the reference clip or the history, "
+        "or load the model on another device."
+    )
+    told.__cause__ = error
+    return told

@@ -90,6 +90,13 @@ class Conversation:
         """Keep a finished chunk, codes [K, F], as context of the next."""
         self._past.append((self.spell(text), codes))
 
+    def forget(self) -> bool:
+        """Drop the oldest chunk; False when there is none."""
+        if not self._past:
+            return False
+        self._past.popleft()
+        return True
+
 
 def opening(
     setting: Setting, tags: Sequence[str] = (), spell: Callable[[str], str] = _same

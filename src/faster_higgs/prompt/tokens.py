@@ -13,6 +13,7 @@ from typing import Protocol
 
 import tokenizers
 
+from faster_higgs.config import ModelConfig
 from faster_higgs.errors import CheckpointError, CheckpointNotFound
 
 BEGIN_OF_TEXT = "<|begin_of_text|>"
@@ -78,6 +79,21 @@ class TextTokenizer:
             raise CheckpointError(
                 f"{path} cannot be read as a tokenizer ({error}); download it again."
             ) from None
+
+    def refuse_other_ids(self, config: ModelConfig) -> None:
+        """Raises CheckpointError when a model of `config` has other ids for the audio tokens."""
+        wanted = {
+            AUDIO_OUT_BOS: config.audio_out_bos_token_id,
+            AUDIO_OUT: config.audio_out_token_id,
+            AUDIO_IN: config.audio_in_token_id,
+            AUDIO_EOS: config.audio_eos_token_id,
+        }
+        for name, id in wanted.items():
+            if self.special(name) != id:
+                raise CheckpointError(
+                    f"The tokenizer writes {name} as {self.special(name)} and the model reads it "
+                    f"as {id}; use the tokenizer.json that came with the model."
+                )
 
     def text(self, text: str) -> list[int]:
         """Ids of `text`; special strings inside it are ordinary characters."""

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from faster_higgs.errors import OutputError, VoiceError, VoiceNotFound
 
-SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".mp4")
+SOUND_SUFFIXES = tuple(".wav .flac .mp3 .ogg .opus .m4a .aac .webm .mp4 .aiff .aif .oga".split())
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 # Described voices; a checkpoint understands them as far as it was trained on descriptions.
@@ -109,7 +110,7 @@ class VoiceStore:
         if name.startswith("profile:"):
             return self._described(name.removeprefix("profile:"))
         files = self.find(name)
-        transcript = files.transcript.read_text(encoding="utf-8").strip()
+        transcript = _words(files.transcript)
         codes = self._kept(files)
         if codes is None:
             if files.sound is None:
@@ -122,7 +123,7 @@ class VoiceStore:
         return Voice(name, codes, transcript, self._description(files))
 
     def add(self, name: str, sound: Path, transcript: str, *, replace: bool = False) -> Voice:
-        """Copy a clip into the user's folder and encode it. A failure leaves nothing behind."""
+        """Copy a clip into the user's folder and encode it. A failure changes nothing there."""
         if not NAME.fullmatch(name):
             raise VoiceError(
                 f"'{name}' cannot name a voice; use letters, digits, '-', '_' and '.', at most 64."
@@ -131,24 +132,32 @@ class VoiceStore:
             raise VoiceError(
                 "The transcript is empty; write what is said in the clip, word for word."
             )
+        suffix = sound.suffix.lower()
+        if suffix not in SOUND_SUFFIXES:
+            raise VoiceError(
+                f"'{sound.name}' is not named as a sound file; use one of "
+                f"{', '.join(SOUND_SUFFIXES)}."
+            )
         folder = self._folders[0]
         if not replace and any(v.name == name and v.own for v in self.list()):
             raise VoiceError(
                 f"There is a voice named '{name}' already; remove it first or choose another name."
             )
         codes = self._encode(sound)
+        text, clip = folder / f"{name}.txt", folder / f"{name}{suffix}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.remove(name, missing_ok=True)
-            target = folder / f"{name}{sound.suffix.lower()}"
-            shutil.copyfile(sound, target)
-            text = folder / f"{name}.txt"
-            text.write_text(transcript.strip() + "\n", encoding="utf-8")
+            with TemporaryDirectory(dir=folder, prefix=".adding-") as part:
+                shutil.copyfile(sound, Path(part) / clip.name)
+                (Path(part) / text.name).write_text(transcript.strip() + "\n", encoding="utf-8")
+                self.remove(name, missing_ok=True)
+                (Path(part) / clip.name).replace(clip)
+                (Path(part) / text.name).replace(text)
         except OSError as error:
             raise OutputError(
-                f"The voice '{name}' cannot be saved in {folder}: {error.strerror}."
+                f"The voice '{name}' cannot be saved in {folder}: {error.strerror or error}."
             ) from None
-        self._keep(VoiceFiles(name, text, target, None, own=True), codes)
+        self._keep(VoiceFiles(name, text, clip, None, own=True), codes)
         return Voice(name, codes, transcript.strip())
 
     def remove(self, name: str, *, missing_ok: bool = False) -> None:
@@ -159,7 +168,8 @@ class VoiceStore:
                 return
             self.find(name)
             raise VoiceError(f"'{name}' is shipped with the model and cannot be removed.")
-        for path in (mine[0].transcript, mine[0].sound, mine[0].codes):
+        description = mine[0].transcript.with_suffix(".description")
+        for path in (mine[0].transcript, mine[0].sound, mine[0].codes, description):
             if path is not None:
                 path.unlink(missing_ok=True)
 
@@ -173,7 +183,7 @@ class VoiceStore:
 
     def _description(self, files: VoiceFiles) -> str:
         path = files.transcript.with_suffix(".description")
-        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        return _words(path) if path.is_file() else ""
 
     def _kept(self, files: VoiceFiles) -> Tensor | None:
         if files.codes is None:
@@ -195,3 +205,10 @@ class VoiceStore:
             )
         except (SafetensorError, OSError):
             return
+
+
+def _words(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VoiceError(f"{path} cannot be read as UTF-8 text: {error}.") from None

@@ -1,0 +1,120 @@
+"""The engine in its thread: nobody waits for a step, nothing outlives its owner."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from faster_higgs.engine.engine import Engine
+from faster_higgs.engine.request import FrameEvent
+from faster_higgs.engine.worker import Worker
+from faster_higgs.errors import EngineError, SettingError
+from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.prompt.template import Prompt
+from faster_higgs.sampling import Sampling
+
+LIVELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=7, max_new_tokens=60)
+
+
+class Slow(Engine):
+    """Its first step goes on until it is let go."""
+
+    def __init__(self, model: DualFFN) -> None:
+        super().__init__(model)
+        self.begun, self.let_go = threading.Event(), threading.Event()
+
+    def step(self) -> list[FrameEvent]:
+        self.begun.set()
+        assert self.let_go.wait(20)
+        return super().step()
+
+
+def returns(call: Callable[[], object]) -> bool:
+    """Whether a call comes back by itself."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(5)
+    return not thread.is_alive()
+
+
+def test_nobody_who_asks_or_leaves_waits_for_a_step(model: DualFFN, prompt: Prompt) -> None:
+    engine = Slow(model)
+    worker = Worker(engine)
+    streams = [worker.frames(prompt, replace(LIVELY, seed=seed)) for seed in range(2)]
+    seen: list[FrameEvent] = []
+    asking = [threading.Thread(target=lambda s=s: seen.append(next(s))) for s in streams]
+    asking[0].start()
+    assert engine.begun.wait(5)
+    try:
+        asking[1].start()
+        engine.let_go.set()
+        for thread in asking:
+            thread.join(10)
+        engine.begun.clear()
+        engine.let_go.clear()
+        assert engine.begun.wait(5)
+        assert returns(streams[0].close)
+    finally:
+        engine.let_go.set()
+    assert len(seen) == 2
+    worker.close()
+    assert engine.idle
+
+
+def test_a_request_that_cannot_be_served_harms_no_other(model: DualFFN, prompt: Prompt) -> None:
+    worker = Worker(Engine(model))
+    stream = worker.frames(prompt, LIVELY)
+    first = next(stream)
+    clip = torch.zeros(3, 5, dtype=torch.long)  # the model has four codebooks
+    with pytest.raises(SettingError, match="codes have shape"):
+        list(worker.frames(Prompt((2, 61, 60), (clip,)), LIVELY))
+    with pytest.raises(SettingError, match="places for clips"):
+        list(worker.frames(Prompt((2, 61, 60), ()), LIVELY))
+    rest = list(stream)
+    alone = list(worker.frames(prompt, LIVELY))
+    worker.close()
+    assert torch.equal(
+        torch.cat([event.frames for event in (first, *rest)], dim=1),
+        torch.cat([event.frames for event in alone], dim=1),
+    )
+
+
+def test_closing_ends_what_is_in_flight_with_an_error(model: DualFFN, prompt: Prompt) -> None:
+    worker = Worker(Engine(model))
+    stream = worker.frames(prompt, replace(LIVELY, rules="transformers", max_new_tokens=100_000))
+    next(stream)
+    worker.close()
+    worker.close()
+    with pytest.raises(EngineError, match="unloaded while"):
+        list(stream)
+
+
+def test_a_worker_that_nobody_holds_lets_go_of_the_model(model: DualFFN, prompt: Prompt) -> None:
+    engine = Engine(model)
+    worker = Worker(engine)
+    list(worker.frames(prompt, LIVELY))
+    thread, forgotten = worker.thread, weakref.ref(engine)
+    del engine, worker
+    gc.collect()
+    assert thread is not None
+    thread.join(5)
+    assert not thread.is_alive()
+    gc.collect()
+    assert forgotten() is None
+
+
+def test_a_full_memory_is_told_in_a_sentence(model: DualFFN, prompt: Prompt) -> None:
+    class Full(Engine):
+        def step(self) -> list[FrameEvent]:
+            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    worker = Worker(Full(model))
+    with pytest.raises(EngineError, match="memory"):
+        list(worker.frames(prompt, LIVELY))
+    worker.close()
