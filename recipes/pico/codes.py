@@ -79,8 +79,12 @@ class Spectrum:
 def every_frame(corpus: Corpus, namer: Namer, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """HuBERT features and spectra of all frames in order; equal lengths are computed together."""
     starts = np.concatenate([[0], np.cumsum([u.frames for u in corpus.utterances])])
-    spoken = np.lib.format.open_memmap(cache / "hubert.npy", "w+", np.float16, (int(starts[-1]), 128))
-    heard = np.lib.format.open_memmap(cache / "spectrum.npy", "w+", np.float16, (int(starts[-1]), 380))
+    spoken = np.lib.format.open_memmap(
+        cache / "hubert.npy", "w+", np.float16, (int(starts[-1]), 128)
+    )
+    heard = np.lib.format.open_memmap(
+        cache / "spectrum.npy", "w+", np.float16, (int(starts[-1]), 380)
+    )
     lengths: dict[int, list[int]] = defaultdict(list)
     for i, u in enumerate(corpus.utterances):
         lengths[u.frames].append(i)

@@ -63,11 +63,11 @@ class Conversations:
             if corpus.utterances[i].frames <= LONGEST
             and plain(corpus.utterances[i].text) not in held_out
         ]
-        self.indices = [i for i in usable if (i % 50 == 0) == validation]
+        self.references = {voice: self.reference(voice) for voice in TEACHERS}
+        self.indices = [i for i in self.distinct(usable) if (i % 50 == 0) == validation]
         self.by_voice: dict[str, list[int]] = defaultdict(list)
         for i in self.indices:
             self.by_voice[corpus.utterances[i].voice].append(i)
-        self.references = {voice: self.reference(voice) for voice in TEACHERS}
         self.validation = validation
         header = [
             tokenizer.special("<|start_header_id|>"),
@@ -97,6 +97,17 @@ class Conversations:
                 return i
         raise ValueError(f"the corpus lacks the reference clip of {voice}; run corpus.py again")
 
+    def distinct(self, usable: list[int]) -> list[int]:
+        """Each sentence once a voice, and no reference clip: what is given is not learnt."""
+        said = {(voice, plain(teacher.reference)) for voice, teacher in TEACHERS.items()}
+        kept = []
+        for i in usable:
+            key = (self.corpus.utterances[i].voice, plain(self.corpus.utterances[i].text))
+            if key not in said:
+                said.add(key)
+                kept.append(i)
+        return kept
+
     def clip(self, i: int) -> Tensor:
         """Codes [K, F]."""
         return torch.from_numpy(self.codes[:, self.starts[i] : self.starts[i + 1]].astype(np.int64))
@@ -122,12 +133,12 @@ class Conversations:
         voice = self.corpus.utterances[i].voice
         if kind == "dialogue":
             return self.dialogue(i, rng, scene)
-        if kind == "shipped" and i != self.references[voice]:
+        if kind == "shipped":
             return self.speak(Setting((self.voice(self.references[voice]),), scene), [i])
         if kind == "described":
             described = Voice(voice, description=TEACHERS[voice].description)
             return self.speak(Setting((described,), scene), [i])
-        if kind == "system" and i != self.references[voice]:
+        if kind == "system":
             clip = self.references[voice] if rng.random() < 0.6 else self.another(i, rng)
             return self.speak(Setting((self.voice(clip),), scene, voices_in_system=True), [i])
         if kind == "pair":

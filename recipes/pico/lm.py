@@ -1,6 +1,6 @@
 """Step 8: the language model. Resumes from DIR/lm when a checkpoint is there.
 
-    python recipes/pico/lm.py --work DIR --minutes 120
+python recipes/pico/lm.py --work DIR --minutes 120
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _HOMES = {
     "Speech": "faster_higgs.spoken",
     "Voice": "faster_higgs.prompt.voices",
 }
-__all__ = ["Delivery", "Higgs", "HiggsError", "Sampling", "Speech", "Voice"]  # noqa: F822
+__all__ = ["Delivery", "Higgs", "HiggsError", "Sampling", "Speech", "Voice"]
 
 
 def __getattr__(name: str) -> Any:

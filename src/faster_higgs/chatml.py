@@ -113,9 +113,13 @@ def _item(item: Mapping[str, Any] | str) -> str | AudioContent:
     if kind == "text":
         return str(item.get("text", ""))
     if kind == "audio":
-        source = next(
-            (item[key] for key in ("audio_url", "url", "path", "audio") if item.get(key)), ""
-        )
+        keys = ("audio_url", "url", "path", "audio")
+        source = next((item[key] for key in keys if item.get(key) is not None), "")
+        if not isinstance(source, (str, Path)):
+            raise SettingError(
+                f"A clip is given as a {type(source).__name__}; give the path of a file, "
+                "or its bytes as base64 in raw_audio."
+            )
         return AudioContent(audio_url=str(source), raw_audio=item.get("raw_audio"))
     raise SettingError(f"A part of a message has the type '{kind}'; use 'text' or 'audio'.")
 
@@ -169,6 +173,8 @@ def _samples(clip: AudioContent, rate: int) -> NDArray[np.float32]:
             source: Any = io.BytesIO(base64.b64decode(clip.raw_audio, validate=True))
         except (binascii.Error, ValueError):
             raise AudioError("A clip's raw_audio is not valid base64.") from None
+    elif not clip.audio_url:
+        raise AudioError("A clip names no file in audio_url and carries no raw_audio.")
     elif clip.audio_url.startswith(("http:", "https:")):
         raise AudioError(
             f"The clip {clip.audio_url} is not fetched; download it and give the file's path."

@@ -22,6 +22,7 @@ from faster_higgs.audio.encode import encoder_for
 from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.quiet import Quiet
+from faster_higgs.audio.reference import fit_for_a_voice
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import default_model, find_codec, resolve
 from faster_higgs.checkpoint.load import load_model, refuse_other_codec
@@ -35,7 +36,7 @@ from faster_higgs.engine.worker import Worker
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Message, Prompt, write
-from faster_higgs.prompt.tokens import TextTokenizer
+from faster_higgs.prompt.tokens import END_OF_TEXT, EOT, TextTokenizer
 from faster_higgs.prompt.voices import Voice, VoiceStore
 from faster_higgs.sampling import Sampling
 from faster_higgs.spoken import Manners, Part, Piece, Speech, no_audio
@@ -83,7 +84,7 @@ class Higgs:
         `voices` are folders of voices; the first may be written.
         Raises CheckpointNotFound, CheckpointError, SettingError.
         """
-        folder = default_model().folder if model is None else resolve(model, revision)
+        folder = resolve(default_model().folder if model is None else model, revision)
         codec_folder = find_codec(folder) if codec is None else resolve(codec)
         where, dtype = choose_device(device)
         tokenizer = TextTokenizer.load(folder)
@@ -116,7 +117,8 @@ class Higgs:
         for i, utterance in enumerate(plan):
             talk = _continued(talk, utterance, self.spell)
             prompt = self._fitted(talk, utterance)  # 2 prompt
-            frames = self.frames(prompt, _limited(sampling, utterance, i))  # 3 engine
+            limited = _limited(sampling, utterance, i)
+            frames = self.frames(prompt, limited, self._ends)  # 3 engine
             for piece in self._sound(utterance, frames):  # 4 codec
                 if piece.codes is not None:
                     talk.heard(utterance.text, piece.codes)
@@ -170,8 +172,13 @@ class Higgs:
         return Voice(name, self.encode(Path(clip)), transcript)
 
     def encode(self, clip: Path | Samples) -> Tensor:
-        """Codes [K, F] of a sound file or of samples [S] at the model's rate. Raises AudioError."""
-        samples = read(clip, rate=self.rate, max_seconds=120) if isinstance(clip, Path) else clip
+        """Codes [K, F] of samples [S] at the model's rate, or of a file fit to be a voice.
+
+        Raises AudioError.
+        """
+        samples = clip
+        if isinstance(clip, Path):
+            samples = fit_for_a_voice(read(clip, rate=self.rate, max_seconds=120), self.rate)
         return self._encoder.encode(torch.from_numpy(np.ascontiguousarray(samples))).cpu()
 
     def decode(self, codes: Tensor) -> Samples:
@@ -203,6 +210,11 @@ class Higgs:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        """Text tokens that end an answer."""
+        return self.tokenizer.special(EOT), self.tokenizer.special(END_OF_TEXT)
 
     @cached_property
     def spell(self) -> Callable[[str], str]:

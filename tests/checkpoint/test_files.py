@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -19,7 +19,7 @@ from faster_higgs.checkpoint.files import (
     find_codec,
     resolve,
 )
-from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputError
+from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputError, SettingError
 
 OTHER_REVISION = "f" * 40
 
@@ -74,6 +74,12 @@ def test_a_hub_id_that_is_not_here_tells_how_to_fetch_it() -> None:
 def test_a_path_that_is_not_there_is_no_hub_id(name: str) -> None:
     with pytest.raises(CheckpointNotFound, match="There is no checkpoint folder"):
         resolve(name)
+
+
+def test_a_folder_has_no_revisions(tmp_path: Path) -> None:
+    assert resolve(tmp_path) == tmp_path
+    with pytest.raises(SettingError, match="no revisions"):
+        resolve(tmp_path, OTHER_REVISION)
 
 
 def test_the_pinned_revision_comes_before_the_newest(cache: Path) -> None:

@@ -54,6 +54,13 @@ def test_from_one_layout_to_the_other_and_back(
     same(tiny_model(seed, **changes), model)
 
 
+@pytest.mark.parametrize("shard_bytes", [10**9, 30_000])
+def test_everyone_may_read_what_was_saved(tmp_path: Path, shard_bytes: int) -> None:
+    save_model(tiny_model(), tiny_config(), tmp_path, shard_bytes=shard_bytes)
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o444 == 0o444, path.name
+
+
 def test_a_model_without_text_head_is_saved_without_one(tmp_path: Path) -> None:
     save_model(tiny_model(), tiny_config(), tmp_path)
     config, model = load_model(tmp_path, text_head=False)

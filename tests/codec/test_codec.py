@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from faster_higgs.checkpoint.codec_files import save_codec
-from faster_higgs.codec.codec import Codec
+from faster_higgs.codec.codec import Codec, full_precision
 from faster_higgs.codec.semantic import resample, resampled_length
 from faster_higgs.errors import AudioError, InputError
 
@@ -111,6 +111,23 @@ def test_unusable_codes_are_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(InputError, match=said):
         codec.decode(codes)
+
+
+def test_exact_convolutions_last_until_the_last_thread_is_done() -> None:
+    conv = getattr(torch.backends.cudnn, "conv", None)
+
+    def setting() -> object:
+        return torch.backends.cudnn.allow_tf32 if conv is None else conv.fp32_precision
+
+    before, cuda = setting(), torch.device("cuda")
+    one, other = full_precision(cuda), full_precision(cuda)
+    one.__enter__()
+    exact = setting()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert setting() == exact != before
+    other.__exit__(None, None, None)
+    assert setting() == before
 
 
 def test_a_decoder_says_that_it_cannot_encode(decoder: Codec) -> None:

@@ -254,6 +254,18 @@ def published(layout: Layout) -> dict[str, tuple[int, ...]]:
     return {name: tuple(int(size) for size in shape.split("x")) for name, shape in pairs}
 
 
+@pytest.mark.parametrize("lost", ["fc2.", "semantic_model.feature_extractor.", "semantic_model."])
+def test_a_codec_without_the_tensors_that_tell_its_shape_is_told(
+    codec: Codec, tmp_path: Path, lost: str
+) -> None:
+    save_codec(codec, tmp_path, "transformers")
+    tensors = load_file(tmp_path / "model.safetensors")
+    kept = {name: value.clone() for name, value in tensors.items() if not name.startswith(lost)}
+    save_file(kept, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError):
+        load_codec(tmp_path)
+
+
 @both_layouts
 def test_every_published_tensor_has_its_place(layout: Layout) -> None:
     shapes = published(layout)

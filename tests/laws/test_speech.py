@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,10 +16,17 @@ from faster_higgs.audio.encode import encode
 from faster_higgs.compat import ChatMLSample, HiggsAudioServeEngine, Message
 from faster_higgs.delivery import Delivery, utterances
 from faster_higgs.engine.request import Finish
-from faster_higgs.errors import HiggsError, SettingError, TextError, VoiceNotFound
+from faster_higgs.errors import (
+    CheckpointError,
+    HiggsError,
+    NoAudio,
+    SettingError,
+    TextError,
+    VoiceNotFound,
+)
 from faster_higgs.prompt.conversation import INSTRUCTION, QUIET_ROOM, Conversation
 from faster_higgs.prompt.voices import Voice
-from faster_higgs.sampling import Sampling
+from faster_higgs.sampling import Rules, Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Manners
 from faster_higgs.testing import tiny_checkpoint
@@ -103,8 +114,72 @@ def test_every_turn_of_a_dialogue_has_its_own_voice_alone() -> None:
     assert together[0].tags == ("SPEAKER0", "SPEAKER1")
 
 
-def test_a_checkpoint_may_name_the_voices_of_texts_that_name_none(folder: Path) -> None:
-    assert Manners.load(folder / "nowhere") == Manners()
+def test_a_checkpoint_may_name_the_voices_of_texts_that_name_none(tmp_path: Path) -> None:
+    assert Manners.load(tmp_path) == Manners()
+    (tmp_path / "speech.json").write_text('{"voices": ["alice"], "max_words": 20}')
+    assert Manners.load(tmp_path) == Manners(("alice",), 20)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"voices": "alice"}', '{"max_words": "20"}', '{"max_words": 0}']
+)
+def test_a_broken_speech_file_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "speech.json").write_text(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Manners.load(tmp_path)
+
+
+def changed(folder: Path, target: Path, **settings: object) -> Path:
+    """A copy of a checkpoint with other settings in its config.json."""
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**config, **settings}))
+    return target
+
+
+def test_a_long_text_without_a_voice_forgets_what_there_is_no_room_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    small = changed(folder, tmp_path / "small", max_position_embeddings=400)
+    with Higgs.load(small) as higgs:
+        text = "And so they went on. " * 12
+        speech = higgs.speak(text, [], LIVELY, Delivery(max_words=5))
+    assert len(speech.parts) == 12
+
+
+def test_parts_of_different_models_are_refused(folder: Path, tmp_path: Path) -> None:
+    ids = changed(folder, tmp_path / "ids", audio_bos_token_id=260)
+    with pytest.raises(CheckpointError, match="tokenizer writes"):
+        Higgs.load(ids)
+    codes = changed(folder, tmp_path / "codes", audio_stream_bos_id=60)
+    with pytest.raises(CheckpointError, match="8 codebooks of 60 codes"):
+        Higgs.load(codes)
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", "cpu:3", "cuda:99", "xpu"])
+def test_a_device_that_is_not_there_is_told(folder: Path, device: str) -> None:
+    with pytest.raises(SettingError, match="device"):
+        Higgs.load(folder, device=device)
+
+
+def test_the_rules_of_the_references_need_no_text_head_for_forced_speech(folder: Path) -> None:
+    with Higgs.load(folder) as higgs:
+        for rules in get_args(Rules):
+            assert len(higgs.speak("Hello.", [], replace(LIVELY, rules=rules)).samples)
+
+
+def test_a_limit_that_is_too_small_for_sound_says_so(higgs: Higgs) -> None:
+    with pytest.raises(NoAudio, match="max_new_tokens to 10 or more"):
+        higgs.speak("Hello.", [], replace(LIVELY, max_new_tokens=9))
+    assert len(higgs.speak("Hello.", [], replace(LIVELY, max_new_tokens=10)).samples)
+
+
+def test_leaving_a_speech_early_frees_the_engine(higgs: Higgs) -> None:
+    pieces = higgs.pieces(TEXT, sampling=LIVELY)
+    next(pieces)
+    pieces.close()  # type: ignore[attr-defined]
+    again = higgs.speak(TEXT, sampling=LIVELY)
+    assert len(again.samples)
 
 
 @pytest.mark.parametrize(

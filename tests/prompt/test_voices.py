@@ -20,7 +20,7 @@ class Encoder:
 
     def __call__(self, path: Path) -> Tensor:
         self.calls += 1
-        if path.read_bytes() == b"bad":
+        if path.is_file() and path.read_bytes() == b"bad":
             raise AudioError("The clip cannot be read.")
         return CODES
 
@@ -60,6 +60,8 @@ def test_a_voice_is_encoded_once_and_kept(
         assert torch.equal(voice.codes, CODES)
         assert voice.transcript == "Some words."
     assert encoder.calls == 1
+    kept = folders[1] / "clara.safetensors"
+    assert kept.stat().st_mode & 0o444 == 0o444
 
 
 def test_codes_of_another_codec_are_made_again(
@@ -90,6 +92,45 @@ def test_a_clip_that_cannot_be_encoded_leaves_nothing(store: VoiceStore, tmp_pat
     with pytest.raises(AudioError):
         store.add("me", clip(tmp_path, b"bad"), "Words.")
     assert not (tmp_path / "own").exists()
+
+
+def test_a_voice_may_be_replaced_by_its_own_clip(store: VoiceStore, tmp_path: Path) -> None:
+    store.add("me", clip(tmp_path, b"first"), "Words.")
+    own = store.find("me").sound
+    assert own is not None
+    store.add("me", own, "Other words.", replace=True)
+    assert store.load("me").transcript == "Other words."
+    assert own.read_bytes() == b"first"
+
+
+def test_a_replacement_that_fails_leaves_the_voice_as_it_was(
+    store: VoiceStore, tmp_path: Path
+) -> None:
+    store.add("me", clip(tmp_path), "Words.")
+    with pytest.raises(OutputError, match="cannot be saved"):
+        store.add("me", tmp_path / "nowhere.wav", "Other words.", replace=True)
+    assert store.load("me").transcript == "Words."
+    assert {p.name for p in (tmp_path / "own").iterdir()} == {"me.txt", "me.wav", "me.safetensors"}
+
+
+def test_a_removed_voice_takes_its_description_along(store: VoiceStore, tmp_path: Path) -> None:
+    store.add("me", clip(tmp_path), "Words.")
+    (tmp_path / "own" / "me.description").write_text("a low voice")
+    store.remove("me")
+    assert list((tmp_path / "own").iterdir()) == []
+
+
+def test_a_clip_that_would_not_be_found_again_is_refused(store: VoiceStore, tmp_path: Path) -> None:
+    with pytest.raises(VoiceError, match="not named as a sound file"):
+        store.add("me", tmp_path / "clip.bin", "Words.")
+
+
+def test_a_transcript_that_is_no_text_is_told(
+    store: VoiceStore, folders: tuple[Path, Path]
+) -> None:
+    (folders[1] / "clara.txt").write_bytes(b"\xff\xfe words")
+    with pytest.raises(VoiceError, match="UTF-8"):
+        store.load("clara")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "x" * 65, ".hidden"])

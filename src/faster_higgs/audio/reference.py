@@ -12,6 +12,7 @@ import numpy as np
 from faster_higgs.audio import levels
 from faster_higgs.audio.checks import Finding
 from faster_higgs.audio.levels import Samples
+from faster_higgs.errors import AudioError
 
 _SHORTEST, _LONG, _LONGEST = 1.0, 30.0, 60.0
 _SILENT_RMS, _QUIET_RMS = 0.001, 0.01
@@ -32,6 +33,14 @@ def lint_reference(samples: Samples, rate: int) -> list[Finding]:
         message = f"The clip is silent (RMS {level:.4f}); record it again, closer and louder."
         return [*found, Finding("silent", message, "error")]
     return [*found, *_level(samples, rate), *_quality(samples, rate)]
+
+
+def fit_for_a_voice(samples: Samples, rate: int) -> Samples:
+    """The same samples. Raises AudioError with the first reason not to use them as a voice."""
+    for finding in lint_reference(samples, rate):
+        if finding.severity == "error":
+            raise AudioError(finding.message)
+    return samples
 
 
 def _length(seconds: float) -> Iterator[Finding]:

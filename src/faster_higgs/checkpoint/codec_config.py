@@ -66,6 +66,11 @@ class StoredCodec:
             semantic_sample_rate=int(settings.get("semantic_sample_rate") or _SEMANTIC_SAMPLE_RATE),
             semantic_blocks=count(r"semantic_encoder\.blocks\.(\d+)\.conv\.weight"),
         )
+        if encoder and not _is_whole(config.hubert):
+            raise CheckpointError(
+                f"The codec in '{self.files.folder}' lacks tensors that tell the shape of its "
+                "HuBERT; download it again."
+            )
         pad = int(settings.get("acoustic_pad", _published_pad(config, layout)))
         return replace(config, acoustic_pad=pad)
 
@@ -102,6 +107,13 @@ class StoredCodec:
     def _count(self, pattern: str) -> int:
         found = (re.fullmatch(pattern, name) for name in self.matched.recipes)
         return len({one[1] for one in found if one})
+
+
+def _is_whole(shape: HubertShape) -> bool:
+    """Whether a tensor was there for every size."""
+    sizes = (shape.hidden_size, shape.num_hidden_layers, shape.intermediate_size)
+    positions = (shape.num_conv_pos_embeddings, shape.num_conv_pos_embedding_groups)
+    return bool(shape.conv_dim) and min(*sizes, *positions, *shape.conv_dim) > 0
 
 
 def _published_pad(config: CodecConfig, layout: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from faster_higgs.checkpoint.tensors import PICKLE, weight_files
-from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputError
+from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputError, SettingError
 
 MODEL_IDS = (
     "bosonai/higgs-audio-v2-generation-3B-base",
@@ -44,6 +44,10 @@ def resolve(name: Path | str, revision: str | None = None) -> Path:
     """The folder of a local path or of a hub id that is in the Hugging Face cache. No network."""
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if revision:
+            raise SettingError(
+                f"'{name}' is a folder and has no revisions; leave the revision out."
+            )
         return folder
     if folder.is_file():
         raise CheckpointError(f"'{name}' is a file; give the folder that holds it.")

@@ -44,14 +44,11 @@ def load_model(
 
 def refuse_other_codec(model: ModelConfig, codec: CodecConfig) -> None:
     """Raises CheckpointError when the codes of `model` are not those of `codec`."""
-    spoken, known = (
-        (model.num_codebooks, model.num_codes),
-        (codec.num_codebooks, codec.codebook_size),
-    )
-    if spoken != known:
+    if (model.num_codebooks, model.num_codes) != (codec.num_codebooks, codec.codebook_size):
         raise CheckpointError(
-            f"The model speaks {spoken[0]} codebooks of {spoken[1]} codes and the codec has "
-            f"{known[0]} of {known[1]}; give the codec that belongs to the model."
+            f"The model speaks {model.num_codebooks} codebooks of {model.num_codes} codes and the "
+            f"codec has {codec.num_codebooks} of {codec.codebook_size}; "
+            "give the codec that belongs to the model."
         )
 
 

@@ -60,6 +60,7 @@ def write_checkpoint(
         for name, shard in zip(names, shards, strict=True):
             on_host = {key: value.detach().cpu().contiguous() for key, value in shard.items()}
             save_file(on_host, partial(name), metadata={"format": "pt"})
+            partial.path(name).chmod(0o644)  # the writer makes files that only their owner may read
         if len(shards) > 1:
             partial(INDEX).write_text(_index(names, shards))
         partial(CONFIG).write_text(json.dumps(config, indent=2) + "\n")

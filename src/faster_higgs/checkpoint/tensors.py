@@ -207,6 +207,8 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(path, "pt") as file:
             names = list(file.keys())
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except OSError as error:
+        raise CheckpointError(f"The file '{path}' cannot be read: {error}.") from None
     except SafetensorError as error:
         raise CheckpointError(
             f"The file '{path}' of {path.stat().st_size:,} bytes is cut short or damaged "
@@ -252,6 +254,8 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"The file '{path}' is cut short or damaged ({error}). {_AGAIN}"
         ) from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"The file '{path}' holds no tensors by name. {_AGAIN}")
     for wrapper in ("state_dict", "model"):
         data = data[wrapper] if isinstance(data.get(wrapper), dict) else data
     return {name: value for name, value in data.items() if isinstance(value, Tensor)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -216,25 +217,55 @@ def check_codes(codes: Tensor, config: CodecConfig) -> None:
         )
 
 
+class _ExactConvolutions:
+    """A setting of the whole process: changed by the first who needs it, restored by the last.
+
+    Threads decode at the same time, so none of them may restore what another still needs.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: object = None
+
+    def enter(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                owner, name, exact = self._setting()
+                self._before = getattr(owner, name)
+                setattr(owner, name, exact)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                owner, name, _ = self._setting()
+                setattr(owner, name, self._before)
+
+    @staticmethod
+    def _setting() -> tuple[object, str, object]:
+        """One operation's setting where torch has it (2.9), else the one for all of cuDNN."""
+        one = getattr(torch.backends.cudnn, "conv", None)
+        if one is None:
+            return torch.backends.cudnn, "allow_tf32", False
+        return one, "fp32_precision", "ieee"
+
+
+_EXACT = _ExactConvolutions()
+
+
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Keep a GPU from rounding convolutions to TF32: codes would change, streams be inexact."""
     if device.type != "cuda":
         yield
         return
-    # One operation's setting where torch has it (2.9), else the one for all of cuDNN.
-    one = getattr(torch.backends.cudnn, "conv", None)
-    owner, name, exact = (
-        (torch.backends.cudnn, "allow_tf32", False)
-        if one is None
-        else (one, "fp32_precision", "ieee")
-    )
-    before = getattr(owner, name)
-    setattr(owner, name, exact)
+    _EXACT.enter()
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        _EXACT.leave()
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:

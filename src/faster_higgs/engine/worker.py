@@ -29,10 +29,10 @@ class Worker:
     def __init__(self, engine: Engine) -> None:
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._served = _Thread(engine, self._orders)
-        self._lock = threading.Lock()  # of `thread` and `_closed`; nobody computes under it
+        self._lock = threading.RLock()  # of `thread` and `_closed`; nobody computes under it
         self._closed = False
         self.thread: threading.Thread | None = None
-        weakref.finalize(self, self._orders.put, None)
+        weakref.finalize(self, self._served.stop)  # at exit too
 
     def frames(
         self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()
@@ -72,6 +72,7 @@ class Worker:
                 self.thread = threading.Thread(
                     target=self._served.run, name="higgs-engine", daemon=True
                 )
+                self._served.thread = self.thread
                 self.thread.start()
             return True
 
@@ -83,6 +84,13 @@ class _Thread:
         self._engine = engine
         self._orders = orders
         self._inboxes: dict[int, Inbox] = {}
+        self.thread: threading.Thread | None = None
+
+    def stop(self) -> None:
+        """End the thread and wait for it: one inside torch must not outlive the interpreter."""
+        self._orders.put(None)
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join()
 
     def run(self) -> None:
         """Obey and step until the order to stop, which is None."""

@@ -42,7 +42,7 @@ class GatedMLP(nn.Module):
 
 
 def table(rows: int, width: int) -> Tensor:
-    """A fresh embedding table. Drawing normal numbers on the meta device would import half of torch."""
+    """A fresh embedding table. Normal numbers, drawn on the meta device, import half of torch."""
     return torch.empty(rows, width).uniform_(-0.05, 0.05)
 
 

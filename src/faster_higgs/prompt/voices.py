@@ -197,12 +197,12 @@ class VoiceStore:
 
     def _keep(self, files: VoiceFiles, codes: Tensor) -> None:
         """Keeping codes saves time only: a folder that cannot be written is no error."""
+        kept = files.transcript.with_suffix(".safetensors")
         try:
             save_file(
-                {"codes": codes.short().contiguous()},
-                files.transcript.with_suffix(".safetensors"),
-                metadata={"codec": self._fingerprint},
+                {"codes": codes.short().contiguous()}, kept, metadata={"codec": self._fingerprint}
             )
+            kept.chmod(0o644)  # the writer makes files that only their owner may read
         except (SafetensorError, OSError):
             return
 
