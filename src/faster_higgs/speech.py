@@ -63,7 +63,9 @@ class Higgs:
         self.rate = codec.sample_rate
         self.folder = folder
         self.tokenizer = tokenizer
-        self.voices = VoiceStore([*voices, folder / "voices"], self.encode, fingerprint(codec))
+        self.voices = VoiceStore(
+            [*voices, folder / "voices"], self.encode, fingerprint(codec), writable=bool(voices)
+        )
         self.manners = Manners.load(folder)
         self._codec_folder = codec_folder
         self._worker = Worker(Engine(model))
@@ -81,7 +83,7 @@ class Higgs:
     ) -> Higgs:
         """A checkpoint: a folder, a hub id that is on this machine, or None for the default one.
 
-        `voices` are folders of voices; the first may be written.
+        `voices` are folders of voices; the first may be written, the checkpoint's own never.
         Raises CheckpointNotFound, CheckpointError, SettingError.
         """
         folder = resolve(default_model().folder if model is None else model, revision)

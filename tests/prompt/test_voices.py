@@ -153,6 +153,16 @@ def test_refusals_say_what_to_do(store: VoiceStore, tmp_path: Path) -> None:
         store.add("me", clip(tmp_path), "Words.")
 
 
+def test_a_store_without_a_folder_of_the_users_changes_nothing(
+    folders: tuple[Path, Path], encoder: Encoder, tmp_path: Path
+) -> None:
+    store = VoiceStore([folders[1]], encoder, "codec-a", writable=False)
+    with pytest.raises(VoiceError, match="no folder to keep"):
+        store.add("me", clip(tmp_path), "Words.")
+    with pytest.raises(VoiceError, match="shipped"):
+        store.remove("clara")
+
+
 def test_described_voices(store: VoiceStore) -> None:
     assert store.load("profile:male_en") == Voice("male_en", description=PROFILES["male_en"])
     assert store.load("profile:clara").description == "a clear voice"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from faster_higgs.checkpoint import files
-from faster_higgs.errors import CheckpointNotFound, VoiceError
+from faster_higgs.errors import CheckpointNotFound, SettingError, VoiceError
 from faster_higgs.prompt.voices import VoiceStore
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ PICO_NOTE = (
 def model_folder(name: str | None, revision: str | None = None) -> files.DefaultModel:
     """The model that was asked for, else the default one. Raises CheckpointError."""
     if name is None:
+        if revision is not None:
+            raise SettingError("--revision belongs to a hub id; name it with --model.")
         return files.default_model()
     return files.DefaultModel(files.resolve(name, revision), packaged=False)
 

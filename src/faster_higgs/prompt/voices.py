@@ -67,15 +67,21 @@ class VoiceFiles:
 
 
 class VoiceStore:
-    """Voices in folders; the first is the user's own and may be written.
+    """Voices in folders. Where the store is `writable`, the first folder is the user's own.
 
     `encode` makes codes from a sound file.
     """
 
     def __init__(
-        self, folders: Sequence[Path], encode: Callable[[Path], Tensor], fingerprint: str
+        self,
+        folders: Sequence[Path],
+        encode: Callable[[Path], Tensor],
+        fingerprint: str,
+        *,
+        writable: bool = True,
     ) -> None:
         self._folders = list(folders)
+        self._writable = writable
         self._encode = encode
         self._fingerprint = fingerprint
 
@@ -91,7 +97,7 @@ class VoiceStore:
                 codes = path.with_suffix(".safetensors")
                 kept = codes if codes.is_file() else None
                 if path.stem not in found and (sound or kept):
-                    found[path.stem] = VoiceFiles(path.stem, path, sound, kept, own=i == 0)
+                    found[path.stem] = VoiceFiles(path.stem, path, sound, kept, own=self._writable and i == 0)
         return [found[name] for name in sorted(found)]
 
     def find(self, name: str) -> VoiceFiles:
@@ -131,6 +137,10 @@ class VoiceStore:
         if not transcript.strip():
             raise VoiceError(
                 "The transcript is empty; write what is said in the clip, word for word."
+            )
+        if not self._writable:
+            raise VoiceError(
+                f"There is no folder to keep '{name}' in; load the model with voices=[FOLDER]."
             )
         suffix = sound.suffix.lower()
         if suffix not in SOUND_SUFFIXES:
