@@ -54,9 +54,9 @@ RESULTS: dict[Mode, tuple[str, ...]] = {
 def assemble(work: Path) -> Codec:
     """The published architecture with what has been learnt so far, the quantiser folded into it."""
     codec = Codec(CONFIG)
-    q = torch.load(work / "codes" / "quantiser.pt", weights_only=True)
+    q = load_file(work / "codes" / "quantiser.safetensors")
     namer = Namer()
-    namer.load_state_dict(torch.load(work / "hubert.pt", weights_only=True))
+    namer.load_state_dict(load_file(work / "hubert.safetensors"))
     nn.utils.parametrize.remove_parametrizations(namer.hubert.encoder.pos_conv_embed.conv, "weight")
     with torch.no_grad():
         stages = zip(codec.quantizer.layers, q["books"], q["weights"], strict=True)

@@ -5,7 +5,7 @@ that tells phones apart) and `ACOUSTIC` dimensions of the spectrum (principal co
 codebook is fitted where the phonetic part weighs most, the others where the acoustic part does, so
 that codebook 0 says what is spoken.
 
-    python recipes/pico/codes.py --corpus DIR --hubert hubert.pt --out codes/
+    python recipes/pico/codes.py --corpus DIR --hubert hubert.safetensors --out codes/
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from data import FRAME, Corpus
 from hubert import Namer, features
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -147,15 +148,11 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     corpus, namer = Corpus(args.corpus), Namer()
-    namer.load_state_dict(torch.load(args.hubert, weights_only=True))
+    namer.load_state_dict(load_file(args.hubert))
     with torch.inference_mode():
         spoken, heard = every_frame(corpus, namer.eval(), args.out)
-        fitted = (
-            torch.load(args.quantiser, weights_only=True)
-            if args.quantiser
-            else fit(corpus, spoken, heard)
-        )
-        torch.save(fitted, args.out / "quantiser.pt")
+        fitted = load_file(args.quantiser) if args.quantiser else fit(corpus, spoken, heard)
+        save_file(fitted, args.out / "quantiser.safetensors")
         encode(corpus, spoken, heard, fitted, args.out)
 
 

@@ -4,7 +4,7 @@ With it the first codebook can carry what is said. Its averaged states are the c
 branch, exactly as in the published codec; the two linear heads, which name the phone at one and at
 three quarters of a frame, exist only here.
 
-    python recipes/pico/hubert.py --corpus DIR --out hubert.pt --minutes 10
+    python recipes/pico/hubert.py --corpus DIR --out hubert.safetensors --minutes 10
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from data import FRAME, PHONES, Corpus
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import HubertConfig, HubertModel
@@ -133,7 +134,7 @@ def main() -> None:
             for w, p in (batch(corpus, corpus.validation, rng, 12) for _ in range(20))
         ]
     print(f"validation accuracy {torch.stack(right).mean():.1%}")
-    torch.save(model.state_dict(), args.out)
+    save_file(model.state_dict(), args.out)
 
 
 if __name__ == "__main__":
