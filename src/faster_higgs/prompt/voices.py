@@ -97,7 +97,8 @@ class VoiceStore:
                 codes = path.with_suffix(".safetensors")
                 kept = codes if codes.is_file() else None
                 if path.stem not in found and (sound or kept):
-                    found[path.stem] = VoiceFiles(path.stem, path, sound, kept, own=self._writable and i == 0)
+                    own = self._writable and i == 0
+                    found[path.stem] = VoiceFiles(path.stem, path, sound, kept, own)
         return [found[name] for name in sorted(found)]
 
     def find(self, name: str) -> VoiceFiles:
