@@ -7,7 +7,6 @@ templates below, which are ours. Nothing of the two packages is shipped.
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
 from pathlib import Path
@@ -217,9 +216,8 @@ def usable(text: str, fewest: int, most: int) -> bool:
 def from_wordnet(folder: Path = WORDNET) -> tuple[list[str], list[str]]:
     """Quoted examples and definitions."""
     examples, definitions = set(), set()
-    for line in itertools.chain.from_iterable(
-        (folder / f"data.{part}").open() for part in ("noun", "verb", "adj", "adv")
-    ):
+    parts = [(folder / f"data.{part}").read_text() for part in ("noun", "verb", "adj", "adv")]
+    for line in "\n".join(parts).splitlines():
         if "|" not in line or line.startswith("  "):
             continue
         gloss = line.split("|", 1)[1].strip()
@@ -229,11 +227,8 @@ def from_wordnet(folder: Path = WORDNET) -> tuple[list[str], list[str]]:
                 examples.add(text[0].upper() + text[1:] + ("" if text[-1] in "?!" else "."))
         definition = re.sub(r"\([^)]*\)", "", gloss.split('"')[0]).strip(" ;,.")
         if usable(definition, 4, 20):
-            definitions.add(
-                re.sub(r"\s+", " ", definition)[0].upper()
-                + re.sub(r"\s+", " ", definition)[1:]
-                + "."
-            )
+            text = re.sub(r"\s+", " ", definition)
+            definitions.add(text[0].upper() + text[1:] + ".")
     return sorted(examples), sorted(definitions)
 
 
