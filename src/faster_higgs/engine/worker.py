@@ -31,7 +31,6 @@ class Worker:
         self._served = _Thread(engine, self._orders)
         self._lock = threading.RLock()  # of `thread` and `_closed`; nobody computes under it
         self._closed = False
-        self.thread: threading.Thread | None = None
         weakref.finalize(self, self._served.stop)  # at exit too
 
     def frames(
@@ -56,11 +55,13 @@ class Worker:
     def close(self) -> None:
         """Stop the thread; requests in flight end with an EngineError."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._orders.put(None)
-        if self.thread is not None:
-            self.thread.join()
+            self._closed = True
+        self._served.stop()
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """Where the engine runs, once there was a request."""
+        return self._served.thread
 
     def _tell(self, order: Order) -> bool:
         """Give the thread an order; False when it takes none any more."""
@@ -69,11 +70,9 @@ class Worker:
                 return False
             self._orders.put(order)
             if self.thread is None:
-                self.thread = threading.Thread(
-                    target=self._served.run, name="higgs-engine", daemon=True
-                )
-                self._served.thread = self.thread
-                self.thread.start()
+                thread = threading.Thread(target=self._served.run, name="higgs-engine", daemon=True)
+                self._served.thread = thread
+                thread.start()
             return True
 
 
