@@ -31,7 +31,7 @@ from faster_higgs.train.run import Run
 
 LATENT, HIDDEN = PHONETIC + ACOUSTIC, SHAPE["hidden_size"]
 WIDTH = ACOUSTIC + HIDDEN
-FRAMES, CONTEXT = 20, 3
+FRAMES = 26
 CONFIG = CodecConfig(
     encoder_hidden_size=10,
     decoder_hidden_size=256,
@@ -138,14 +138,14 @@ def main() -> None:
     torch.manual_seed(0)
     corpus = Corpus(args.work / "corpus")
     crops = [
-        Crops(Clips(corpus, args.work / "codes", indices), FRAMES + 2 * CONTEXT, FRAME, seed=1)
+        Crops(Clips(corpus, args.work / "codes", indices), FRAMES, FRAME, seed=1)
         for indices in (corpus.training, corpus.validation)
     ]
     settings = CodecSettings(
         mode=args.mode,
         batch=args.batch,
         frames=FRAMES,
-        context=CONTEXT,
+        given=0.5 if args.mode == "joint" else 0.0,
         optimizer=OptimizerSettings(args.rate, betas=(0.8, 0.99), weight_decay=0.0, clip=3.0),
     )
     task = CodecTask(assemble(args.work).to(args.device), crops[0], settings, held_out=crops[1])

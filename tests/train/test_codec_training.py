@@ -85,6 +85,23 @@ def test_codebooks_follow_only_when_told() -> None:
     assert torch.equal(moved, job.codec.quantizer.first()[0].embed)
 
 
+def test_a_given_share_is_decoded_from_its_own_codes_and_judged_apart() -> None:
+    half, whole = task("joint", given=0.5), task("joint")
+    batch = half.crops.draw(0, 2)
+    made = half._make(batch)
+    encoded = whole._make(batch)
+    assert made.samples is not None and encoded.samples is not None and batch.codes is not None
+    own = half.codec.synthesize(half.codec.quantizer.decode(batch.codes[1:]))
+    assert torch.allclose(made.samples[1:], own, atol=1e-5)
+    assert torch.allclose(made.samples[:1], encoded.samples[:1], atol=1e-5)
+    assert not torch.allclose(made.samples[1:], encoded.samples[1:], atol=1e-3)
+    metrics = half.evaluate()
+    assert metrics["mel_db_given"] != metrics["mel_db"]
+    assert metrics["loss_latents"] > 0
+    with pytest.raises(SettingError, match="share"):
+        CodecSettings("decoder", given=0.5)
+
+
 def test_straight_through_equals_plain_coding_and_carries_gradients() -> None:
     codec = tiny.codec()
     latents = torch.randn(2, 24, 5, requires_grad=True)

@@ -126,6 +126,20 @@ def test_old_checkpoints_go_and_latest_names_the_newest(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_run_that_went_back_keeps_what_it_writes(tmp_path: Path) -> None:
+    make_run(tmp_path, task(), steps=8, save_every=2, keep=2).go()
+    (tmp_path / "step-00000006").rename(tmp_path / "early")
+    back = make_run(tmp_path, task(), steps=7, keep=2)
+    back.resume("early")
+    back.go()
+    assert (tmp_path / "latest").read_text().strip() == "step-00000007"
+    assert (tmp_path / "step-00000007").is_dir()
+    again = make_run(tmp_path, task(), steps=7, save_every=1, keep=1)
+    again.resume("early")
+    again.go()
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000007"]
+
+
 def test_a_failed_save_leaves_the_old_checkpoints_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ class CodecLossWeights:
     samples: float = 0.0
     commitment: float = 0.25
     semantic: float = 1.0
+    latents: float = 1.0
     adversarial: float = 0.05
     features: float = 0.1
 
@@ -32,7 +33,8 @@ class CodecSettings:
 
     decoder: given codes to samples; everything else stays.
     encoder: samples to given latents; everything else stays.
-    joint: samples through the codes to samples, gradients straight through the quantiser.
+    joint: samples through the codes to samples, gradients straight through the quantiser. Where
+    clips come with latents, the encoder is held to them as well.
     """
 
     mode: Mode
@@ -42,6 +44,7 @@ class CodecSettings:
     seed: int = 0
     autocast: bool = False
     follow: bool = False  # joint: whether the codebooks move with what they code
+    given: float = 0.0  # joint: share of the crops that are decoded from the codes given with them
     discriminate_from: int | None = None  # the step at which the discriminator joins
     judged: int | None = None  # crops of a batch that it looks at; None means: all
     optimizer: OptimizerSettings = field(
@@ -64,5 +67,7 @@ class CodecSettings:
             )
         if min(self.batch, self.frames) < 1 or self.context < 0:
             raise SettingError("batch and frames must be at least 1, context at least 0.")
+        if not 0 <= self.given < 1 or (self.given and self.mode != "joint"):
+            raise SettingError("given is a share from 0 to below 1, and only of mode 'joint'.")
         if self.discriminate_from is not None and self.mode == "encoder":
             raise SettingError("An encoder makes no sound, so there is nothing to discriminate.")

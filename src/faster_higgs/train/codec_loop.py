@@ -119,8 +119,12 @@ class CodecTask:
         metrics |= {f"loss_{name}": float(term) for name, term in terms.items()}
         if made.samples is not None:
             sound = self._compared(made.samples), self._compared(batch.samples)
-            metrics["mel_db"] = self.distance.mel_decibels(*sound)
-        if self.settings.mode == "encoder" and batch.codes is not None:
+            cut = self._encoded(batch)
+            parts = {"": slice(None)} | ({"_given": slice(cut, None)} if self.settings.given else {})
+            for name, part in parts.items():
+                pair = (one[part] for one in sound)
+                metrics[f"mel_db{name}"] = self.distance.mel_decibels(*pair)
+        if self.settings.mode != "decoder" and batch.codes is not None and not self.settings.follow:
             codes = self.codec.quantizer.encode(self.codec.latents(batch.samples))
             same = self._inner(codes) == self._inner(batch.codes)
             for k, share in enumerate(same.float().mean((0, 2)).tolist()):
@@ -134,19 +138,29 @@ class CodecTask:
             with torch.no_grad():
                 quantized = codec.quantizer.decode(batch.codes)
             return Made(codec.synthesize(quantized).float(), {})
-        latents = codec.latents(batch.samples)
+        heard = batch.samples[: self._encoded(batch)]
+        latents, terms = codec.latents(heard), {}
+        if batch.latents is not None:
+            have, want = self._inner(latents.float()), self._inner(batch.latents[: len(heard)])
+            terms["latents"] = functional.mse_loss(have, want) / want.var()
         if mode == "encoder":
-            assert batch.latents is not None
-            have, want = self._inner(latents.float()), self._inner(batch.latents)
-            return Made(None, {"latents": functional.mse_loss(have, want) / want.var()})
+            return Made(None, terms)
         follow = follow and self.settings.follow
         coded = codec.quantizer.train_step(latents) if follow else through(codec.quantizer, latents)
-        terms = {"commitment": coded.commitment}
+        terms["commitment"] = coded.commitment
         if hasattr(codec, "semantic_decoder"):
-            features = codec.semantic_features(batch.samples)
+            features = codec.semantic_features(heard)
             guessed = codec.reconstruct_semantics(coded.quantized)
             terms["semantic"] = functional.mse_loss(guessed, features)
-        return Made(codec.synthesize(coded.quantized).float(), terms)
+        quantized = coded.quantized
+        if batch.codes is not None and len(heard) < len(batch.samples):
+            given = codec.quantizer.decode(batch.codes[len(heard) :])
+            quantized = torch.cat([quantized, given])
+        return Made(codec.synthesize(quantized).float(), terms)
+
+    def _encoded(self, batch: CropBatch) -> int:
+        """How many crops of a batch, from its start, go through the encoder."""
+        return len(batch.samples) - int(self.settings.given * len(batch.samples))
 
     def _compare(self, made: Made, batch: CropBatch) -> dict[str, Tensor]:
         if made.samples is None:
@@ -263,5 +277,7 @@ def _check(codec: Codec, crops: Crops, settings: CodecSettings) -> None:
         raise SettingError("Training a decoder needs the codes of every clip; encode them first.")
     if settings.mode == "encoder" and batch.latents is None:
         raise SettingError("Training an encoder needs the latents of every clip.")
+    if settings.given and batch.codes is None:
+        raise SettingError("Decoding a share of given codes needs the codes of every clip.")
     if settings.mode != "decoder" and not codec.has_encoder:
         raise SettingError(f"Mode '{settings.mode}' needs a codec that was built with its encoder.")

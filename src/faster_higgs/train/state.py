@@ -106,7 +106,9 @@ class Checkpoints:
         return state
 
     def _steps(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("step-*") if path.is_dir())
+        """In the order they were written: a run that went back has higher steps behind it."""
+        found = [path for path in self.folder.glob("step-*") if path.is_dir()]
+        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
     def _forget_old(self) -> None:
         for path in self._steps()[: -self.keep]:
