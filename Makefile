@@ -1,5 +1,5 @@
 # `make` says whether a change is ready. Each target is one line that can be typed by hand.
-.PHONY: all setup check fix test slow gpu bench docs clean
+.PHONY: all setup check fix test soak gpu docs clean
 
 all: check test
 
@@ -17,5 +17,8 @@ fix: setup
 test: ; ./run_tests.sh
 soak: ; ./run_tests.sh --slow -m slow
 gpu: ; ./run_tests.sh -m gpu
+
+docs: setup
+	.venv/bin/python scripts/cli_page.py
 
 clean: ; rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -23,13 +23,13 @@ PACKAGES = (
 
 
 def machine() -> dict[str, str | int | float]:
-    """Processor, cores, memory in GB, system."""
+    """Processor, cores, memory in GB, kind of system: nothing that names one machine."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cpu": _processor(),
         "cores": os.cpu_count() or 0,
         "ram_gb": round(memory / 2**30, 1),
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
     }
 
 

@@ -24,16 +24,19 @@ from evals import machine
 from evals.hearing import Ears, plain
 from evals.journal import Journal
 from evals.settings import RunSettings, check_tools, read_flags
-from evals.summary import judge, measure, table
+from evals.summary import judge, measure, share_of_turns, table
 from faster_higgs.errors import HiggsError, OutputError, SettingError, TextError
 from faster_higgs.sampling import Sampling
 from faster_higgs.text.normalize import speakable
 
 if TYPE_CHECKING:
+    from evals.likeness import Likeness
+    from evals.summary import Turn
     from evals.takes import Task
     from faster_higgs.speech import Higgs
 
 GROUP = 8  # sentences made before they are heard, and between two lines of progress
+SHARE = 40  # of the sentences, the first, also spoken by clones and in dialogues
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +68,10 @@ def evaluate(settings: RunSettings) -> dict[str, Any]:
         shipped, voices = cast(higgs, settings)
         facts |= run_of(settings, texts, voices)
         journal = Journal(partial(settings.json), run_of(settings, texts, voices))
-        go_through(plan(texts, voices, settings.seed), higgs, shipped, settings, journal)
+        alike = known_by(shipped, texts, settings)
+        go_through(plan(texts, voices, settings), higgs, alike, settings, journal)
+        if higgs and alike and "dialogue" not in settings.skip:
+            facts |= talk(texts[:SHARE], voices, higgs, alike, settings.seed)
     result = figures(journal, facts | about(settings))
     write(settings.json, result)
     journal.close()
@@ -99,48 +105,78 @@ def cast(higgs: Higgs | None, settings: RunSettings) -> tuple[list[str], list[st
     return shipped, voices
 
 
-def plan(texts: Sequence[str], voices: Sequence[str], seed: int) -> list[Task]:
+def plan(texts: Sequence[str], voices: Sequence[str], settings: RunSettings) -> list[Task]:
     """Sentences and voices, in rotation."""
     from evals.takes import Task
 
+    cloned = 0 if "clone" in settings.skip else SHARE
     turns = (voices[i % len(voices)] for i in range(len(texts)))
     return [
-        Task(text, speakable(text), voice, seed + i)
+        Task(text, speakable(text), voice, settings.seed + i, cloned=i < cloned)
         for i, (text, voice) in enumerate(zip(texts, turns, strict=True))
     ]
+
+
+def known_by(
+    shipped: Sequence[str], texts: Sequence[str], settings: RunSettings
+) -> Likeness | None:
+    """What voices are told apart by, from clips of their teachers; none where that is left out."""
+    from evals.takes import likeness
+
+    if "similarity" in settings.skip:
+        return None
+    say("the teachers' clips, to know the voices by")
+    return likeness(shipped, set(texts))
 
 
 def go_through(
     tasks: Sequence[Task],
     higgs: Higgs | None,
-    shipped: Sequence[str],
+    alike: Likeness | None,
     settings: RunSettings,
     journal: Journal,
 ) -> None:
     """What the journal does not hold yet, a group at a time."""
-    from evals.takes import Judges, likeness, rows, teacher, warm_up
+    from evals.takes import Judges, clones, rows, teacher, warm_up
 
     todo = tasks[len(journal.rows) :]
     if not todo:
         return
-    alike = None
-    if "similarity" not in settings.skip:
-        say("the teachers' clips, to know the voices by")
-        alike = likeness(shipped, {task.text for task in tasks})
+    copies = {}
     if higgs:
         warm_up(higgs, sorted({task.voice for task in todo}))
+        copies = clones(higgs, sorted({task.voice for task in todo if task.cloned}))
     teach = None if "teacher" in settings.skip else teacher
     with Ears(settings.workers) as ears:
-        judges = Judges(ears, teach, alike, codec="codec" not in settings.skip)
+        judges = Judges(ears, teach, alike, "codec" not in settings.skip, copies)
         for begin in range(0, len(todo), GROUP):
             journal.add(rows(todo[begin : begin + GROUP], higgs, judges))
             say(progress(journal, len(tasks)))
 
 
+def talk(
+    texts: Sequence[str], voices: Sequence[str], higgs: Higgs, alike: Likeness, seed: int
+) -> dict[str, Any]:
+    """What two voices in one script reach; nothing where one voice speaks alone."""
+    from evals.dialogue import dialogues, turns
+
+    found: list[Turn] = []
+    for dialogue in dialogues(texts, voices, seed):
+        found += turns(dialogue, higgs, alike)
+        say(f"{len(found)} turns of dialogues")
+    return share_of_turns(found) if found else {}
+
+
 def progress(journal: Journal, total: int) -> str:
     """How far it is, and the errors so far."""
     now = measure(journal.rows)
-    words = {"wer": "WER", "teacher_wer": "teacher", "codec_wer": "codec", "rtf": "RTF"}
+    words = {
+        "wer": "WER",
+        "teacher_wer": "teacher",
+        "codec_wer": "codec",
+        "clone_wer": "clone",
+        "rtf": "RTF",
+    }
     so_far = (f"  {word} {now[key]}" for key, word in words.items() if key in now)
     return f"{len(journal.rows)}/{total}" + "".join(so_far)
 
@@ -176,7 +212,8 @@ def about(settings: RunSettings) -> dict[str, Any]:
         "sampling": asdict(Sampling(seed=settings.seed)),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": machine.commit(),
-        "machine": machine.machine() | {"threads": torch.get_num_threads()},
+        "threads": torch.get_num_threads(),  # that compute a take; `rtf` holds for so many
+        "machine": machine.machine(),
         "versions": machine.versions(),
         "sentences_file": settings.sentences.name,
     }

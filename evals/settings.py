@@ -12,7 +12,7 @@ from pathlib import Path
 from faster_higgs.checkpoint.files import PACKAGED, resolve
 from faster_higgs.errors import MissingExtra, SettingError
 
-PARTS = ("model", "teacher", "codec", "similarity", "cold-start")
+PARTS = ("model", "teacher", "codec", "clone", "similarity", "dialogue", "cold-start")
 PACKAGES = {  # by the module they are known by
     "pocketsphinx": "pocketsphinx",
     "jiwer": "jiwer",

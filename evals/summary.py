@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from evals.hearing import plain, score
 
-PREFIXES = {"take": "", "teacher": "teacher_", "codec": "codec_"}
+PREFIXES = {"take": "", "teacher": "teacher_", "codec": "codec_", "clone": "clone_"}
 LONGEST_TAIL = 1.0  # seconds of silence at the end that still count as stopping
 
 Figures = dict[str, Any]
@@ -23,6 +23,15 @@ class Clip:
 
     seconds: float
     heard: str
+    likeness: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a dialogue: what was said by whom, and how alike it is to each voice."""
+
+    text: str
+    voice: str
     likeness: dict[str, float] = field(default_factory=dict)
 
 
@@ -96,7 +105,7 @@ def _clips(rows: Sequence[Row], kind: str) -> Figures:
     own, others, right = [], [], 0
     for row in rows:
         likeness = row.clips[kind].likeness
-        right += bool(likeness) and max(likeness, key=likeness.__getitem__) == row.voice
+        right += is_most_like(likeness, row.voice)
         own += [value for voice, value in likeness.items() if voice == row.voice]
         others += [value for voice, value in likeness.items() if voice != row.voice]
     figures["voice_accuracy"] = _percent(right, len(rows))
@@ -162,6 +171,25 @@ def table(result: Figures) -> Iterator[str]:
         yield "length beside the teacher's: median {median}, 5 to 95 %: {p5} to {p95}".format_map(
             result["duration_ratio"]
         )
+    if "dialogue_turns" in result:
+        share, turns = result["dialogue_voice_accuracy"], result["dialogue_turns"]
+        yield f"dialogues: {share} % of {turns} turns in their own voice"
+    yield f"threads that computed: {result['threads']}"
+
+
+def share_of_turns(turns: Sequence[Turn]) -> Figures:
+    """How often a turn of a dialogue is most like the voice that speaks it, in percent."""
+    right = sum(is_most_like(turn.likeness, turn.voice) for turn in turns)
+    return {
+        "dialogue_turns": len(turns),
+        "dialogue_voice_accuracy": _percent(right, len(turns)),
+        "dialogues": [asdict(turn) for turn in turns],
+    }
+
+
+def is_most_like(likeness: dict[str, float], voice: str) -> bool:
+    """Whether a clip is more like this voice than like any other; a silent one is like nobody."""
+    return bool(likeness) and max(likeness, key=likeness.__getitem__) == voice
 
 
 def _percent(part: int, whole: int) -> float:

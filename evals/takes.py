@@ -1,4 +1,4 @@
-"""A sentence in all its sounds: pico's take, the teacher's, the teacher's through the codec.
+"""A sentence in all its sounds: pico's take, a clone's, the teacher's, that one through the codec.
 
 Knows nothing of files or figures.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from evals.likeness import OTHER_SENTENCES, Likeness
 from evals.summary import Clip, Row
 from faster_higgs.audio.levels import trailing_silence
-from faster_higgs.errors import GenerationError, TextError
+from faster_higgs.errors import GenerationError, TextError, VoiceError
+from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from recipes.pico.voices import RATE, TEACHERS, speak
@@ -28,12 +29,16 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Task:
-    """A sentence to be spoken: as written, as said, by whom, with which random numbers."""
+    """A sentence to be spoken: as written, as said, by whom, with which random numbers.
+
+    `cloned`: a second time too, by a clone of the voice.
+    """
 
     text: str
     spoken: str
     voice: str
     seed: int
+    cloned: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Judges:
     teach: Callable[[str, str], Samples] | None
     likeness: Likeness | None
     codec: bool = True
+    clones: Mapping[str, Voice] = field(default_factory=dict)
 
     def alike(self, samples: Samples) -> dict[str, float]:
         """To each voice, where that is measured."""
@@ -76,6 +82,18 @@ def likeness(voices: Sequence[str], avoid: set[str]) -> Likeness:
     return Likeness({voice: [teacher(text, voice) for text in others] for voice in voices}, RATE)
 
 
+def clones(higgs: Higgs, names: Sequence[str]) -> dict[str, Voice]:
+    """The shipped voices as a user makes them, from their clips. Raises VoiceError without one."""
+    return {name: _clone(higgs, name) for name in names}
+
+
+def _clone(higgs: Higgs, name: str) -> Voice:
+    sound = higgs.voices.find(name).sound
+    if sound is None:
+        raise VoiceError(f"The voice '{name}' has no clip; leave clones out with --skip clone.")
+    return higgs.clone(sound, higgs.voices.load(name).transcript, name)
+
+
 def warm_up(higgs: Higgs, voices: Sequence[str]) -> None:
     """Once by every voice, so that no take pays for what is loaded on first use."""
     for voice in voices:
@@ -85,10 +103,12 @@ def warm_up(higgs: Higgs, voices: Sequence[str]) -> None:
 
 def rows(tasks: Sequence[Task], higgs: Higgs | None, judges: Judges) -> Iterator[Row]:
     """The tasks done: first every sound is made, nothing beside it, then all are heard at once."""
-    takes = [_take(higgs, task) if higgs else None for task in tasks]
+    takes = [_take(higgs, task, task.voice) if higgs else None for task in tasks]
     sounds: list[dict[str, Samples]] = []
     for task, take in zip(tasks, takes, strict=True):
         made = {"take": take.samples} if take else {}
+        if task.cloned and higgs:
+            made["clone"] = _take(higgs, task, judges.clones[task.voice]).samples
         if judges.teach:
             made["teacher"] = judges.teach(task.spoken, task.voice)
         if judges.codec and higgs and "teacher" in made:
@@ -104,11 +124,11 @@ def rows(tasks: Sequence[Task], higgs: Higgs | None, judges: Judges) -> Iterator
         yield row if take is None else replace(row, **take.ending())
 
 
-def _take(higgs: Higgs, task: Task) -> _Take:
+def _take(higgs: Higgs, task: Task, voice: str | Voice) -> _Take:
     """With the shipped default sampling; an answer without sound is a take too, an empty one."""
     begin = time.perf_counter()
     try:
-        speech = higgs.speak(task.text, task.voice, Sampling(seed=task.seed))
+        speech = higgs.speak(task.text, voice, Sampling(seed=task.seed))
     except GenerationError:
         return _Take(np.zeros(0, np.float32), "no_audio", time.perf_counter() - begin)
     return _Take(speech.samples, speech.finish.value, time.perf_counter() - begin)

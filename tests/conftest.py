@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.parity.place import vectors
+
 # Before any test module is imported: libraries read these once, at import.
 _HOME = tempfile.mkdtemp(prefix="higgs-tests-")
 for name in [name for name in os.environ if name.startswith("HIGGS_")]:
@@ -29,6 +31,14 @@ os.environ.update(
 _SOURCE = str(Path(__file__).parents[1] / "src")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_SOURCE, os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are tiny: more threads are slower
+
+
+def pytest_configure() -> None:
+    """A set of vectors that is named is there, and is found from every folder."""
+    if named := os.environ.get("HIGGS_PARITY_DIR"):
+        # run_tests.sh goes to the repository; the name counts from where the caller stands.
+        stands = [Path.cwd(), Path(os.environ.get("OLDPWD") or Path.cwd())]
+        os.environ["HIGGS_PARITY_DIR"] = str(vectors(named, stands))
 
 
 def pytest_unconfigure() -> None:

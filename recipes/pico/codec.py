@@ -4,7 +4,8 @@
     python recipes/pico/codec.py --work DIR --mode encoder --minutes 45     # beside it as well
     python recipes/pico/codec.py --work DIR --mode joint   --minutes 30     # when both are done
 
-Each mode is a run of its own that resumes; `assemble` puts the newest of them into one codec.
+Each mode is a run of its own that resumes; `assemble` puts their results into one codec, later ones
+over earlier ones.
 """
 
 from __future__ import annotations
@@ -13,21 +14,25 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import command
 import numpy as np
 import torch
 from codes import ACOUSTIC, ENTRIES, PHONETIC, STAGES
 from data import FRAME, Corpus
 from hubert import SHAPE, Namer
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from faster_higgs.codec.codec import Codec
 from faster_higgs.config import CodecConfig, HubertShape
-from faster_higgs.train.codec_config import CodecSettings, Mode
+from faster_higgs.train.codec_config import CodecLossWeights, CodecSettings, Mode
 from faster_higgs.train.codec_loop import CodecTask
 from faster_higgs.train.config import OptimizerSettings, RunSettings
 from faster_higgs.train.crops import CodecClip, Crops
+from faster_higgs.train.journal import Journal
 from faster_higgs.train.run import Run
+from faster_higgs.train.rvq import install
+from faster_higgs.train.state import Checkpoints
 
 LATENT, HIDDEN = PHONETIC + ACOUSTIC, SHAPE["hidden_size"]
 WIDTH = ACOUSTIC + HIDDEN
@@ -43,7 +48,7 @@ CONFIG = CodecConfig(
     acoustic_pad=480,
 )
 DECODER = ("fc_post_acoustic.", "acoustic_decoder.")
-ENCODER = ("acoustic_encoder.", "semantic_encoder.", "fc_prior.")
+ENCODER = ("acoustic_encoder.", "semantic_encoder.", "fc_prior.", "semantic_model.")
 RESULTS: dict[Mode, tuple[str, ...]] = {
     "decoder": DECODER,
     "encoder": ENCODER,
@@ -58,36 +63,30 @@ def assemble(work: Path) -> Codec:
     namer = Namer()
     namer.load_state_dict(load_file(work / "hubert.safetensors"))
     nn.utils.parametrize.remove_parametrizations(namer.hubert.encoder.pos_conv_embed.conv, "weight")
+    install(codec.quantizer, q["books"], q["weights"])
     with torch.no_grad():
-        stages = zip(codec.quantizer.layers, q["books"], q["weights"], strict=True)
-        for layer, book, weights in stages:
-            layer.embed.copy_(book * weights)
-            layer.embed_avg.copy_(layer.embed)
-            layer.cluster_size.fill_(1)
-            layer.inited.fill_(1)
-            linear(layer.project_in, torch.diag(weights) @ torch.eye(LATENT, WIDTH))
-            linear(layer.project_out, torch.eye(WIDTH, LATENT) @ torch.diag(1 / weights))
         codec.semantic_model.load_state_dict(namer.hubert.state_dict(), strict=True)
         pass_through(codec.semantic_encoder)
         prior, offset = torch.zeros(WIDTH, WIDTH), torch.zeros(WIDTH)
         prior[:PHONETIC, ACOUSTIC:] = q["project_p"].T
         prior[PHONETIC:LATENT, :ACOUSTIC] = torch.eye(ACOUSTIC)
         offset[:PHONETIC] = -q["mean_p"] @ q["project_p"]
-        linear(codec.fc_prior, prior, offset)
-    for mode, parts in RESULTS.items():
-        learnt = work / f"codec-{mode}"
-        if (learnt / "latest").exists():
-            newest = learnt / (learnt / "latest").read_text().strip()
-            state = load_file(newest / "codec.safetensors")
-            new = {name: value for name, value in state.items() if name.startswith(parts)}
-            codec.load_state_dict({**codec.state_dict(), **new})
+        codec.fc_prior.weight.copy_(prior)
+        codec.fc_prior.bias.copy_(offset)
+    for mode in runs(work):
+        newest = Checkpoints(work / f"codec-{mode}").find()
+        assert newest is not None
+        state = load_file(newest / "codec.safetensors")
+        new = {name: value for name, value in state.items() if name.startswith(RESULTS[mode])}
+        codec.load_state_dict({**codec.state_dict(), **new})
     return codec
 
 
-def linear(layer: nn.Linear, weight: Tensor, bias: Tensor | None = None) -> None:
-    """Set a linear layer."""
-    layer.weight.copy_(weight)
-    layer.bias.copy_(torch.zeros_like(layer.bias) if bias is None else bias)
+def runs(work: Path) -> list[Mode]:
+    """The modes that have a result, in the order in which they were last saved."""
+    latest = {mode: work / f"codec-{mode}" / "latest" for mode in RESULTS}
+    found = [mode for mode in RESULTS if latest[mode].exists()]
+    return sorted(found, key=lambda mode: latest[mode].stat().st_mtime_ns)
 
 
 def pass_through(encoder: nn.Module) -> None:
@@ -124,32 +123,54 @@ class Clips(Sequence[CodecClip]):
         return CodecClip(samples, codes, latents)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--mode", choices=list(RESULTS), required=True)
-    parser.add_argument("--minutes", type=float, default=45)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1.2e-3)
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-    torch.manual_seed(0)
-    corpus = Corpus(args.work / "corpus")
-    crops = [
-        Crops(Clips(corpus, args.work / "codes", indices), FRAMES, FRAME, seed=1)
-        for indices in (corpus.training, corpus.validation)
-    ]
-    settings = CodecSettings(
+class Listener:
+    """Held-out clips at every evaluation: from the codes given with them and from the encoder's."""
+
+    def __init__(self, codec: Codec, clips: Clips, encodes: bool) -> None:
+        self.codec, self.encodes = codec, encodes
+        self.clips = [clips[int(n)] for n in np.linspace(0, len(clips) - 1, 4)]
+
+    def __call__(self, step: int, journal: Journal) -> None:
+        for number, clip in enumerate(self.clips):
+            codes = {"given": clip.codes}
+            if self.encodes:
+                samples = clip.samples.float() / 32768
+                codes["encoded"] = self.codec.encode(samples.to(self.codec.device))
+            for name, rows in codes.items():
+                sound = self.codec.decode(rows)
+                journal.sound(step, f"{name}/{number}", sound, self.codec.sample_rate)
+
+
+def settings(args: argparse.Namespace) -> CodecSettings:
+    """How the mode is trained."""
+    return CodecSettings(
         mode=args.mode,
         batch=args.batch,
         frames=FRAMES,
+        semantic=args.mode != "decoder",
         given=0.5 if args.mode == "joint" else 0.0,
+        discriminate_from=args.adversarial_from,
+        weights=CodecLossWeights(latents=3.0),
         optimizer=OptimizerSettings(args.rate, betas=(0.8, 0.99), weight_decay=0.0, clip=3.0),
     )
-    task = CodecTask(assemble(args.work).to(args.device), crops[0], settings, held_out=crops[1])
-    run_settings = RunSettings(
+
+
+def identity(chosen: CodecSettings) -> dict[str, object]:
+    """What a run may not change on its way."""
+    kept = ("mode", "semantic", "given", "follow")
+    return {"model": "pico", **{name: getattr(chosen, name) for name in kept}}
+
+
+def train(args: argparse.Namespace) -> Run:
+    """The run of a mode, taken up where it was left."""
+    chosen, corpus = settings(args), Corpus(args.work / "corpus")
+    clips = [
+        Clips(corpus, args.work / "codes", indices)
+        for indices in (corpus.training, corpus.validation)
+    ]
+    crops = [Crops(part, FRAMES, FRAME, seed=1) for part in clips]
+    codec = assemble(args.work).to(args.device)
+    pace = RunSettings(
         minutes=args.minutes,
         warmup=100,
         decay=0.4,
@@ -161,15 +182,34 @@ def main() -> None:
         non_finite="skip",
     )
     run = Run(
-        task,
-        run_settings,
+        CodecTask(codec, crops[0], chosen, held_out=crops[1]),
+        pace,
         args.work / f"codec-{args.mode}",
         say=lambda line: print(line, flush=True),
-        identity={"model": "pico", "mode": args.mode},
+        identity=identity(chosen),
+        listen=Listener(codec, clips[1], encodes=args.mode != "decoder"),
     )
     run.resume_if_any()
-    run.go()
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--mode", choices=list(RESULTS), required=True)
+    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument(
+        "--adversarial-from", type=int, metavar="STEP", help="when a discriminator joins the run"
+    )
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    train(args).go()
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

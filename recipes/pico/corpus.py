@@ -1,8 +1,8 @@
-"""Step 2: speak the sentences. Finished shards are kept.
+"""Steps 1 and 2: choose the sentences and speak them. Finished shards are kept.
 
 One shard is one .npy (int16, 24 kHz) and one .jsonl.
 
-python recipes/pico/corpus.py --out DIR --count 46000
+    python recipes/pico/corpus.py --out DIR --held-out evals/sentences_en.txt
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
+from data import replacing
 from sentences import plain, sentences
 from voices import TEACHERS, speak
 
@@ -25,7 +26,8 @@ def shard(job: tuple[Path, int, list[str]], only: str | None = None) -> float:
     out, index, texts = job
     done = out / f"{index:04d}.jsonl"
     if done.exists():
-        return sum(json.loads(line)["samples"] for line in done.open()) / 24_000 / 3600
+        rows = [json.loads(line) for line in done.read_text().splitlines()]
+        return sum(row["samples"] for row in rows) / 24_000 / 3600
     rng, pieces, rows, at = random.Random(index), [], [], 0
     for text in texts:
         voice = only or rng.choice(sorted(TEACHERS))
@@ -47,9 +49,8 @@ def shard(job: tuple[Path, int, list[str]], only: str | None = None) -> float:
         )
         at += len(pieces[-1])
     np.save(out / f"{index:04d}.npy", np.concatenate(pieces))
-    half = done.with_suffix(".part")
-    half.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    half.rename(done)
+    with replacing(done) as part:
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return at / 24_000 / 3600
 
 

@@ -6,6 +6,8 @@ Knows nothing of models.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +51,7 @@ class Corpus:
         self.utterances = [
             Utterance(path.with_suffix(".npy"), **json.loads(line))
             for path in sorted(folder.glob("*.jsonl"))
-            for line in path.open()
+            for line in path.read_text().splitlines()
         ]
         self._open: dict[Path, np.ndarray] = {}
 
@@ -72,3 +74,11 @@ class Corpus:
     def validation(self) -> list[int]:
         """Indices held out."""
         return list(range(0, len(self.utterances), 50))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place to write to, which takes `path`'s name when all is written."""
+    part = path.with_name(f"{path.name}.part")
+    yield part
+    part.replace(path)

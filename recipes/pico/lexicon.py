@@ -1,6 +1,6 @@
-"""Step 0: how English words sound, asked of flite once, packed. Knows nothing of sound or models.
+"""Step 5: how English words sound, asked of flite once, packed. Knows nothing of sound or models.
 
-    python recipes/pico/lexicon.py             build the packaged file (three minutes)
+    python recipes/pico/lexicon.py             build the packaged file (three minutes, in one go)
     python recipes/pico/lexicon.py --check     compare it with flite on whole sentences
 
 Words come from Debian's `wamerican` (SCOWL) and `wordnet-base`; what is shipped is what flite said
@@ -22,6 +22,7 @@ from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 
+from data import replacing
 from letters import align_all, grow_all
 
 from faster_higgs.text import lexicon as lx
@@ -98,6 +99,8 @@ def flite(texts: list[str]) -> list[list[str]]:
     answers: list[list[str]] = []
     for begin in range(0, len(texts), 500):
         batch = texts[begin : begin + 500]
+        if begin % 20_000 == 0:
+            print(f"flite: {begin:,} of {len(texts):,} texts", flush=True)
         lines = run(command, batch)
         if len(lines) != len(batch):
             lines = [" ".join(run(command, [text])) for text in batch]
@@ -173,7 +176,8 @@ def build(out: Path) -> None:
         words = [word for word in sounds if ("'" in word) == has_apostrophe]
         exceptions |= {word: sounds[word] for word in words if speaker.word(word) != sounds[word]}
         parts["exceptions"] = lx.squeeze([f"{word}\t{s}" for word, s in sorted(exceptions.items())])
-    out.write_bytes(lx.pack(parts))
+    with replacing(out) as part:
+        part.write_bytes(lx.pack(parts))
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
     print(f"{len(sounds):,} words, {len(exceptions):,} exceptions; {sizes}")
     print(f"{out.stat().st_size:,} bytes packed")

@@ -1,6 +1,6 @@
 """Step 8: the language model. Resumes from DIR/lm when a checkpoint is there.
 
-python recipes/pico/lm.py --work DIR --minutes 120
+python recipes/pico/lm.py --work DIR --held-out evals/sentences_en.txt --minutes 120
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import command
 import torch
 from codec import assemble
 from conversations import Conversations
@@ -164,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -21,7 +21,6 @@ from faster_higgs.errors import AudioError, SettingError
 from faster_higgs.prompt import template
 from faster_higgs.prompt.tokens import SCENE_END, SCENE_START
 from faster_higgs.speech import Higgs
-from faster_higgs.text.normalize import speakable
 
 
 @dataclass
@@ -80,7 +79,10 @@ def conversation(
     )
     messages = [
         template.Message(
-            m.role, tuple(_part(c, m.role, higgs) for c in _items(m.content)), m.recipient
+            m.role,
+            tuple(_part(c, m.role, higgs) for c in _items(m.content)),
+            m.recipient,
+            instructs=True,
         )
         for m in _without_scene(given)
     ]
@@ -163,7 +165,7 @@ def _part(part: str | AudioContent, role: str, higgs: Higgs) -> str | template.C
     if isinstance(part, AudioContent):
         return template.Clip(higgs.encode(_samples(part, higgs.rate)))
     if role == "user" and higgs.config.text_input == "phonemes":
-        return higgs.spell(speakable(part))
+        return higgs.spell(part)
     return part
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faster_higgs.chatml import AudioContent, ChatMLSample, Message, TextContent, conversation
+from faster_higgs.checkpoint.files import resolve
+from faster_higgs.checkpoint.load import holds_text_head
 from faster_higgs.engine.request import FrameEvent, Result
 from faster_higgs.errors import SettingError
 from faster_higgs.prompt import template
@@ -53,10 +55,10 @@ class HiggsAudioResponse:
 
 @dataclass
 class HiggsAudioStreamerDelta:
-    """News of a stream: aligned codes [K, n] that became whole, at the end text and reason."""
+    """News of a stream: an id of text [1], or a delayed column [K], at the end the reason."""
 
     text: str | None = None
-    text_tokens: NDArray[np.int64] | None = None
+    text_tokens: Tensor | None = None
     audio_tokens: Tensor | None = None
     finish_reason: str | None = None
 
@@ -81,8 +83,12 @@ class HiggsAudioServeEngine:
             raise SettingError("torch_dtype is chosen by the device; leave it at 'auto'.")
         # Caches grow as needed; the lengths are kept for scripts that read them back.
         self.kv_cache_lengths = tuple(kv_cache_lengths)
+        folder = resolve(model_name_or_path)
         self.higgs = Higgs.load(
-            model_name_or_path, codec=audio_tokenizer_name_or_path, device=device, text_head=True
+            folder,
+            codec=audio_tokenizer_name_or_path,
+            device=device,
+            text_head=holds_text_head(folder),
         )
 
     def generate(  # noqa: PLR0913  the signature is the original's
@@ -107,7 +113,7 @@ class HiggsAudioServeEngine:
         result = events[-1].result
         assert result is not None
         codes = torch.cat([event.frames for event in events], dim=1)
-        if force_audio_gen and not codes.shape[1]:
+        if self._is_forced(prompt) and not codes.shape[1]:
             raise no_audio(result, len(codes))
         return self._response(prompt, result, codes)
 
@@ -137,13 +143,19 @@ class HiggsAudioServeEngine:
     def prompt(
         self, sample: ChatMLSample | Sequence[Mapping[str, Any]], *, force_audio: bool
     ) -> template.Prompt:
-        """The conversation as the model reads it."""
-        return self.higgs.prompt(conversation(sample, self.higgs), force_audio=force_audio)
+        """The conversation as the model reads it; one of dicts is always answered with sound."""
+        messages = conversation(sample, self.higgs)
+        forced = force_audio or not isinstance(sample, ChatMLSample)
+        return self.higgs.prompt(messages, force_audio=forced)
+
+    def _is_forced(self, prompt: template.Prompt) -> bool:
+        return prompt.ids[-1] == self.higgs.config.audio_out_bos_token_id
 
     def _stops(self, stop_strings: Sequence[str] | None) -> tuple[int, ...]:
-        names = stop_strings or (END_OF_TEXT, EOT)
+        """Ids to stop at; the end of text is always one."""
+        names = {END_OF_TEXT, *([EOT] if stop_strings is None else stop_strings)}
         if unknown := [
-            name for name in names if not (name.startswith("<|") and name.endswith("|>"))
+            name for name in sorted(names) if not (name.startswith("<|") and name.endswith("|>"))
         ]:
             raise SettingError(
                 f"'{unknown[0]}' is not a special token; "
@@ -152,16 +164,15 @@ class HiggsAudioServeEngine:
         return tuple(self.higgs.tokenizer.special(name) for name in names)
 
     def _deltas(self, event: FrameEvent) -> Iterator[HiggsAudioStreamerDelta]:
-        if event.frames.shape[1]:
-            yield HiggsAudioStreamerDelta(audio_tokens=event.frames)
+        closing = self.higgs.config.audio_eos_token_id  # the original streams all but this one
+        for one in event.written:
+            if isinstance(one, Tensor):
+                yield HiggsAudioStreamerDelta(audio_tokens=one)
+            elif one != closing:
+                text = self.higgs.tokenizer.decode([one])
+                yield HiggsAudioStreamerDelta(text, torch.tensor([one]))
         if event.result is not None:
-            ids = event.result.text_ids
-            yield HiggsAudioStreamerDelta(
-                self.higgs.tokenizer.decode(ids),
-                np.array(ids, np.int64),
-                None,
-                event.result.finish.value,
-            )
+            yield HiggsAudioStreamerDelta(finish_reason=event.result.finish.value)
 
     def _response(
         self, prompt: template.Prompt, result: Result, codes: Tensor

@@ -21,6 +21,11 @@ class RopeScaling:
     high_freq_factor: float
     original_max_position_embeddings: int
 
+    @property
+    def unstretched(self) -> float:
+        """Positions before the scaling, the same in both spellings."""
+        return self.original_max_position_embeddings / self.low_freq_factor
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -52,6 +57,18 @@ class ModelConfig:
     def num_codes(self) -> int:
         """Entries of one codebook that are sound."""
         return min(self.audio_stream_bos_id, self.audio_stream_eos_id)
+
+    @property
+    def positions(self) -> int:
+        """How many positions a request may take: prompt and answer together.
+
+        `max_position_embeddings`, unless that is less than the model had before its rope was
+        stretched: such a length is advice that no weight knows of (lm.md, a).
+        """
+        rope = self.rope_scaling
+        if rope is None or self.max_position_embeddings >= rope.unstretched:
+            return self.max_position_embeddings
+        return int(rope.factor * rope.original_max_position_embeddings)
 
     def __post_init__(self) -> None:
         if self.text_input not in ("text", "phonemes"):

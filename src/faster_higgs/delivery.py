@@ -5,47 +5,58 @@ Knows nothing of tokens, models or sound.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Literal, get_args
 
 from faster_higgs.errors import SettingError, TextError
 from faster_higgs.prompt.conversation import QUIET_ROOM, Setting
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.text import normalize
-from faster_higgs.text.chunk import chunks
-from faster_higgs.text.dialogue import speakers, turns
+from faster_higgs.text.chunk import chunks, words
+from faster_higgs.text.dialogue import by_number, speakers, turns
+from faster_higgs.text.language import guess
 
 Normalization = Literal["english", "original", "off"]
 ChunkMethod = Literal["auto", "none", "word", "speaker", "sentence"]
 LONGEST_TEXT = 50_000  # characters
+WORDS = 200  # of a chunk, as in the original
+WORDS_IN_TIME = 120  # where "auto" cuts: a minute, well inside the steps a request has by default
 FRAMES_PER_SECOND = 25
+
+Split = Callable[..., list[str]]
 
 
 @dataclass(frozen=True)
 class Delivery:
     """Everything about a speech but the voice and the sampling. Defaults are written here only.
 
-    `chunk_method` "auto" cuts at sentence ends, and dialogues at turns where each speaker has a
-    voice; the others are the original's, and keep all voices and tags in every prompt. `history`
-    is for chunks that have no voice of their own: with one, "auto" begins each chunk afresh.
+    `normalization` "english" puts numbers, dates and the like of English texts into words.
+    `chunk_method` "auto" cuts at sentence ends, and dialogues at turns; the others are the
+    original's, and keep all voices and tags in every prompt. `history` is for chunks that have no
+    clip of a voice: with one, "auto" begins each chunk afresh.
     """
 
     scene: str | None = QUIET_ROOM
     system: str | None = None
     voices_in_system: bool = False
     normalization: Normalization = "english"
+    language: str | None = None  # "en", "zh" ...; None: guessed from the text
     chunk_method: ChunkMethod = "auto"
-    max_words: int = 200  # of a chunk
+    max_words: int | None = None  # of a chunk; None: 200, and 120 where "auto" cuts
     max_turns: int = 1  # of a chunk, with chunk_method "speaker"
     history: int | None = None  # earlier chunks kept as context; None keeps all there is room for
 
     def __post_init__(self) -> None:
         _known("normalization", self.normalization, get_args(Normalization))
         _known("chunk_method", self.chunk_method, get_args(ChunkMethod))
-        for name in ("max_words", "max_turns"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} is {getattr(self, name)}; use 1 or more.")
+        for name, value in (("max_words", self.max_words), ("max_turns", self.max_turns)):
+            if value is not None and value < 1:
+                raise SettingError(f"{name} is {value}; use 1 or more.")
+        if self.language is not None and not re.fullmatch("[a-z]{2,3}", self.language):
+            raise SettingError(f"language is '{self.language}'; use a code such as en or zh.")
         if self.history is not None and self.history < 0:
             raise SettingError(
                 f"history is {self.history}; use 0 for none, or leave it out to keep all chunks."
@@ -79,6 +90,16 @@ def _seconds(character: str) -> float:
     return 0.6 if character.isdigit() else 0.4 if ord(character) >= 0x2E80 else 0.14
 
 
+@dataclass(frozen=True)
+class Cut:
+    """An utterance before the voices are there: which of them, by number, are in its prompt."""
+
+    text: str
+    voices: tuple[int, ...]
+    tags: tuple[str, ...] = ()
+    fresh: bool = False
+
+
 def utterances(
     text: str, delivery: Delivery, voices: Sequence[Voice] = (), max_words: int | None = None
 ) -> list[Utterance]:
@@ -87,23 +108,63 @@ def utterances(
     Raises TextError when there is nothing to say, SettingError when speakers and voices do not
     match.
     """
+    clips = [voice.codes is not None for voice in voices]
+    plan = []
+    for cut in cuts(text, delivery, clips, max_words):
+        setting = _setting(delivery, [voices[i] for i in cut.voices], cut.tags)
+        plan.append(Utterance(cut.text, setting, cut.tags, cut.fresh))
+    return plan
+
+
+def cuts(
+    text: str, delivery: Delivery, clips: Sequence[bool] = (), max_words: int | None = None
+) -> list[Cut]:
+    """As `utterances`, for voices of which only is known whether they have a clip."""
     spoken = prepared(text, delivery)
     tags = tuple(speakers(spoken))
-    if voices and len(voices) < len(tags):
+    _check_count(tags, len(clips))
+    split = partial(chunks, language=language_of(text, delivery))
+    everyone = tuple(range(len(clips)))
+    if delivery.chunk_method != "auto":
+        most = _most(delivery.max_words or WORDS, max_words)
+        method = None if delivery.chunk_method == "none" else delivery.chunk_method
+        parts = split(spoken, method, max_words=most, max_turns=delivery.max_turns)
+        return [Cut(part, everyone, tags) for part in parts]
+    most = _most(delivery.max_words or WORDS_IN_TIME, max_words)
+    if len(tags) > 1 and not (clips and all(clips)):
+        return [Cut(part, everyone, tags) for part in _scenes(spoken, most, split)]
+    return _one_by_one(spoken, clips, most, split)
+
+
+def _most(wanted: int, made_for: int | None) -> int:
+    return wanted if made_for is None else min(wanted, made_for)
+
+
+def _check_count(tags: Sequence[str], count: int) -> None:
+    if count and count < len(tags):
         raise SettingError(
-            f"The text has {len(tags)} speakers ({', '.join(tags)}) but {len(voices)} voices were "
-            "given; give one for each."
+            f"The text has {len(tags)} speakers ({', '.join(tags)}) but {count} voices were given; "
+            "give one for each."
         )
-    if len(voices) > max(1, len(tags)):
+    if count > max(1, len(tags)):
         raise SettingError(
-            f"{len(voices)} voices were given for {max(1, len(tags))} speaker; "
+            f"{count} voices were given for {max(1, len(tags))} speaker; "
             "mark turns with [SPEAKER0] and so on."
         )
-    if delivery.chunk_method == "auto" and not (len(tags) > 1 and not voices):
-        return _one_by_one(spoken, delivery, voices, tags, max_words)
-    return _together(spoken, delivery, voices, tags)
 
 
+def cast(text: str, delivery: Delivery, names: Sequence[str]) -> list[str]:
+    """Who of a checkpoint's own voices speaks a text that names none. Raises as `prepared` does."""
+    count = max(1, len(speakers(prepared(text, delivery))))
+    if names and count > len(names):
+        raise SettingError(
+            f"The text has {count} speakers and this model {len(names)} voices of its own; "
+            "name a voice for each speaker."
+        )
+    return list(names[:count])
+
+
+@lru_cache(maxsize=8)
 def prepared(text: str, delivery: Delivery) -> str:
     """The text as it will be spoken. Raises TextError when it is empty, too long or unspeakable."""
     if len(text) > LONGEST_TEXT:
@@ -114,7 +175,7 @@ def prepared(text: str, delivery: Delivery) -> str:
     if not text.strip():
         raise TextError("The text is empty; give some words to speak.")
     rules: dict[str, Callable[[str], str]] = {
-        "english": normalize.speakable,
+        "english": partial(normalize.speakable, language=language_of(text, delivery)),
         "original": normalize.original,
         "off": str.strip,
     }
@@ -124,38 +185,43 @@ def prepared(text: str, delivery: Delivery) -> str:
     return spoken
 
 
-def _setting(delivery: Delivery, voices: Sequence[Voice]) -> Setting:
+def language_of(text: str, delivery: Delivery) -> str:
+    """The language of a text, as given or guessed."""
+    return delivery.language or guess(text)
+
+
+def _setting(delivery: Delivery, voices: Sequence[Voice], tags: Sequence[str]) -> Setting:
     return Setting(
-        tuple(voices), delivery.scene, delivery.system, delivery.voices_in_system, delivery.history
+        tuple(voices),
+        delivery.scene,
+        delivery.system,
+        delivery.voices_in_system,
+        delivery.history,
+        tuple(by_number(tags)) if voices else (),
     )
 
 
-def _one_by_one(
-    spoken: str,
-    delivery: Delivery,
-    voices: Sequence[Voice],
-    tags: Sequence[str],
-    max_words: int | None,
-) -> list[Utterance]:
+def _one_by_one(spoken: str, clips: Sequence[bool], most: int, split: Split) -> list[Cut]:
     """Every chunk has one speaker, whose voice alone stands in its prompt."""
-    words = min(delivery.max_words, max_words or delivery.max_words)
-    plan: list[Utterance] = []
+    order, plan = by_number(speakers(spoken)), list[Cut]()
     for turn in turns(spoken):
-        tag = "" if turn.speaker is None else f"SPEAKER{turn.speaker}"
-        own = voices[tags.index(tag) if tag else 0 :][:1]
-        setting = _setting(delivery, own)
-        parts = [
-            p for p in chunks(turn.text, "sentence", max_words=words) if any(c.isalnum() for c in p)
-        ]
-        plan += [Utterance(part.strip(), setting, fresh=bool(own)) for part in parts]
+        at = order.index(turn.tag) if turn.tag else 0
+        own, fresh = ((at,), clips[at]) if clips else ((), False)
+        parts = split(turn.text, "sentence", max_words=most)
+        plan += [Cut(part, own, fresh=fresh) for part in parts if any(c.isalnum() for c in part)]
     return plan
 
 
-def _together(
-    spoken: str, delivery: Delivery, voices: Sequence[Voice], tags: tuple[str, ...]
-) -> list[Utterance]:
-    """As the original: all voices in every prompt, tags in the text, earlier chunks as context."""
-    wanted = delivery.chunk_method
-    method = None if wanted == "none" or wanted == "auto" else wanted
-    parts = chunks(spoken, method, max_words=delivery.max_words, max_turns=delivery.max_turns)
-    return [Utterance(part, _setting(delivery, voices), tags) for part in parts if part.strip()]
+def _scenes(spoken: str, most: int, split: Split) -> list[str]:
+    """A dialogue that is spoken together: whole turns, as many as fit; a long one keeps its tag."""
+    if len(words(spoken)) <= most:
+        return [spoken]
+    scenes: list[str] = []
+    for turn in turns(spoken):
+        for part in split(turn.text, "sentence", max_words=most):
+            line = f"[{turn.tag}] {part}" if turn.tag else part
+            if scenes and len(words(scenes[-1])) + len(words(line)) <= most:
+                scenes[-1] += "\n" + line
+            else:
+                scenes.append(line)
+    return scenes

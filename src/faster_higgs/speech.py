@@ -19,30 +19,30 @@ import torch
 from torch import Tensor
 
 from faster_higgs.audio.encode import encoder_for
-from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.quiet import Quiet
-from faster_higgs.audio.reference import fit_for_a_voice
+from faster_higgs.audio.reference import read_clip
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import default_model, find_codec, resolve
-from faster_higgs.checkpoint.load import load_model, refuse_other_codec
+from faster_higgs.checkpoint.load import count_weights, load_model, refuse_other_codec
 from faster_higgs.codec.codec import Codec
 from faster_higgs.codec.stream import StreamDecoder
-from faster_higgs.delivery import Delivery, Utterance, utterances
+from faster_higgs.delivery import Delivery, Utterance, cast, utterances
 from faster_higgs.device import choose_device
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import Finish, FrameEvent, Result
 from faster_higgs.engine.worker import Worker
+from faster_higgs.errors import TextError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Message, Prompt, write
 from faster_higgs.prompt.tokens import END_OF_TEXT, EOT, TextTokenizer
 from faster_higgs.prompt.voices import Voice, VoiceStore
 from faster_higgs.sampling import Sampling
-from faster_higgs.spoken import Manners, Part, Piece, Speech, no_audio
-from faster_higgs.text.dialogue import speakers
+from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio
 
 Voices = str | Voice | Sequence[str | Voice] | None
+CONTEXT = 8192  # positions of a prompt with earlier chunks; the original's cache has as many
 
 
 class Higgs:
@@ -88,7 +88,7 @@ class Higgs:
         """
         folder = resolve(default_model().folder if model is None else model, revision)
         codec_folder = find_codec(folder) if codec is None else resolve(codec)
-        where, dtype = choose_device(device)
+        where, dtype = choose_device(device, count_weights(folder, text_head))
         tokenizer = TextTokenizer.load(folder)
         config, network = load_model(folder, device=where, dtype=dtype, text_head=text_head)
         tokenizer.refuse_other_ids(config)
@@ -120,10 +120,9 @@ class Higgs:
             talk = _continued(talk, utterance, self.spell)
             prompt = self._fitted(talk, utterance)  # 2 prompt
             limited = _limited(sampling, utterance, i)
-            frames = self.frames(prompt, limited, self._ends)  # 3 engine
-            for piece in self._sound(utterance, frames):  # 4 codec
-                if piece.codes is not None:
-                    talk.heard(utterance.text, piece.codes)
+            for piece in self._sound(utterance, prompt, limited):  # 3 engine, 4 codec
+                if piece.remembered is not None:
+                    talk.heard(utterance.text, piece.remembered)
                 yield piece
 
     def speak(
@@ -136,20 +135,12 @@ class Higgs:
         progress: Callable[[float], None] | None = None,
     ) -> Speech:
         """The whole speech. `progress` is called with the seconds that are ready."""
-        sampling = _seeded(sampling)
-        samples: list[Samples] = []
-        parts: list[Part] = []
-        begin = ready = 0
+        sampling, gathered = _seeded(sampling), Gathering(self.rate)
         for piece in self.pieces(text, voice, sampling, delivery):
-            samples.append(piece.samples)
-            ready += len(piece.samples)
+            gathered.add(piece)
             if progress is not None:
-                progress(ready / self.rate)
-            if piece.result is not None:
-                span = begin / self.rate, ready / self.rate
-                parts.append(Part(piece.utterance.text, *span, piece.result.finish))
-                begin = ready
-        return Speech(np.concatenate(samples), self.rate, sampling.seed or 0, tuple(parts))
+                progress(gathered.length / self.rate)
+        return gathered.speech(sampling.seed or 0)
 
     def stream(
         self,
@@ -180,7 +171,7 @@ class Higgs:
         """
         samples = clip
         if isinstance(clip, Path):
-            samples = fit_for_a_voice(read(clip, rate=self.rate, max_seconds=120), self.rate)
+            samples = read_clip(clip, self.rate)
         return self._encoder.encode(torch.from_numpy(np.ascontiguousarray(samples))).cpu()
 
     def decode(self, codes: Tensor) -> Samples:
@@ -190,8 +181,15 @@ class Higgs:
     def plan(
         self, text: str, voice: Voices = None, delivery: Delivery = Delivery()
     ) -> list[Utterance]:
-        """The utterances a text is spoken in, with their voices."""
-        return utterances(text, delivery, self._cast(text, voice), self.manners.max_words)
+        """The utterances a text is spoken in, with their voices.
+
+        Raises TextError, VoiceNotFound, SettingError.
+        """
+        voices = self._cast(text, voice, delivery)
+        plan = utterances(text, delivery, voices, self.manners.max_words)
+        if self.config.text_input == "phonemes":
+            _refuse_unreadable(plan)
+        return plan
 
     def prompt(self, messages: Sequence[Message], *, force_audio: bool = True) -> Prompt:
         """A conversation as the model reads it."""
@@ -223,21 +221,21 @@ class Higgs:
         """How speech is written for this checkpoint: as it is, or in phonemes."""
         if self.config.text_input == "text":
             return str
+        from faster_higgs.text.normalize import speakable
         from faster_higgs.text.pronounce import Pronouncer
 
-        return Pronouncer.load()
+        pronounce = Pronouncer.load()
+        return lambda text: pronounce(speakable(text))
 
     @cached_property
     def _encoder(self) -> Codec:
         return load_codec(self._codec_folder, device=self.codec.device, encoder=True).eval()
 
-    def _cast(self, text: str, voice: Voices) -> tuple[Voice, ...]:
+    def _cast(self, text: str, voice: Voices, delivery: Delivery) -> tuple[Voice, ...]:
         """The voices in the order of the speakers; if none is named, those the checkpoint wants."""
+        names: Sequence[str | Voice]
         if voice is None:
-            count = max(1, len(speakers(text)))
-            names: Sequence[str | Voice] = (
-                self.manners.voices[:count] if len(self.manners.voices) >= count else ()
-            )
+            names = cast(text, delivery, self.manners.voices)
         elif isinstance(voice, str):
             names = [name.strip() for name in voice.split(",")]
         else:
@@ -246,17 +244,17 @@ class Higgs:
 
     def _fitted(self, talk: Conversation, utterance: Utterance) -> Prompt:
         """The prompt of an utterance; it forgets the oldest chunks where there is no room."""
-        longest = self.config.max_position_embeddings
+        longest = min(self.config.positions, CONTEXT)
         room = longest - min(utterance.steps, longest // 2)
         prompt = self.prompt(talk.ask(utterance.text))
         while len(prompt) > room and talk.forget():
             prompt = self.prompt(talk.ask(utterance.text))
         return prompt
 
-    def _sound(self, utterance: Utterance, answer: Generator[FrameEvent]) -> Iterator[Piece]:
+    def _sound(self, utterance: Utterance, prompt: Prompt, sampling: Sampling) -> Iterator[Piece]:
         """Samples of one utterance; silence that nothing follows is left out. Raises NoAudio."""
         decoder, quiet, frames = StreamDecoder(self.codec), Quiet(self.rate), list[Tensor]()
-        with closing(answer) as events:
+        with closing(self.frames(prompt, sampling, self._ends)) as events:
             for event in events:
                 frames.append(event.frames)
                 decoder.push(0, event.frames, last=event.result is not None)
@@ -264,12 +262,13 @@ class Higgs:
                     yield Piece(utterance, quiet.feed(_numpy(piece.samples)))
                 result = event.result
                 if result is None and quiet.too_long:
-                    result = Result(Finish.SILENCE, 0, 0, (), ())
+                    result = Result(Finish.SILENCE, sampling.seed or 0, len(prompt), (), ())
                 if result is not None:
                     codes = torch.cat(frames, dim=1)
                     if not codes.shape[1]:
                         raise no_audio(result, len(codes))
-                    yield Piece(utterance, quiet.finish(), result, codes)
+                    kept = codes.shape[1] - quiet.dropped // self.codec.hop
+                    yield Piece(utterance, quiet.finish(), result, codes[:, :kept])
                     return
 
 
@@ -280,6 +279,17 @@ def _continued(
     if talk is None or utterance.fresh or talk.setting != utterance.setting:
         return Conversation(utterance.setting, utterance.tags, spell)
     return talk
+
+
+def _refuse_unreadable(plan: Sequence[Utterance]) -> None:
+    """Raises TextError for letters that have no phonemes."""
+    from faster_higgs.text.pronounce import unreadable
+
+    if strange := unreadable(" ".join(utterance.text for utterance in plan)):
+        raise TextError(
+            f"This model reads English only and cannot pronounce '{strange[:20]}'; "
+            "write it in Latin letters, or use the full model."
+        )
 
 
 def _seeded(sampling: Sampling) -> Sampling:

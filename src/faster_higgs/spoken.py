@@ -6,10 +6,11 @@ Knows nothing of models: what a checkpoint asks for is a small file beside it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from faster_higgs.audio.levels import Samples
@@ -17,6 +18,8 @@ from faster_higgs.audio.save import save
 from faster_higgs.delivery import Utterance
 from faster_higgs.engine.request import Finish, Result
 from faster_higgs.errors import CheckpointError, NoAudio
+
+WHOLE = (Finish.STOP, Finish.SILENCE)  # ends of an utterance that was not broken off
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,12 @@ class Piece:
     samples: Samples
     result: Result | None = None
     codes: Tensor | None = None
+
+    @property
+    def remembered(self) -> Tensor | None:
+        """The codes of an utterance that came to its end: one broken off is no example."""
+        over = self.result is not None and self.result.finish in WHOLE
+        return self.codes if over else None
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,10 @@ class Speech:
 
     @property
     def finish(self) -> Finish:
-        """How it ended: "stop", or the reason of the first utterance that ended otherwise."""
-        return next((p.finish for p in self.parts if p.finish is not Finish.STOP), Finish.STOP)
+        """How it ended: the first reason that is neither "stop" nor "silence", if there is one."""
+        ends = [part.finish for part in self.parts]
+        broken = [end for end in ends if end not in WHOLE]
+        return next(iter([*broken, *(end for end in ends if end is Finish.SILENCE)]), Finish.STOP)
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Write a sound file, the format by its suffix; whole or not at all.
@@ -64,6 +75,32 @@ class Speech:
         Raises OutputError, SettingError.
         """
         save(path, self.samples, format=format, rate=self.rate)
+
+
+@dataclass
+class Gathering:
+    """Pieces as they come, put together to a speech."""
+
+    rate: int
+    samples: list[Samples] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    length: int = 0  # samples so far
+
+    def add(self, piece: Piece) -> Part | None:
+        """Keep a piece; the part it ended, if it did."""
+        self.samples.append(piece.samples)
+        self.length += len(piece.samples)
+        if piece.result is None:
+            return None
+        begin = self.parts[-1].end if self.parts else 0.0
+        part = Part(piece.utterance.text, begin, self.length / self.rate, piece.result.finish)
+        self.parts.append(part)
+        return part
+
+    def speech(self, seed: int) -> Speech:
+        """All that was gathered."""
+        samples = np.concatenate([np.zeros(0, np.float32), *self.samples])
+        return Speech(samples, self.rate, seed, tuple(self.parts))
 
 
 @dataclass(frozen=True)

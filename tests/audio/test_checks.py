@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from faster_higgs.audio.checks import examine
+from faster_higgs.engine.request import Finish
 from tests.audio.sounds import RATE, speechlike, tone
 
 SENTENCE = "Hello world, this is a sentence of ordinary length for four seconds."
@@ -88,9 +89,24 @@ def test_the_thresholds_of_the_first_edition_are_kept():
     assert "mostly_silence" in found(sparse)
 
 
-def test_a_cut_by_the_length_limit_is_found():
-    assert found(speechlike(), finish_reason="length") == {"cut"}
-    assert not found(speechlike(), finish_reason="stop")
+@pytest.mark.parametrize(
+    ("finish_reason", "checks"),
+    [
+        ("length", {"cut"}),
+        ("loop", {"loop"}),
+        ("aborted", {"aborted"}),
+        ("stop", set()),
+        ("silence", set()),  # the text may be over: the pace tells
+        ("no_audio", set()),  # the empty sound tells
+    ],
+)
+def test_an_end_before_the_text_is_over_is_found(finish_reason, checks):
+    assert found(speechlike(), finish_reason=finish_reason) == checks
+
+
+def test_every_way_to_finish_has_its_verdict():
+    judged = {"length", "loop", "aborted", "stop", "silence", "no_audio"}
+    assert {finish.value for finish in Finish} == judged
 
 
 @pytest.mark.parametrize(

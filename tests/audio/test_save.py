@@ -60,6 +60,23 @@ def test_a_new_file_has_the_usual_rights_and_replaces_the_old_one(tmp_path):
     assert len(read(path)) == RATE // 10
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of another kind")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_replaced_file_keeps_its_rights_from_the_first_byte(tmp_path, mode):
+    path = tmp_path / "speech.wav"
+    path.write_text("private")
+    path.chmod(mode)
+    seen = []
+
+    def pieces():
+        yield tone(0.1)
+        seen.extend(part.stat().st_mode & 0o777 for part in tmp_path.glob(".*.part"))
+
+    save(path, pieces())
+    assert path.stat().st_mode & 0o777 == mode
+    assert set(seen) == {mode}
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "takes").mkdir()
     link = tmp_path / "latest.wav"

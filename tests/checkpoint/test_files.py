@@ -15,6 +15,7 @@ from faster_higgs.checkpoint.files import (
     MODEL_IDS,
     REVISIONS,
     default_model,
+    default_revision,
     download,
     find_codec,
     resolve,
@@ -82,13 +83,27 @@ def test_a_folder_has_no_revisions(tmp_path: Path) -> None:
         resolve(tmp_path, OTHER_REVISION)
 
 
-def test_the_pinned_revision_comes_before_the_newest(cache: Path) -> None:
+def test_only_the_pinned_revision_is_meant_where_none_is_named(cache: Path) -> None:
     newest = put(cache, MODEL_IDS[0], OTHER_REVISION, "model.safetensors", branch="main")
-    assert resolve(MODEL_IDS[0]) == newest
+    with pytest.raises(CheckpointNotFound, match=rf"\(revision {REVISIONS[MODEL_IDS[0]]}\)"):
+        resolve(MODEL_IDS[0])
+    assert default_model().packaged
     pinned = put(cache, MODEL_IDS[0], REVISIONS[MODEL_IDS[0]], "model.safetensors")
     assert resolve(MODEL_IDS[0]) == pinned
     assert resolve(MODEL_IDS[0], "main") == newest
     assert resolve(MODEL_IDS[0], OTHER_REVISION) == newest
+
+
+def test_an_asked_revision_that_is_not_here_is_in_the_command_that_fetches_it() -> None:
+    with pytest.raises(CheckpointNotFound, match="higgs download someone/voice --revision v2`"):
+        resolve("someone/voice", "v2")
+
+
+def test_an_id_without_a_pin_means_its_newest_revision(cache: Path) -> None:
+    assert default_revision(MODEL_IDS[0]) == REVISIONS[MODEL_IDS[0]]
+    assert default_revision(CODEC_IDS[0]) == "main"
+    newest = put(cache, CODEC_IDS[0], OTHER_REVISION, "model.pth", branch="main")
+    assert resolve(CODEC_IDS[0]) == newest
 
 
 def test_an_unfinished_download_does_not_count(cache: Path) -> None:
@@ -150,7 +165,7 @@ def test_download_pins_the_revision_and_takes_only_what_is_needed(
     assert download(MODEL_IDS[0]) == tmp_path
     download(MODEL_IDS[0], "main")
     download(CODEC_IDS[0])
-    assert [call["revision"] for call in calls] == [REVISIONS[MODEL_IDS[0]], "main", None]
+    assert [call["revision"] for call in calls] == [REVISIONS[MODEL_IDS[0]], "main", "main"]
     assert "*.safetensors" in calls[0]["allow_patterns"]
     assert calls[2]["allow_patterns"] == ["*.json", "model.pth"]
 

@@ -114,7 +114,7 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_no_litter(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(save, "save_file", full_disk)
-    with pytest.raises(OutputError, match=r"cannot be written to .*No space left on device"):
+    with pytest.raises(OutputError, match=r"could not be written to .*No space left on device"):
         save_model(tiny_model(2), tiny_config(), tmp_path, shard_bytes=30_000)
     assert sorted(tmp_path.iterdir()) == before
     same(tiny_model(1), load_model(tmp_path)[1])
@@ -122,5 +122,5 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_no_litter(
 
 def test_a_place_that_cannot_be_a_folder_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="could not be written"):
         write_checkpoint(tmp_path / "file", {"a": torch.ones(1)}, {})

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from faster_higgs import device
 from faster_higgs.cli import doctor, machine, verify
-from faster_higgs.cli.machine import Device, Machine
+from faster_higgs.cli.machine import Machine
 from faster_higgs.cli.verify import PUBLISHED, Comparison, Smoke, columns, compare
 from faster_higgs.config import ModelConfig
+from faster_higgs.device import Device
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import FakeHiggs, tiny_config
 from tests.project.source import ROOT
@@ -87,8 +89,8 @@ def test_every_lack_is_one_sentence():
 
 def test_a_limit_of_the_container_counts(monkeypatch):
     numbers = {"/sys/fs/cgroup/memory.max": 1000, "/sys/fs/cgroup/memory.current": 400}
-    monkeypatch.setattr(machine, "_number", numbers.get)
-    assert machine.memory() == (600, 1000)
+    monkeypatch.setattr(device, "_number", numbers.get)
+    assert device.memory() == (600, 1000)
 
 
 # --- is it the right model? -----------------------------------------------------------------------

@@ -7,15 +7,19 @@ import shlex
 from dataclasses import fields, replace
 
 import pytest
+import torch
 
 from faster_higgs import speech
 from faster_higgs.audio.save import save
+from faster_higgs.checkpoint import files
 from faster_higgs.cli import say
 from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags, facts
 from faster_higgs.cli.main import build, main
 from faster_higgs.cli.request import request
 from faster_higgs.cli.scenes import SCENES
 from faster_higgs.delivery import Delivery
+from faster_higgs.device import Place
+from faster_higgs.errors import SettingError
 from faster_higgs.sampling import Sampling
 from faster_higgs.testing import FakeHiggs, spoken, tones
 
@@ -54,12 +58,13 @@ def words(flag):
 
 
 @pytest.mark.parametrize("flag", ORIGINALS)
-def test_the_originals_flags_are_taken_in_both_spellings(parsed, flag):
+def test_the_originals_flags_are_taken_in_both_spellings(parsed, fake, flag):
     text = [] if "transcript" in flag else ["Hello."]
     name, *value = words(flag)
     dashed = "--" + name[2:].replace("_", "-") if name.startswith("--") else name
     assert parsed(*text, name, *value) == parsed(*text, dashed, *value) != parsed(*text)
     assert parsed(name, *value, *text) == parsed(*text, name, *value)
+    assert request(parsed(*text, name, *value)).text
 
 
 def test_every_flag_is_taken_in_both_spellings(parsed):
@@ -132,6 +137,24 @@ def test_a_flag_of_the_delivery(parsed, arguments, changes):
     assert asked(parsed, *shlex.split(arguments)).delivery == replace(Delivery(), **changes)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "noted"),
+    [
+        ("--chunk_max_num_turns 2", True),
+        ("--chunk_max_num_turns 2 --chunk_method speaker", False),
+        ("--chunk_max_word_num 9 --chunk_method none", True),
+        ("--chunk_max_word_num 9", False),
+        ("--generation_chunk_buffer_size 1", True),
+        ("--generation_chunk_buffer_size 1 --chunk_method word", False),
+    ],
+)
+def test_a_flag_that_the_chunk_method_does_not_ask_for_is_told(parsed, arguments, noted):
+    notes = asked(parsed, *arguments.split()).notes
+    assert [
+        note.startswith(f"Note: {arguments.split()[0].replace('_', '-')}") for note in notes
+    ] == ([True] if noted else [])
+
+
 def test_a_scene_may_be_in_a_file(parsed, here):
     (here / "scene.txt").write_text("Under water.\n")
     assert asked(parsed, "--scene_prompt", "scene.txt").delivery.scene == "Under water."
@@ -151,6 +174,65 @@ def test_a_scene_may_be_in_a_file(parsed, here):
 )
 def test_a_flag_of_the_device(parsed, arguments, device):
     assert asked(parsed, *arguments.split()).device == device
+
+
+QUANTIZED = ["--quantization_bits", "4"]
+
+
+@pytest.fixture
+def large(fake, monkeypatch):
+    """The default model is one that was fetched."""
+    fetched = files.DefaultModel(fake, packaged=False)
+    monkeypatch.setattr(files, "default_model", lambda: fetched)
+    return fake
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "mps"])
+def test_pico_is_never_quantised(parsed, fake, device):
+    (note,) = asked(parsed, *QUANTIZED, "--device", device).notes
+    assert note.startswith("Note: --quantization-bits changes nothing with pico")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--model", "large"]])
+def test_nothing_is_quantised_on_a_processor(parsed, large, arguments):
+    (note,) = asked(parsed, *QUANTIZED, "--device", "cpu", *arguments).notes
+    assert note.startswith("Note: --quantization-bits changes nothing on a processor")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_a_large_model_on_a_card_is_refused_with_the_reason(parsed, large, device):
+    with pytest.raises(SettingError, match="may not fit on the graphics card"):
+        asked(parsed, *QUANTIZED, "--device", device)
+    with pytest.raises(SettingError, match="does not quantise yet"):
+        asked(parsed, *QUANTIZED, "--device", device, "--model", str(large))
+
+
+def test_auto_is_asked_which_device_it_means(parsed, large, monkeypatch):
+    for place in ("cpu", "cuda:0"):
+        chosen = Place(torch.device(place), torch.float32)
+        monkeypatch.setattr("faster_higgs.device.choose_device", lambda name, p=chosen: p)
+        if place == "cpu":
+            assert asked(parsed, *QUANTIZED).notes
+        else:
+            with pytest.raises(SettingError, match="graphics card"):
+                asked(parsed, *QUANTIZED)
+
+
+@pytest.mark.parametrize("more", [[], QUANTIZED])
+def test_full_precision_may_be_asked_for_everywhere(parsed, large, more):
+    (note,) = asked(parsed, "--no_quantization", "--device", "cuda", *more).notes
+    assert note.startswith("Note: --no-quantization changes nothing")
+
+
+def test_other_numbers_of_bits_are_refused(parsed):
+    for bits in ("0", "5", "16"):
+        with pytest.raises(SettingError, match=f"--quantization-bits is {bits}; use 4 or 8"):
+            asked(parsed, "--quantization_bits", bits, "--device", "cpu")
+
+
+def test_a_documented_line_with_bits_speaks(spoken):
+    ended = spoken("Hi.", *QUANTIZED, "--device", "cpu")
+    assert ended.code == 0 and "changes nothing" in ended.err
 
 
 def test_flags_of_the_model_reach_the_loader(spoken, fake, monkeypatch):

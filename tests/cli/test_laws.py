@@ -49,6 +49,12 @@ REQUESTS = [
     (LONG, ["--scene_prompt", "studio"], {"delivery": Delivery(scene=SCENES["studio"])}),
     (LONG, ["--system_prompt", "Be brief."], {"delivery": Delivery(system="Be brief.")}),
     (
+        LONG,
+        ["--system_prompt", "Be brief.", "--voice", "alice"],
+        {"delivery": Delivery(system="Be brief."), "voice": "alice"},
+    ),
+    ("Drei 3.", ["--language", "de"], {"delivery": Delivery(language="de")}),
+    (
         "It is 5 km.",
         ["--normalization", "original"],
         {"delivery": Delivery(normalization="original")},

@@ -6,12 +6,14 @@ import io
 import json
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 
 from faster_higgs.audio.encode import FORMATS
 from faster_higgs.audio.files import read
-from faster_higgs.testing import HOP, heard
+from faster_higgs.engine.request import Finish
+from faster_higgs.testing import HOP, FakeHiggs, heard
 from faster_higgs.testing import spoken as codes_of
 
 HELLO = "Hello, this is one sentence that is long enough."
@@ -133,6 +135,20 @@ def test_strict_fails_when_a_check_fails_but_keeps_the_file(spoken, here):
     assert ended.code == 1 and "cut" in ended.error
     assert (here / "output.wav").exists()
     assert spoken(HELLO, "--strict").code == 0
+
+
+def test_strict_fails_when_the_speech_went_in_circles(spoken, monkeypatch):
+    frames = FakeHiggs.frames
+
+    def broken_off(*asked):
+        for event in frames(*asked):
+            over = event.result and replace(event.result, finish=Finish.LOOP)
+            yield replace(event, result=over)
+
+    monkeypatch.setattr(FakeHiggs, "frames", broken_off)
+    assert "went in circles" in spoken(HELLO).out
+    ended = spoken(HELLO, "--strict", "--quiet")
+    assert ended.code == 1 and "went in circles" in ended.error
 
 
 def test_quiet_says_nothing(spoken, here):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 
 from faster_higgs.audio.files import read
 from faster_higgs.audio.save import save
-from faster_higgs.cli.loading import voice_folders
+from faster_higgs.cli.loading import encoding_voices, voice_folders
+from faster_higgs.errors import AudioError
 from faster_higgs.prompt.voices import PROFILES
-from faster_higgs.testing import spoken, tones
+from faster_higgs.speech import Higgs
+from faster_higgs.testing import spoken, tiny_checkpoint, tones
 
 WORDS = "This is what is said in the clip."
 
@@ -41,8 +44,9 @@ def voices(run, tiny):
 def test_a_voice_is_added_listed_shown_used_and_removed(voices, run, tiny, clip, tmp_path):
     ended = voices("add", "me", clip)
     assert ended.code == 0 and ended.err == "" and "--voice me" in ended.out
-    names = {path.name for path in (tmp_path / "mine").iterdir()}
-    assert names == {"me.wav", "me.txt", "me.safetensors"}
+    names = sorted(path.name for path in (tmp_path / "mine").iterdir())
+    assert names[:2] == ["me.txt", "me.wav"] and len(names) == 3
+    assert re.fullmatch(r"me@[0-9a-f]{16}\.safetensors", names[2])
     assert f"me 3.0 s yours {WORDS}" in rows(voices("list"))
     assert f"Transcript: {WORDS}" in voices("show", "me").out
     said = run("say", "Hello.", "--voice", "me", "--model", tiny, "--max_new_tokens", 20)
@@ -168,3 +172,36 @@ def test_where_the_users_voices_are(environment, platform, folders):
     wanted = [Path(folder).expanduser() for folder in folders]
     assert voice_folders(None, environment, platform) == wanted
     assert voice_folders(Path("given"), environment, platform) == [Path("given")]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 90])
+def test_adding_and_cloning_refuse_the_same_clips(tiny, tmp_path, seconds):
+    sound = np.resize(tones(spoken("Some letters to repeat.")), round(seconds * 24_000))
+    save(tmp_path / "clip.wav", sound)
+    refusals = []
+    with Higgs.load(tiny, device="cpu") as higgs:
+        for encode in (higgs.encode, encoding_voices(tiny, [tmp_path / "mine"])._encode):
+            with pytest.raises(AudioError) as refused:
+                encode(tmp_path / "clip.wav")
+            refusals.append(str(refused.value))
+    assert refusals[0] == refusals[1]
+
+
+def test_a_described_voice_is_shown(voices):
+    ended = voices("show", "profile:male_en")
+    words = f"Name: profile:male_en\nSource: described\nDescription: {PROFILES['male_en']}\n"
+    assert ended == (0, words, "")
+    assert voices("show", "profile:alice").error.startswith("No described voice 'profile:alice'")
+
+
+@pytest.mark.parametrize("command", ["play", "remove"])
+def test_a_described_voice_has_no_files(voices, player, command):
+    ended = voices(command, "profile:male_en")
+    assert ended.code == 2 and "'profile:male_en' is a description" in ended.error
+
+
+def test_codes_of_another_codec_are_not_played(voices, run, player, clip, tmp_path):
+    voices("add", "me", clip)
+    (tmp_path / "mine" / "me.wav").unlink()
+    ended = run("voices", "play", "me", "--model", tiny_checkpoint(tmp_path / "other", seed=1))
+    assert ended.code == 2 and "made by another codec" in ended.error

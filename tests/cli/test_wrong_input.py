@@ -78,7 +78,7 @@ def test_bytes_that_are_no_text(wrong, fake, here, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--quantization_bits", 4], "does not quantise yet"),
+        (["--quantization_bits", 5], "use 4 or 8"),
         (["--temperature", -1], "--temperature is -1.0"),
         (["--temperature", "nan"], "--temperature is nan"),
         (["--top_k", "many"], "--top-k"),

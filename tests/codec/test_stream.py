@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from faster_higgs.codec.codec import Codec
-from faster_higgs.codec.stream import StreamDecoder, decode_stream
+from faster_higgs.codec.stream import StreamDecoder
 from faster_higgs.errors import InputError
 
 fixtures_are_fine = settings(
@@ -25,6 +25,18 @@ def codes_of(codec: Codec, frames: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     shape = (codec.num_codebooks, frames)
     return torch.randint(codec.config.codebook_size, shape, generator=generator)
+
+
+def decode_stream(codec: Codec, frames: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Samples of one utterance piece by piece, from frames [K, n] as they come."""
+    decoder = StreamDecoder(codec)
+    empty = torch.empty(codec.num_codebooks, 0, dtype=torch.long)
+    for part in frames:
+        decoder.push("", part)
+        empty = part[:, :0]
+        yield from (piece.samples for piece in decoder.pull())
+    decoder.push("", empty, last=True)
+    yield from (piece.samples for piece in decoder.pull() if len(piece.samples))
 
 
 def assert_whole(codec: Codec, pieces: list[Tensor], codes: Tensor) -> None:

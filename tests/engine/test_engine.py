@@ -19,6 +19,7 @@ from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Rules, Sampling
 from tests.engine.conftest import CONFIG
+from tests.engine.held import Held
 
 LIVELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=7, max_new_tokens=60)
 
@@ -106,7 +107,7 @@ def test_an_aborted_request_ends_with_the_next_step(model: DualFFN, prompt: Prom
 
 
 def test_a_prompt_longer_than_the_model_is_refused(model: DualFFN) -> None:
-    with pytest.raises(SettingError, match="512"):
+    with pytest.raises(SettingError, match="600 of the model's 512 positions"):
         Engine(model).add(Prompt((2,) * 600, ()), LIVELY)
 
 
@@ -154,16 +155,22 @@ def test_the_worker_gives_what_the_engine_gives(model: DualFFN, prompt: Prompt) 
     assert [event.result is None for event in events[:-1]] == [True] * (len(events) - 1)
 
 
-def test_dropping_a_workers_iterator_frees_the_engine(model: DualFFN, prompt: Prompt) -> None:
-    engine = Engine(model)
-    worker = Worker(engine)
-    stream = worker.frames(prompt, replace(LIVELY, max_new_tokens=400))
+def test_dropping_a_workers_iterator_frees_the_engine(
+    model: DualFFN, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, whole = spoken(model, prompt, LIVELY)
+    assert whole.segments[0].shape[1] > 20  # so that it matters whether the rest is spoken
+    held = Held(monkeypatch, most=10)
+    worker = Worker(Engine(model))
+    stream = worker.frames(prompt, LIVELY)
     next(stream)
     stream.close()
-    rest = list(worker.frames(prompt, LIVELY))
-    assert rest[-1].result is not None
+    held.go.set()
+    rest = list(worker.frames(prompt, replace(LIVELY, seed=8)))
     worker.close()
-    assert engine.idle
+    assert rest[-1].result is not None
+    assert min(held.steps) == 1
+    assert held.steps[1] <= 11
 
 
 def test_a_broken_step_reaches_whoever_waits(model: DualFFN, prompt: Prompt) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import FrameEvent
 from faster_higgs.engine.worker import Worker
 from faster_higgs.errors import EngineError, SettingError
+from faster_higgs.model.attention import KVCache
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
+from tests.engine.test_limits import of_length, refuse_long
 
 LIVELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=7, max_new_tokens=60)
 
@@ -59,12 +62,11 @@ def test_nobody_who_asks_or_leaves_waits_for_a_step(model: DualFFN, prompt: Prom
         engine.begun.clear()
         engine.let_go.clear()
         assert engine.begun.wait(5)
-        assert returns(streams[0].close)
+        assert all(returns(stream.close) for stream in streams)
     finally:
         engine.let_go.set()
     assert len(seen) == 2
     worker.close()
-    assert engine.idle
 
 
 def test_a_request_that_cannot_be_served_harms_no_other(model: DualFFN, prompt: Prompt) -> None:
@@ -109,12 +111,66 @@ def test_a_worker_that_nobody_holds_lets_go_of_the_model(model: DualFFN, prompt:
     assert forgotten() is None
 
 
-def test_a_full_memory_is_told_in_a_sentence(model: DualFFN, prompt: Prompt) -> None:
-    class Full(Engine):
-        def step(self) -> list[FrameEvent]:
-            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+FULL = [
+    torch.OutOfMemoryError("tried to allocate 20 GiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+]
 
-    worker = Worker(Full(model))
-    with pytest.raises(EngineError, match="memory"):
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_full_memory_is_told_in_a_sentence_and_given_back(
+    model: DualFFN, prompt: Prompt, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    taken = []
+
+    def decode(model: DualFFN, columns: Tensor, caches: Sequence[KVCache]) -> Tensor:
+        taken.extend(weakref.ref(cache) for cache in caches)
+        raise error
+
+    monkeypatch.setattr(DualFFN, "decode", decode)
+    worker = Worker(Engine(model))
+    with pytest.raises(EngineError, match="ran out of memory") as told:
         list(worker.frames(prompt, LIVELY))
     worker.close()
+    assert told.value.__cause__ is error
+    gc.collect()
+    assert [cache() for cache in taken] == [None]
+
+
+class Gathering(Engine):
+    """Begins when two requests are there."""
+
+    def __init__(self, model: DualFFN) -> None:
+        super().__init__(model)
+        self.first, self.second = threading.Event(), threading.Event()
+
+    def add(self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()) -> int:
+        number = super().add(prompt, sampling, stop_ids)
+        (self.second if self.first.is_set() else self.first).set()
+        return number
+
+    def step(self) -> list[FrameEvent]:
+        return super().step() if self.second.is_set() else []
+
+
+def test_a_prompt_that_does_not_fit_the_memory_harms_nobody_who_waits(
+    model: DualFFN, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_long(monkeypatch, 50)
+    engine = Gathering(model)
+    worker = Worker(engine)
+    faults: list[EngineError] = []
+
+    def ask_too_much() -> None:
+        with pytest.raises(EngineError) as told:
+            list(worker.frames(of_length(100), LIVELY))
+        faults.append(told.value)
+
+    thread = threading.Thread(target=ask_too_much)
+    thread.start()
+    assert engine.first.wait(5)
+    events = list(worker.frames(prompt, LIVELY))
+    thread.join(5)
+    worker.close()
+    assert events[-1].result is not None
+    assert "memory" in str(faults[0])

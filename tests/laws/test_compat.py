@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from faster_higgs.audio.encode import encode
 from faster_higgs.chatml import conversation
@@ -21,12 +23,16 @@ from faster_higgs.compat import (
     Message,
     TextContent,
 )
+from faster_higgs.delay import unwrap
+from faster_higgs.delivery import Delivery
 from faster_higgs.errors import AudioError, HiggsError, NoAudio, SettingError
+from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Clip
 from faster_higgs.testing import tiny_checkpoint
 
 SYSTEM = {"role": "system", "content": "Speak."}
 LIVELY = {"temperature": 1.0, "top_p": 1.0, "seed": 3, "max_new_tokens": 40}
+FREE = ChatMLSample([Message("system", "Speak."), Message("user", "Hello.")])
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +58,30 @@ def test_a_stream_is_the_whole_answer(engine: HiggsAudioServeEngine) -> None:
 
     whole = engine.generate(said("Hello."), force_audio_gen=True, **LIVELY)
     deltas = asyncio.run(collected())
-    codes = torch.cat([d.audio_tokens for d in deltas if d.audio_tokens is not None], dim=1)
+    # As the original: an id for the slot, then raw columns one by one, the all-bos column first.
+    columns = torch.stack([d.audio_tokens for d in deltas if d.audio_tokens is not None], dim=1)
+    ids = [int(d.text_tokens) for d in deltas if d.text_tokens is not None]
+    assert ids == [engine.higgs.config.audio_out_token_id] == list(whole.generated_text_tokens)
+    assert deltas[0].text_tokens is not None
+    assert whole.generated_audio_tokens is not None
     assert whole.audio is not None
-    np.testing.assert_array_equal(engine.higgs.decode(codes), whole.audio)
-    assert deltas[-1].finish_reason in ("stop", "length")
-    assert deltas[-1].text_tokens is not None
-    np.testing.assert_array_equal(deltas[-1].text_tokens, whole.generated_text_tokens)
+    np.testing.assert_array_equal(columns, whole.generated_audio_tokens)
+    np.testing.assert_array_equal(engine.higgs.decode(unwrap(columns)), whole.audio)
+    assert [d.finish_reason for d in deltas if d.finish_reason] in (["stop"], ["length"])
+    assert deltas[-1].finish_reason
+
+
+def test_text_is_streamed_id_by_id_without_the_end_of_a_clip(
+    engine: HiggsAudioServeEngine,
+) -> None:
+    async def collected() -> list[HiggsAudioStreamerDelta]:
+        return [delta async for delta in engine.generate_delta_stream(FREE, **LIVELY)]
+
+    whole = engine.generate(FREE, **LIVELY)
+    ids = [int(d.text_tokens) for d in asyncio.run(collected()) if d.text_tokens is not None]
+    closing = engine.higgs.config.audio_eos_token_id
+    assert len(ids) > 1
+    assert ids == [int(i) for i in whole.generated_text_tokens if i != closing]
 
 
 def test_a_response_has_the_shapes_of_the_original(engine: HiggsAudioServeEngine) -> None:
@@ -74,11 +98,72 @@ def test_a_response_has_the_shapes_of_the_original(engine: HiggsAudioServeEngine
 
 def test_an_answer_in_text_has_no_audio(engine: HiggsAudioServeEngine) -> None:
     for seed in range(20):
-        response = engine.generate(said("Hello."), 3, temperature=1.0, top_p=1.0, seed=seed)
+        response = engine.generate(FREE, 3, temperature=1.0, top_p=1.0, seed=seed)
         if response.audio is None:
             assert response.generated_audio_tokens is None
             return
     pytest.fail("no answer was text alone")
+
+
+def test_a_conversation_of_dicts_is_always_answered_with_sound(
+    engine: HiggsAudioServeEngine,
+) -> None:
+    for seed in range(8):
+        assert engine.generate(said("Hello."), **{**LIVELY, "seed": seed}).audio is not None
+    ids = engine.prompt(said("Hello."), force_audio=False).ids
+    assert ids == engine.prompt(said("Hello."), force_audio=True).ids
+    assert ids != engine.prompt(FREE, force_audio=False).ids
+
+
+def test_a_checkpoint_saved_without_its_text_head_speaks(
+    engine: HiggsAudioServeEngine, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(engine.higgs.folder, tmp_path / "headless")
+    weights = load_file(folder / "model.safetensors")
+    save_file({n: t for n, t in weights.items() if "text" not in n}, folder / "model.safetensors")
+    headless = HiggsAudioServeEngine(str(folder), device="cpu")
+    ours, theirs = (e.generate(said("Hello."), **LIVELY).audio for e in (headless, engine))
+    assert ours is not None
+    np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(SettingError, match="text head"):
+        headless.generate(FREE, **LIVELY)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (None, {"<|eot_id|>", "<|end_of_text|>"}),
+        (["<|eot_id|>"], {"<|eot_id|>", "<|end_of_text|>"}),
+        (["<|audio_eos|>"], {"<|audio_eos|>", "<|end_of_text|>"}),
+        ([], {"<|end_of_text|>"}),
+    ],
+)
+def test_the_end_of_text_always_stops(
+    engine: HiggsAudioServeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[str] | None,
+    names: set[str],
+) -> None:
+    stops: set[int] = set()
+    frames = engine.higgs.frames
+
+    def spied(prompt: Any, sampling: Any, stop_ids: Any) -> Any:
+        stops.update(stop_ids)
+        return frames(prompt, sampling, stop_ids)
+
+    monkeypatch.setattr(engine.higgs, "frames", spied)
+    engine.generate(FREE, 2, stop_strings=given)
+    assert stops == {engine.higgs.tokenizer.special(name) for name in names}
+
+
+def test_only_conversations_have_instruction_marks(engine: HiggsAudioServeEngine) -> None:
+    text = "<|generation_instruction_start|>Speak low.<|generation_instruction_end|> Hello."
+    mark = engine.higgs.tokenizer.special("<|generation_instruction_start|>")
+    for sample in (said(text), ChatMLSample([Message("user", text)])):
+        assert mark in engine.prompt(sample, force_audio=True).ids
+    utterance = engine.higgs.plan(text, [], Delivery(normalization="off"))[0]
+    talk = Conversation(utterance.setting, utterance.tags)
+    assert mark not in engine.higgs.prompt(talk.ask(utterance.text)).ids
 
 
 def test_a_limit_that_is_too_small_for_sound_says_so(engine: HiggsAudioServeEngine) -> None:

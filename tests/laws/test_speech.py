@@ -30,6 +30,7 @@ from faster_higgs.sampling import Rules, Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Manners
 from faster_higgs.testing import tiny_checkpoint
+from tests.engine.held import Held
 
 LIVELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=5, max_new_tokens=60)
 TEXT = "One short sentence. Then a second one follows!"
@@ -174,12 +175,19 @@ def test_a_limit_that_is_too_small_for_sound_says_so(higgs: Higgs) -> None:
     assert len(higgs.speak("Hello.", [], replace(LIVELY, max_new_tokens=10)).samples)
 
 
-def test_leaving_a_speech_early_frees_the_engine(higgs: Higgs) -> None:
-    pieces = higgs.pieces(TEXT, sampling=LIVELY)
+def test_leaving_a_speech_early_frees_the_engine(
+    higgs: Higgs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, long = "And so they went on and on. " * 4, replace(LIVELY, seed=7, max_new_tokens=400)
+    whole = higgs.speak(text, [], long)
+    assert whole.seconds > 3  # so that it matters whether the rest is made
+    held = Held(monkeypatch, most=40)
+    pieces = higgs.pieces(text, [], long)
     next(pieces)
     pieces.close()  # type: ignore[attr-defined]
-    again = higgs.speak(TEXT, sampling=LIVELY)
-    assert len(again.samples)
+    held.go.set()
+    assert len(higgs.speak("Hello.", [], LIVELY).samples)
+    assert held.steps[min(held.steps)] <= 41
 
 
 @pytest.mark.parametrize(

@@ -104,15 +104,6 @@ def test_the_id_of_an_audio_row_is_not_read(model: DualFFN) -> None:
     close(model.prefill(*other, model.new_cache()), model.prefill(*rows, model.new_cache()))
 
 
-def test_truncating_a_cache_takes_rows_back(model: DualFFN) -> None:
-    first, second = split_rows(random_rows(model.config, 20, seed=6), 12)
-    cache = model.new_cache()
-    model.prefill(*first, cache)
-    wanted = model.prefill(*second, cache)
-    cache.truncate(12)
-    close(model.prefill(*second, cache), wanted)
-
-
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_packed_documents_do_not_see_each_other(model: DualFFN, checkpointing: bool) -> None:
     each = [model.prefill(*rows, model.new_cache()) for rows in documents(model)]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.parity.place import vectors
+
 
 @pytest.fixture(scope="session")
 def parity_dir() -> Path:
     """A folder with `lm` and `codec` inside."""
-    return Path(os.environ.get("HIGGS_PARITY_DIR") or Path(__file__).parent / "data")
+    return vectors(os.environ.get("HIGGS_PARITY_DIR"), [Path.cwd()])

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
+import random
+import re
 import shutil
 import subprocess
+import sys
+from functools import cache
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +20,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evals import listen, machine, pico, settings, takes
+from evals.dialogue import dialogues, turns
 from evals.hearing import Ear, for_the_ear, plain, score
 from evals.journal import Journal
 from evals.likeness import OTHER_SENTENCES, Likeness
 from evals.settings import RunSettings
-from evals.summary import Clip, Row, judge, measure
+from evals.summary import Clip, Row, judge, measure, share_of_turns
 from faster_higgs.audio.save import save
-from faster_higgs.errors import EngineError, MissingExtra, SettingError
+from faster_higgs.errors import EngineError, MissingExtra, NoAudio, SettingError
 from faster_higgs.testing import FakeHiggs, heard, spoken, tones
+from faster_higgs.text.normalize import speakable
 from recipes.pico import sentences, voices
 from tests.project.source import ROOT
 
@@ -28,13 +37,37 @@ SENTENCES = (ROOT / "evals" / "sentences_en.txt").read_text(encoding="utf-8").sp
 RATE = 24_000
 
 
-@pytest.fixture
-def jiwer():
-    return pytest.importorskip("jiwer")
-
-
 def tone(hertz: float, seconds: float = 0.5) -> np.ndarray:
     return np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE).astype(np.float32)
+
+
+NUMBER = rf"(?:{'|'.join([*sentences.ONES, *sentences.TENS, 'hundred', 'thousand'])})"
+COMPUTED = {  # the slots that are drawn as numbers: a little more than they can be
+    "number": rf"{NUMBER}(?: {NUMBER})*",
+    "clock": rf"{NUMBER}(?: {NUMBER}| oh| o'clock)*(?: in the morning| p m| a m)?",
+    "money": rf"{NUMBER}(?: {NUMBER}| and)* (?:dollars|pounds|euros)(?: and {NUMBER}.* cents)?",
+    "digits": rf"{NUMBER}(?: {NUMBER})*",
+    "year": rf"{NUMBER}(?: {NUMBER})*",
+    "date": rf"(?:{'|'.join(sentences.MONTHS).lower()})(?: \w+)+",
+}
+
+
+@cache
+def patterns() -> list[re.Pattern[str]]:
+    """What each template of the corpus can make, in the form in which sentences are compared."""
+    slots = COMPUTED | {
+        slot: f"(?:{'|'.join(map(sentences.plain, choices))})"
+        for slot, choices in sentences.CHOICES.items()
+    }
+    return [
+        re.compile(" ".join(slots.get(part) or sentences.plain(part) for part in parts))
+        for parts in (re.findall(r"(?<={)\w+(?=})|[^{}]*\w[^{}]*", t) for t in sentences.TEMPLATES)
+    ]
+
+
+def templated(text: str) -> bool:
+    """Whether a template of the corpus can make this sentence."""
+    return any(pattern.fullmatch(sentences.plain(text)) for pattern in patterns())
 
 
 class TestSentences:
@@ -60,6 +93,10 @@ class TestSentences:
         ours = (sentences.plain(text) for text in SENTENCES + OTHER_SENTENCES)
         assert not [text for text in ours if f" {text} " in learned]
 
+    def test_no_template_of_the_corpus_makes_one_of_them(self):
+        assert all(map(templated, sentences.from_templates(500, random.Random(0))))
+        assert not [text for text in SENTENCES + OTHER_SENTENCES if templated(speakable(text))]
+
 
 class TestPlain:
     @pytest.mark.parametrize(
@@ -83,7 +120,6 @@ class TestPlain:
         assert plain(plain(text)) == plain(text)
 
 
-@pytest.mark.usefixtures("jiwer")
 class TestScore:
     def test_nothing_wrong_is_zero_and_silence_is_all(self):
         said = ["one two three", "four"]
@@ -149,7 +185,6 @@ def row(**changed) -> Row:
     return Row("Hello there.", "Hello there.", "ann", 0, clips, **found)
 
 
-@pytest.mark.usefixtures("jiwer")
 class TestFigures:
     def test_a_take_fails_to_stop_when_it_is_cut_or_ends_in_silence(self):
         rows = [row(), row(finish="length"), row(tail=1.2), row(finish="no_audio")]
@@ -219,7 +254,7 @@ class TestJournal:
 
 
 @pytest.fixture
-def fakes(monkeypatch, jiwer):
+def fakes(monkeypatch):
     """A whole evaluation without model, synthesiser or recogniser: everybody speaks in tones."""
     known = {tuple(spoken(text)[0].tolist()): text for text in TEXTS}
 
@@ -268,6 +303,9 @@ class TestEvaluation:
         found = result(tmp_path)
         assert (found["wer"], found["teacher_wer"], found["codec_wer"]) == (0, 0, 0)
         assert (found["stop_failures"], found["voice_accuracy"]) == (0, 50)
+        assert (found["clone_wer"], found["clone_voice_accuracy"]) == (0, 50)
+        assert (found["dialogue_turns"], found["dialogue_voice_accuracy"]) == (10, 50)
+        assert found["threads"] >= 1
         assert found["duration_ratio"]["median"] == 1
         assert found["rtf"] > 0
         assert {"machine", "versions", "date", "model_hash", "by_voice"} <= set(found)
@@ -280,9 +318,9 @@ class TestEvaluation:
     def test_interrupted_and_resumed_is_as_if_nothing_had_happened(self, fakes, command, tmp_path):
         assert pico.main(command) == 0
         whole = result(tmp_path)
-        fakes.heard, fakes.patience = 0, 3 * pico.GROUP
+        fakes.heard, fakes.patience = 0, 4 * pico.GROUP
         assert pico.main(command) == 130
-        fakes.heard, fakes.patience = 0, 3 * (len(TEXTS) - pico.GROUP)
+        fakes.heard, fakes.patience = 0, 4 * (len(TEXTS) - pico.GROUP)
         assert pico.main(command) == 0
         resumed = result(tmp_path)
         for found in (whole, resumed):
@@ -308,7 +346,21 @@ class TestEvaluation:
         found = result(tmp_path)
         assert found["sentences"] == 3
         assert not {"teacher_wer", "codec_wer", "voice_accuracy", "cold_start_s"} & set(found)
-        assert "wer" in found
+        assert {"wer", "clone_wer"} <= set(found)
+
+    def test_a_share_of_the_sentences_is_cloned_and_talked_over(
+        self, fakes, command, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(pico, "SHARE", 4)
+        assert pico.main(command) == 0
+        found = result(tmp_path)
+        assert ["clone" in take["clips"] for take in found["takes"]] == [True] * 4 + [False] * 6
+        assert [turn["voice"] for turn in found["dialogues"]] == ["alice", "bob"] * 2
+        assert [turn["text"] for turn in found["dialogues"]] == TEXTS[:4]
+
+    def test_clones_and_dialogues_can_be_left_out(self, fakes, command, tmp_path):
+        assert pico.main([*command, "--skip", "clone,dialogue"]) == 0
+        assert not {"clone_wer", "dialogue_turns"} & set(result(tmp_path))
 
     def test_voices_can_be_chosen(self, fakes, command, tmp_path, capsys):
         assert pico.main([*command, "--voices", "bob", "--seed", "7"]) == 0
@@ -325,6 +377,41 @@ class TestEvaluation:
         path.unlink() if lines is None else path.write_text(lines)
         assert pico.main(command) == 2
         assert word in capsys.readouterr().err
+
+
+class TestDialogue:
+    def test_two_voices_take_turns_and_the_pairs_change(self):
+        texts = [f"Text {i}." for i in range(9)]
+        found = dialogues(texts, ["ann", "bob", "cy"], 5)
+        assert [(one.texts, one.voices, one.seed) for one in found] == [
+            (tuple(texts[:4]), ("ann", "bob"), 5),
+            (tuple(texts[4:8]), ("ann", "cy"), 6),
+        ]
+        assert found[0].script.splitlines()[:3] == [
+            *("[SPEAKER0] Text 0.", "[SPEAKER1] Text 1.", "[SPEAKER0] Text 2.")
+        ]
+
+    def test_one_voice_has_nobody_to_talk_to(self):
+        assert dialogues(TEXTS, ["ann"], 0) == []
+
+    def test_a_turn_is_judged_by_its_own_sound(self):
+        (dialogue,) = dialogues(["Hello there.", "Good day."], ["alice", "bob"], 0)
+        with FakeHiggs() as higgs:
+            found = list(turns(dialogue, higgs, lambda samples, rate: {"s": len(samples) / rate}))
+        assert [(turn.text, turn.voice) for turn in found] == [
+            *(("Hello there.", "alice"), ("Good day.", "bob"))
+        ]
+        assert found[0].likeness["s"] > found[1].likeness["s"] > 0
+
+    def test_a_dialogue_without_sound_counts_as_nobodys(self, monkeypatch):
+        def silent(*_):
+            raise NoAudio("Nothing.")
+
+        (dialogue,) = dialogues(["Hello there.", "Good day."], ["alice", "bob"], 0)
+        monkeypatch.setattr(FakeHiggs, "speak", silent)
+        with FakeHiggs() as higgs:
+            found = share_of_turns(list(turns(dialogue, higgs, lambda *_: {})))
+        assert (found["dialogue_turns"], found["dialogue_voice_accuracy"]) == (2, 0)
 
 
 class TestSettings:
@@ -359,6 +446,7 @@ class TestMachine:
 
     def test_it_knows_where_it_runs(self):
         assert machine.machine()["cores"] >= 1
+        assert platform.release() not in str(machine.machine())
         assert {"python", "torch", "numpy"} <= set(machine.versions())
 
     def test_a_command_that_fails_is_told_with_its_reason(self, tmp_path, monkeypatch):
@@ -377,8 +465,8 @@ def test_the_teacher_speaks_at_the_models_rate():
 
 
 def test_a_take_can_be_looked_at(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("pocketsphinx")
+    ear = module_from_spec(ModuleSpec("pocketsphinx", None))
+    monkeypatch.setitem(sys.modules, "pocketsphinx", ear)
     monkeypatch.setattr(listen, "Ear", lambda: lambda samples, rate: "a tone")
     save(tmp_path / "in.wav", 0.5 * tone(440))
     assert listen.main([str(tmp_path / "in.wav"), "-o", str(tmp_path / "out.png")]) == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from faster_higgs.errors import AudioError, OutputError, VoiceError, VoiceNotFound
@@ -45,6 +46,10 @@ def store(folders: tuple[Path, Path], encoder: Encoder) -> VoiceStore:
     return VoiceStore(list(folders), encoder, "codec-a")
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def clip(folder: Path, content: bytes = b"sound") -> Path:
     path = folder / "clip.WAV"
     path.write_bytes(content)
@@ -59,17 +64,88 @@ def test_a_voice_is_encoded_once_and_kept(
         assert voice.codes is not None
         assert torch.equal(voice.codes, CODES)
         assert voice.transcript == "Some words."
+    VoiceStore(list(folders), encoder, "codec-a").load("clara")
     assert encoder.calls == 1
-    kept = folders[1] / "clara.safetensors"
+    kept = folders[0] / "clara@codec-a.safetensors"
     assert kept.stat().st_mode & 0o444 == 0o444
 
 
-def test_codes_of_another_codec_are_made_again(
+def test_a_shipped_voice_is_never_written(
     store: VoiceStore, encoder: Encoder, folders: tuple[Path, Path]
 ) -> None:
+    before = contents(folders[1])
     store.load("clara")
     VoiceStore(list(folders), encoder, "codec-b").load("clara")
+    VoiceStore([folders[1]], encoder, "codec-c", writable=False).load("clara")
+    assert contents(folders[1]) == before
+
+
+def test_shipped_codes_are_used_as_they_are(
+    folders: tuple[Path, Path], encoder: Encoder, store: VoiceStore
+) -> None:
+    save_file({"codes": CODES}, folders[1] / "clara.safetensors", metadata={"codec": "codec-a"})
+    store.load("clara")
+    assert encoder.calls == 0
+    VoiceStore(list(folders), encoder, "codec-b").load("clara")
+    store.load("clara")
+    assert encoder.calls == 1
+
+
+def test_codes_are_kept_for_each_codec(encoder: Encoder, folders: tuple[Path, Path]) -> None:
+    for made_by in ("codec-a", "codec-b", "codec-a", "codec-b"):
+        VoiceStore(list(folders), encoder, made_by).load("clara")
     assert encoder.calls == 2
+
+
+def test_without_a_place_to_keep_codes_they_are_still_made_once(
+    encoder: Encoder, folders: tuple[Path, Path]
+) -> None:
+    store = VoiceStore([folders[1]], encoder, "codec-a", writable=False)
+    for _ in range(2):
+        store.load("clara")
+    assert encoder.calls == 1
+
+
+def test_a_clip_that_was_changed_is_encoded_again(
+    store: VoiceStore, encoder: Encoder, tmp_path: Path
+) -> None:
+    store.add("me", clip(tmp_path), "Words.")
+    (tmp_path / "own" / "me.wav").write_bytes(b"another sound")
+    store.load("me")
+    assert encoder.calls == 2
+    store.load("me")
+    assert encoder.calls == 2
+
+
+def test_codes_in_the_users_folder_that_do_not_name_their_clip_are_not_believed(
+    store: VoiceStore, encoder: Encoder, tmp_path: Path
+) -> None:
+    store.add("me", clip(tmp_path), "Words.")
+    own = tmp_path / "own"
+    (own / "me@codec-a.safetensors").unlink()
+    save_file({"codes": CODES}, own / "me.safetensors", metadata={"codec": "codec-a"})
+    VoiceStore([own], encoder, "codec-a").load("me")
+    assert encoder.calls == 2
+
+
+def test_codes_of_a_shipped_voice_are_not_those_of_another_clip(
+    store: VoiceStore, encoder: Encoder, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    store.load("clara")
+    (folders[1] / "clara.wav").write_bytes(b"the clara of another model")
+    VoiceStore(list(folders), encoder, "codec-a").load("clara")
+    assert encoder.calls == 2
+
+
+def test_a_voice_without_its_clip_speaks_with_the_codes_that_were_kept(
+    store: VoiceStore, encoder: Encoder, tmp_path: Path
+) -> None:
+    store.add("me", clip(tmp_path), "Words.")
+    (tmp_path / "own" / "me.wav").unlink()
+    assert store.load("me").codes is not None
+    other = VoiceStore([tmp_path / "own"], encoder, "codec-b")
+    with pytest.raises(VoiceError, match="made by another codec"):
+        other.load("me")
 
 
 def test_adding_listing_and_removing(store: VoiceStore, tmp_path: Path) -> None:
@@ -79,6 +155,17 @@ def test_adding_listing_and_removing(store: VoiceStore, tmp_path: Path) -> None:
     store.remove("me")
     assert [v.name for v in store.list()] == ["clara"]
     assert list((tmp_path / "own").iterdir()) == []
+
+
+def test_a_removed_voice_takes_the_codes_of_every_codec_along(
+    store: VoiceStore, encoder: Encoder, tmp_path: Path
+) -> None:
+    store.add("me", clip(tmp_path), "My words.")
+    store.add("me.too", clip(tmp_path), "My words.")
+    VoiceStore([tmp_path / "own"], encoder, "codec-b").load("me")
+    store.remove("me")
+    left = {path.name for path in (tmp_path / "own").iterdir()}
+    assert left == {"me.too.txt", "me.too.wav", "me.too@codec-a.safetensors"}
 
 
 def test_an_own_voice_hides_a_shipped_one_of_its_name(store: VoiceStore, tmp_path: Path) -> None:
@@ -110,7 +197,11 @@ def test_a_replacement_that_fails_leaves_the_voice_as_it_was(
     with pytest.raises(OutputError, match="cannot be saved"):
         store.add("me", tmp_path / "nowhere.wav", "Other words.", replace=True)
     assert store.load("me").transcript == "Words."
-    assert {p.name for p in (tmp_path / "own").iterdir()} == {"me.txt", "me.wav", "me.safetensors"}
+    assert {p.name for p in (tmp_path / "own").iterdir()} == {
+        "me.txt",
+        "me.wav",
+        "me@codec-a.safetensors",
+    }
 
 
 def test_a_removed_voice_takes_its_description_along(store: VoiceStore, tmp_path: Path) -> None:
@@ -144,6 +235,10 @@ def test_names_that_are_no_file_names_are_refused(
 def test_refusals_say_what_to_do(store: VoiceStore, tmp_path: Path) -> None:
     with pytest.raises(VoiceNotFound, match="Known: clara, profile:male_en"):
         store.load("nobody")
+    with pytest.raises(VoiceNotFound, match="No described voice 'profile:nobody'"):
+        store.find("profile:nobody")
+    with pytest.raises(VoiceError, match="'profile:male_en' is a description and has no files"):
+        store.find("profile:male_en")
     with pytest.raises(VoiceError, match="transcript is empty"):
         store.add("me", clip(tmp_path), " ")
     with pytest.raises(VoiceError, match="shipped with the model"):

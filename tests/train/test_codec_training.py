@@ -12,7 +12,7 @@ from torch import Tensor
 import tiny_training as tiny
 from faster_higgs.errors import SettingError
 from faster_higgs.train.codec_config import CodecSettings
-from faster_higgs.train.codec_loop import TRAINED, CodecTask, through
+from faster_higgs.train.codec_loop import TRAINED, CodecTask
 from faster_higgs.train.codec_losses import SpectralDistance, SpectralSettings, mel_filters
 from faster_higgs.train.config import OptimizerSettings, RunSettings
 from faster_higgs.train.crops import CodecClip, Crops
@@ -105,13 +105,32 @@ def test_a_given_share_is_decoded_from_its_own_codes_and_judged_apart() -> None:
 def test_straight_through_equals_plain_coding_and_carries_gradients() -> None:
     codec = tiny.codec()
     latents = torch.randn(2, 24, 5, requires_grad=True)
-    coded = through(codec.quantizer, latents)
+    before = {name: part.clone() for name, part in codec.quantizer.state_dict().items()}
+    coded = codec.quantizer.train_step(latents, follow=False)
     codes = codec.quantizer.encode(latents)
     assert torch.equal(coded.codes, codes)
     assert torch.allclose(coded.quantized, codec.quantizer.decode(codes), atol=1e-6)
     coded.quantized.sum().backward()
     assert latents.grad is not None
     assert bool(latents.grad.any())
+    assert all(torch.equal(before[k], v) for k, v in codec.quantizer.state_dict().items())
+
+
+def test_codes_and_gradients_are_the_same_whether_the_codebooks_follow_or_stay() -> None:
+    given = torch.randn(2, 24, 5)
+    seen = []
+    for follow in (True, False):
+        quantizer = tiny.codec().quantizer
+        for layer in quantizer.first():
+            layer.inited.fill_(1)
+        latents = given.clone().requires_grad_()
+        coded = quantizer.train_step(latents, follow=follow)
+        (coded.commitment + coded.quantized.square().sum()).backward()
+        slopes = [weight.grad for weight in quantizer.parameters()]
+        seen.append([coded.codes, coded.quantized, coded.commitment, latents.grad, *slopes])
+    for one, two in zip(*seen, strict=True):
+        assert one is not None and two is not None
+        assert torch.equal(one, two)
 
 
 def test_the_discriminator_joins_at_its_step_and_both_are_taught() -> None:
@@ -159,6 +178,22 @@ def test_a_resumed_codec_run_equals_an_uninterrupted_one(tmp_path: Path) -> None
     one, two = weights(whole), weights(second)
     assert any(name.startswith("discriminator.") for name in one)
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_discriminator_joins_a_run_that_was_made_without_one(tmp_path: Path) -> None:
+    def run(job: CodecTask, steps: int, lines: list[str]) -> Run:
+        settings = RunSettings(steps=steps, schedule="constant", warmup=0, eval_every=99)
+        return Run(job, settings, tmp_path, say=lines.append)
+
+    alone, both, again = (task("decoder", discriminate_from=n) for n in (None, 2, 2))
+    run(alone, 2, []).go()
+    lines: list[str] = []
+    second = run(both, 3, lines)
+    second.resume()
+    assert any("no discriminator yet" in line for line in lines)
+    second.go()
+    run(again, 3, []).resume()
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(both).items())
 
 
 def test_numbers_that_are_not_finite_change_nothing() -> None:

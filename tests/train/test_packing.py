@@ -67,6 +67,13 @@ def test_a_packer_goes_on_from_any_place(steps: int) -> None:
         assert key(source.next()) == key(resumed.next())
 
 
+def test_a_place_that_is_no_more_leads_to_the_next_one_that_is() -> None:
+    assert packer(place=Place(0, 0, 999)).next() is not None
+    lost = packer(place=Place(0, 999, 3))
+    lost.next()
+    assert lost.place.epoch == 1
+
+
 def test_an_empty_data_set_is_refused() -> None:
     with pytest.raises(SettingError, match="empty"):
         Packer(tiny.Conversations(0), 90)

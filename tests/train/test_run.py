@@ -104,16 +104,34 @@ def test_a_signal_saves_and_ends_and_the_old_handler_returns(tmp_path: Path) -> 
 
 def test_a_run_of_minutes_comes_down_and_keeps_the_state_before_it(tmp_path: Path) -> None:
     job, lines = task(), []
-    run = make_run(tmp_path, job, lines, minutes=0.02, decay=0.5, warmup=0)
+    run = make_run(tmp_path, job, lines, minutes=1, decay=0.5, warmup=0)
+    keep_time(run, lambda step: 6.0 * step)
     outcome = run.go()
     assert outcome.reason == "minutes"
     assert (tmp_path / "stable" / "state.json").is_file()
-    assert run.schedule.end == outcome.step
+    assert run.schedule.decay_start == 5
+    assert run.schedule.end == outcome.step == 10
     assert any("comes down" in line for line in lines)
-    again = make_run(tmp_path, task(), minutes=0.001, decay=0.0, warmup=0)
+    again = make_run(tmp_path, task(), minutes=1, decay=0.0, warmup=0)
     again.resume("stable")
     assert again.step == run.schedule.decay_start
     assert again.schedule.factor(again.step) == 1.0
+
+
+def keep_time(run: Run, seconds: Any) -> None:
+    """Let a run's clock be a function of its step."""
+    run._elapsed = lambda: seconds(run.step)  # type: ignore[method-assign]
+
+
+def test_a_run_of_minutes_that_grows_slow_ends_by_the_clock(tmp_path: Path) -> None:
+    run = make_run(tmp_path, task(), minutes=1, decay=0.5, warmup=0)
+    keep_time(run, lambda step: 6.0 * step if step <= 5 else 30.0 * step - 120)
+    outcome = run.go()
+    assert (outcome.reason, outcome.step) == ("minutes", 7)  # 60 s are over at 6, 72 s at 7
+    assert run.schedule.end == 10
+    rest = make_run(tmp_path, task(), minutes=1, decay=0.5, warmup=0)
+    rest.resume()
+    assert rest.go().step == 10
 
 
 def test_old_checkpoints_go_and_latest_names_the_newest(tmp_path: Path) -> None:
@@ -156,6 +174,64 @@ def test_a_failed_save_leaves_the_old_checkpoints_whole(
         run.go()
     assert [path.name for path in tmp_path.glob("*step*")] == ["step-00000001"]
     assert run.checkpoints.find() == tmp_path / "step-00000001"
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_failed_save_of_the_same_step_leaves_the_only_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_off: bool
+) -> None:
+    run = make_run(tmp_path, task(), steps=1, keep=1)
+    run.go()
+    rename, names = os.replace, []
+
+    def fail(source: Path, target: Path) -> None:
+        names.append(Path(target).name)
+        if len(names) == 2 or (cut_off and len(names) > 2):  # cut off: nothing can be put back
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises((OutputError, OSError), match="Input/output"):
+        run._save()
+    monkeypatch.undo()
+    assert names[:2] == ["step-00000001.before", "step-00000001"]
+    again = make_run(tmp_path, task(), steps=1, keep=1)
+    again.resume()
+    assert again.step == 1
+    again._save()
+    assert [path.name for path in tmp_path.glob("*step*")] == ["step-00000001"]
+
+
+def test_settings_that_a_checkpoint_is_too_old_to_know_are_not_refused(tmp_path: Path) -> None:
+    make_run(tmp_path, task(), steps=1).go()
+    known = make_run(tmp_path, task(), steps=2)
+    known.identity["semantic"] = True
+    known.resume()
+    known.go()
+    changed = make_run(tmp_path, task(), steps=3)
+    changed.identity["semantic"] = False
+    with pytest.raises(SettingError, match="semantic = True, this run has False"):
+        changed.resume()
+
+
+def test_an_optimiser_that_does_not_fit_is_told_in_a_sentence(tmp_path: Path) -> None:
+    make_run(tmp_path, task(), steps=1).go()
+    other = task()
+    other.optimizer = torch.optim.AdamW([other.model.norm.weight])
+    with pytest.raises(CheckpointError, match=r"cannot be resumed from: [^\n]+\.$"):
+        make_run(tmp_path, other, steps=2).resume()
+    (tmp_path / "step-00000001" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        make_run(tmp_path, task(), steps=2).resume()
+
+
+def test_means_are_over_the_steps_that_gave_a_number(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, say=lambda line: None)
+    for metrics in ({"loss": 3.0, "num_frames": 5.0}, {"num_frames": 5.0}, {"loss": 1.0}):
+        journal.add(metrics)
+    journal.flush(3, {}, "")
+    row = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert row["loss"] == 2.0
 
 
 def test_resuming_refuses_what_does_not_fit(tmp_path: Path) -> None:

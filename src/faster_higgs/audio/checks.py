@@ -33,6 +33,14 @@ class Finding:
     severity: Literal["error", "warning"] = "warning"
 
 
+# By finish reason: ends that leave some of the text unsaid, or may do so.
+_UNFINISHED = {
+    "length": Finding("cut", "The audio was cut by the length limit before the text was over."),
+    "loop": Finding("loop", "The speech went in circles and was broken off; try another seed."),
+    "aborted": Finding("aborted", "The speech was stopped before the text was over."),
+}
+
+
 @dataclass(frozen=True)
 class Report:
     """What was measured, and what looks wrong. Without findings the sound has passed."""
@@ -132,8 +140,8 @@ def _weak(sound: Samples) -> Iterator[Finding]:
 
 
 def _ending(sound: Samples, rate: int, finish_reason: str | None) -> Iterator[Finding]:
-    if finish_reason == "length":
-        yield Finding("cut", "The audio was cut by the length limit before the text was over.")
+    if finish_reason in _UNFINISHED:
+        yield _UNFINISHED[finish_reason]
     if (tail := levels.trailing_silence(sound, rate)) > _TRAILING_SECONDS:
         yield Finding("trailing_silence", f"The audio ends in {tail:.1f} s of silence.")
 

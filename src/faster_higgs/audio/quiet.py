@@ -37,6 +37,11 @@ class Quiet:
         """Whether so much silence followed the speech that nothing more is to be expected."""
         return self._spoken and len(self._held) > self._patience
 
+    @property
+    def dropped(self) -> int:
+        """Samples of silence that `finish` will leave out."""
+        return max(0, len(self._held) - self._kept)
+
     def finish(self) -> Samples:
         """What remains at the end: a short silence."""
         tail, self._held = self._held[: self._kept], np.empty(0, np.float32)

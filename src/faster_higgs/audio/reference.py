@@ -1,19 +1,22 @@
 """Is this clip fit to be a voice? Findings for `higgs voices add`, each one sentence with its cure.
 
-Does not know voices, transcripts or models; it judges samples.
+Does not know voices, transcripts or models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from faster_higgs.audio import levels
 from faster_higgs.audio.checks import Finding
+from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.errors import AudioError
 
+LONGEST_CLIP = 120  # seconds that are read; far longer than a voice needs, still quick to judge
 _SHORTEST, _LONG, _LONGEST = 1.0, 30.0, 60.0
 _SILENT_RMS, _QUIET_RMS = 0.001, 0.01
 _LEAST_HEARD = 0.30
@@ -33,6 +36,14 @@ def lint_reference(samples: Samples, rate: int) -> list[Finding]:
         message = f"The clip is silent (RMS {level:.4f}); record it again, closer and louder."
         return [*found, Finding("silent", message, "error")]
     return [*found, *_level(samples, rate), *_quality(samples, rate)]
+
+
+def read_clip(path: Path, rate: int) -> Samples:
+    """A sound file as samples at `rate`. Raises AudioError for one that is not fit to be a voice.
+
+    Every voice is encoded from these.
+    """
+    return fit_for_a_voice(read(path, rate=rate, max_seconds=LONGEST_CLIP), rate)
 
 
 def fit_for_a_voice(samples: Samples, rate: int) -> Samples:

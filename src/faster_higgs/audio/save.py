@@ -86,6 +86,8 @@ def _replaced(path: Path) -> Iterator[BinaryIO]:
         special = target.exists() and not target.is_file()
         part = target if special else target.with_name(f".{secrets.token_hex(8)}.part")
         file = open(part, "wb" if special else "x+b")  # noqa: SIM115
+        if target.is_file():
+            part.chmod(target.stat().st_mode & 0o777)  # a private file stays private
     try:
         with _closed(file, path):
             yield file

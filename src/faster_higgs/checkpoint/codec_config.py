@@ -15,17 +15,30 @@ from typing import Any
 
 from faster_higgs.checkpoint.layout import Matched
 from faster_higgs.checkpoint.tensors import TensorFiles
+from faster_higgs.codec.semantic import KERNELS, SEMANTIC_HOP, STRIDES
 from faster_higgs.config import CodecConfig, HubertShape, Layout
 from faster_higgs.errors import CheckpointError
 
-# What tensor shapes cannot say: these numbers change the maths, and only these are supported.
+# What tensor shapes cannot say: these values change the maths, and only these are supported.
 _SUPPORTED: dict[str, Any] = {
-    "strides": [1],
-    "block_dilations": [1],
-    "downsample_factor": 320,
+    "strides": 1,
+    "block_dilations": 1,
+    "downsample_factor": SEMANTIC_HOP,
     "downsample_mode": "step_down",
     "last_layer_semantic": True,
     "vq_scale": 1,
+}
+_SUPPORTED_HUBERT: dict[str, Any] = {
+    "conv_kernel": list(KERNELS),
+    "conv_stride": list(STRIDES),
+    "conv_bias": False,
+    "conv_pos_batch_norm": False,
+    "do_stable_layer_norm": False,
+    "feat_extract_activation": "gelu",
+    "feat_extract_norm": "group",
+    "feat_proj_layer_norm": True,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
 }
 _SAMPLE_RATE = 24_000
 _SEMANTIC_SAMPLE_RATE = 16_000
@@ -62,21 +75,21 @@ class StoredCodec:
             hubert=self._hubert(settings, size("fc_post_acoustic.weight", 1) - latent),
             acoustic_pad=0,
             ratios=ratios,
-            sample_rate=int(settings.get("sample_rate") or _SAMPLE_RATE),
-            semantic_sample_rate=int(settings.get("semantic_sample_rate") or _SEMANTIC_SAMPLE_RATE),
+            sample_rate=_number(settings, "sample_rate", _SAMPLE_RATE),
+            semantic_sample_rate=_number(settings, "semantic_sample_rate", _SEMANTIC_SAMPLE_RATE),
             semantic_blocks=count(r"semantic_encoder\.blocks\.(\d+)\.conv\.weight"),
         )
-        if encoder and not _is_whole(config.hubert):
+        if not _is_whole(config) or (encoder and not _is_whole_hubert(config.hubert)):
             raise CheckpointError(
-                f"The codec in '{self.files.folder}' lacks tensors that tell the shape of its "
-                "HuBERT; download it again."
+                f"The codec in '{self.files.folder}' lacks tensors that tell its shape, or they "
+                "are damaged; download it again."
             )
-        pad = int(settings.get("acoustic_pad", _published_pad(config, layout)))
+        pad = _number(settings, "acoustic_pad", _published_pad(config, layout), least=0)
         return replace(config, acoustic_pad=pad)
 
     def _hubert(self, settings: Mapping[str, Any], width: int) -> HubertShape:
         layers = self._count(r"semantic_model\.encoder\.layers\.(\d+)\.attention\.q_proj\.weight")
-        heads = int(settings.get("num_attention_heads") or max(1, width // _HEAD_WIDTH))
+        heads = _number(settings, "num_attention_heads", max(1, width // _HEAD_WIDTH))
         position = "semantic_model.encoder.pos_conv_embed.conv.weight"
         inner = "semantic_model.encoder.layers.0.feed_forward.intermediate_dense.weight"
         convolutions = r"semantic_model\.feature_extractor\.conv_layers\.(\d+)\.conv\.weight"
@@ -101,7 +114,10 @@ class StoredCodec:
     def _size(self, name: str, axis: int) -> int:
         """One size of our tensor `name`, 0 if it is not there (the loader then says what is)."""
         recipe = self.matched.recipes.get(name)
-        shape = recipe.shape(self.files.shapes) if recipe else ()
+        try:
+            shape = recipe.shape(self.files.shapes) if recipe else ()
+        except RuntimeError:
+            shape = ()
         return shape[axis] if axis < len(shape) else 0
 
     def _count(self, pattern: str) -> int:
@@ -109,7 +125,14 @@ class StoredCodec:
         return len({one[1] for one in found if one})
 
 
-def _is_whole(shape: HubertShape) -> bool:
+def _is_whole(config: CodecConfig) -> bool:
+    """Whether a tensor was there for every size that decoding needs."""
+    widths = (config.decoder_hidden_size, config.hidden_size, config.hubert.hidden_size)
+    books = (config.num_codebooks, config.codebook_size, config.codebook_dim)
+    return bool(config.ratios) and min(*widths, *books, *config.ratios) > 0
+
+
+def _is_whole_hubert(shape: HubertShape) -> bool:
     """Whether a tensor was there for every size."""
     sizes = (shape.hidden_size, shape.num_hidden_layers, shape.intermediate_size)
     positions = (shape.num_conv_pos_embeddings, shape.num_conv_pos_embedding_groups)
@@ -126,24 +149,52 @@ def _published_pad(config: CodecConfig, layout: str) -> int:
 def read_settings(folder: Path) -> dict[str, Any]:
     """What shapes cannot say, from whichever config files are there."""
     config = _json(folder / "config.json")
-    for key, supported in _SUPPORTED.items():
-        found = config.get(key, supported)
-        if (sorted(set(found)) if isinstance(found, list) else found) != supported:
-            raise CheckpointError(
-                f"The codec's config.json sets {key} to {found!r}; only {supported!r} is supported."
-            )
     hubert = config.get("semantic_model_config") or _json(folder / "hubert" / "config.json")
+    if not isinstance(hubert, dict):
+        raise CheckpointError(
+            f"The codec's config.json sets semantic_model_config to {hubert!r}; "
+            "use the config that came with the codec."
+        )
+    _refuse_unsupported("The codec's config.json", config, _SUPPORTED)
+    _refuse_unsupported("The config of the codec's HuBERT", hubert, _SUPPORTED_HUBERT)
     wanted = ("sample_rate", "semantic_sample_rate", "acoustic_pad")
     settings = {key: config[key] for key in wanted if key in config}
     return {**settings, "num_attention_heads": hubert.get("num_attention_heads")}
 
 
+def _refuse_unsupported(
+    where: str, config: Mapping[str, Any], supported: Mapping[str, Any]
+) -> None:
+    """Raises CheckpointError for a value, or one of a list of values, that is not supported."""
+    for key, only in supported.items():
+        found = config.get(key, only)
+        one_each = isinstance(found, list) and not isinstance(only, list)
+        if any(one != only for one in (found if one_each else [found])):
+            raise CheckpointError(f"{where} sets {key} to {found!r}; only {only!r} is supported.")
+
+
+def _number(settings: Mapping[str, Any], key: str, default: int, least: int = 1) -> int:
+    """A whole number from the settings, the default where none is given."""
+    found = settings.get(key)
+    if found is None:
+        return default
+    if not isinstance(found, int) or isinstance(found, bool) or found < least:
+        raise CheckpointError(
+            f"The codec's config sets {key} to {found!r}; it must be a whole number from {least}. "
+            "Use the config that came with the codec."
+        )
+    return found
+
+
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
+    """The config in `path`, empty where there is none."""
     try:
-        data = json.loads(path.read_text())
-    except ValueError:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise CheckpointError(f"The file '{path}' cannot be read: {error}.") from None
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise CheckpointError(f"The file '{path}' is not a config; download the codec again.")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,6 +24,7 @@ from faster_higgs.checkpoint.codec_layouts import (
 )
 from faster_higgs.checkpoint.layout import Layout as Table
 from faster_higgs.checkpoint.layout import match
+from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.checkpoint.tensors import (
     INDEX,
     PICKLE,
@@ -38,8 +35,11 @@ from faster_higgs.checkpoint.tensors import (
     open_tensors,
 )
 from faster_higgs.codec.codec import Codec
-from faster_higgs.config import Layout
-from faster_higgs.errors import OutputError
+from faster_higgs.config import CodecConfig, Layout
+from faster_higgs.errors import CheckpointError, OutputError
+
+# One published repository has a language model under the name of the other file.
+_PREFER = (PICKLE, INDEX, SAFETENSORS)
 
 
 def load_codec(
@@ -51,17 +51,28 @@ def load_codec(
     training_parts: bool = False,
 ) -> Codec:
     """The codec in `folder`, whichever its layout; strict both ways about the parts asked for."""
-    # One published repository has a language model under the name of the other file.
-    files = _embedded(open_tensors(folder, prefer=(PICKLE, INDEX, SAFETENSORS)))
+    files = _embedded(open_tensors(folder, prefer=_PREFER))
     table = choose_layout(files, codec_layouts())
     table = next(one for one in codec_layouts(_blocks(files, table)) if one.name == table.name)
     matched = match(table, files.shapes)
     config = StoredCodec(files, matched).config(read_settings(folder), table.name, encoder)
-    with torch.device("meta"):
-        codec = Codec(config, encoder=encoder, training_parts=training_parts)
+    codec = _built(config, folder, encoder, training_parts)
     unwanted = UNUSED + (() if encoder else ENCODING) + (() if training_parts else TRAINING)
     fill(codec, files, table, device=device, dtype=dtype, unwanted=unwanted)
     return codec.eval()
+
+
+def _built(config: CodecConfig, folder: Path, encoder: bool, training_parts: bool) -> Codec:
+    """The codec without weights."""
+    try:
+        with torch.device("meta"):
+            return Codec(config, encoder=encoder, training_parts=training_parts)
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"The tensors in '{folder}' are not those of a whole codec ({reason}); "
+            "download it again."
+        ) from None
 
 
 def save_codec(codec: Codec, folder: Path, layout: Layout) -> None:
@@ -70,23 +81,26 @@ def save_codec(codec: Codec, folder: Path, layout: Layout) -> None:
     The original layout has weight norm: each weight is stored as its own v beside its norm g.
     """
     table = next(one for one in codec_layouts(len(codec.config.ratios)) if one.name == layout)
-    if layout == "transformers" and (folder / PICKLE).exists():
-        raise OutputError(
-            f"'{folder}' already holds a {PICKLE}, which would be read in place of the new file; "
-            "give an empty folder."
-        )
+    _refuse_other_weights(folder, before=PICKLE if layout == "original" else SAFETENSORS)
     tensors = dict(_stored(codec, table))
     configs = config_files(codec.config, layout)
-    try:
-        for name, data in configs.items():
-            _write(folder / name, partial(_write_json, data))
+    with replacing(folder, "codec") as partial:
         if layout == "original":
-            _write(folder / PICKLE, lambda path: torch.save(tensors, path))
+            torch.save(tensors, partial(PICKLE))
         else:
-            metadata = {"format": "pt"}
-            _write(folder / SAFETENSORS, lambda path: save_file(tensors, path, metadata=metadata))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise OutputError(f"The codec could not be written to '{folder}': {error}.") from error
+            save_file(tensors, partial(SAFETENSORS), metadata={"format": "pt"})
+        for name, data in configs.items():
+            partial(name).write_text(json.dumps(data, indent=2) + "\n")
+
+
+def _refuse_other_weights(folder: Path, before: str) -> None:
+    """Raises OutputError for weights that would be read in place of `before`."""
+    for name in _PREFER[: _PREFER.index(before)]:
+        if (folder / name).exists():
+            raise OutputError(
+                f"'{folder}' already holds a {name}, which would be read in place of the new file; "
+                "give an empty folder."
+            )
 
 
 def _embedded(files: TensorFiles) -> TensorFiles:
@@ -117,19 +131,3 @@ def _stored(codec: Codec, table: Table) -> Iterator[tuple[str, Tensor]]:
             continue
         for ending, piece in zip(unfold.pieces, unfolded(weight, unfold.kept), strict=True):
             yield name.removesuffix(".weight") + ending, piece
-
-
-def _write_json(data: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n")
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-        part.chmod(0o644)  # some writers make files that only their owner may read
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

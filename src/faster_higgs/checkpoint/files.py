@@ -22,9 +22,12 @@ MODEL_IDS = (
 CODEC_IDS = ("bosonai/higgs-audio-v2-tokenizer", "eustlb/higgs-audio-v2-tokenizer")
 
 # The hub repository was overwritten in place once; a pinned revision cannot change under a user.
+# Of the other ids no revision is known to us that we could vouch for: they are unpinned, and what
+# their newest revision (_UNPINNED) holds may change.
 REVISIONS = {
     "bosonai/higgs-audio-v2-generation-3B-base": "10840182ca4ad5d9d9113b60b9bb3c1ef1ba3f84"
 }
+_UNPINNED = "main"
 
 # The codec's repository also carries a 12 GB copy of the language model, which nobody needs.
 _WANTED = {CODEC_IDS[0]: ["*.json", PICKLE]}
@@ -55,9 +58,11 @@ def resolve(name: Path | str, revision: str | None = None) -> Path:
         cached = find_cached(str(name), revision)
         if cached is not None:
             return cached
+        wanted = revision or default_revision(str(name))
+        named = f" --revision {revision}" if revision else ""
         raise CheckpointNotFound(
-            f"'{name}' is neither a folder nor in the Hugging Face cache of this machine. "
-            f"Fetch it with `higgs download {name}`."
+            f"'{name}' (revision {wanted}) is neither a folder nor in the Hugging Face cache of "
+            f"this machine. Fetch it with `higgs download {name}{named}`."
         )
     raise CheckpointNotFound(f"There is no checkpoint folder '{name}'.")
 
@@ -91,18 +96,23 @@ def find_codec(model_folder: Path) -> Path:
     )
 
 
+def default_revision(hub_id: str) -> str:
+    """The revision that is meant where none is named: the pinned one, else the newest."""
+    return REVISIONS.get(hub_id, _UNPINNED)
+
+
 def find_cached(hub_id: str, revision: str | None = None) -> Path | None:
-    """The snapshot of a hub id in the cache, if it has weights: the pinned one, else the newest."""
+    """The whole snapshot of a hub id in the cache, of `revision` or its `default_revision`."""
     from huggingface_hub import constants
 
     if not (Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}").is_dir():
         return None  # the usual case, told without the slow imports
     from huggingface_hub import try_to_load_from_cache
 
-    for wanted in [revision] if revision else [REVISIONS.get(hub_id), "main"]:
-        config = try_to_load_from_cache(hub_id, "config.json", revision=wanted) if wanted else None
-        if isinstance(config, str) and _is_whole(Path(config).parent):
-            return Path(config).parent
+    wanted = revision or default_revision(hub_id)
+    config = try_to_load_from_cache(hub_id, "config.json", revision=wanted)
+    if isinstance(config, str) and _is_whole(Path(config).parent):
+        return Path(config).parent
     return None
 
 
@@ -111,7 +121,7 @@ def download(
 ) -> Path:
     """Fetch a checkpoint into the Hugging Face cache, continuing where an earlier try stopped.
 
-    `progress` is a tqdm class to show it with.
+    Without a `revision` it is the `default_revision`. `progress` is a tqdm class to show it with.
     """
     from huggingface_hub import snapshot_download
 
@@ -122,7 +132,7 @@ def download(
         LocalEntryNotFoundError,
     )
 
-    revision = revision or REVISIONS.get(hub_id)
+    revision = revision or default_revision(hub_id)
     try:
         folder = snapshot_download(
             hub_id,
@@ -134,7 +144,7 @@ def download(
         raise CheckpointNotFound(f"'{hub_id}' is not a hub id (owner/name).") from None
     except (HTTPError, LocalEntryNotFoundError) as error:
         raise CheckpointNotFound(
-            f"'{hub_id}' (revision {revision or 'main'}) cannot be fetched: {_first_line(error)}"
+            f"'{hub_id}' (revision {revision}) cannot be fetched: {_first_line(error)}"
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):

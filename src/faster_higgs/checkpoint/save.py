@@ -6,20 +6,18 @@ Knows nothing of training state or adapters.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from faster_higgs.checkpoint.layouts import LANGUAGE_MODEL
 from faster_higgs.checkpoint.load import CONFIG
+from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.checkpoint.tensors import INDEX, SAFETENSORS
 from faster_higgs.config import Layout, ModelConfig
-from faster_higgs.errors import OutputError
 from faster_higgs.model.dual_ffn import DualFFN
 
 SHARD_BYTES = 5_000_000_000
@@ -56,11 +54,10 @@ def write_checkpoint(
     folder = Path(folder)
     shards = _shards(tensors, shard_bytes)
     names = _shard_names(len(shards))
-    with _replacing(folder) as partial:
+    with replacing(folder, "checkpoint") as partial:
         for name, shard in zip(names, shards, strict=True):
             on_host = {key: value.detach().cpu().contiguous() for key, value in shard.items()}
             save_file(on_host, partial(name), metadata={"format": "pt"})
-            partial.path(name).chmod(0o644)  # the writer makes files that only their owner may read
         if len(shards) > 1:
             partial(INDEX).write_text(_index(names, shards))
         partial(CONFIG).write_text(json.dumps(config, indent=2) + "\n")
@@ -96,33 +93,3 @@ def _index(names: list[str], shards: list[dict[str, Tensor]]) -> str:
 def _weights_in(folder: Path) -> list[Path]:
     sharded = folder.glob("model-*-of-*.safetensors")
     return [path for path in (folder / INDEX, folder / SAFETENSORS, *sharded) if path.exists()]
-
-
-class _Partial:
-    """Names files while they are being written; they get their own names when all are there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.names: list[str] = []
-
-    def __call__(self, name: str) -> Path:
-        self.names.append(name)
-        return self.path(name)
-
-    def path(self, name: str) -> Path:
-        return self.folder / f".{name}.partial"
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[_Partial]:
-    partial = _Partial(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield partial
-        for name in partial.names:
-            partial.path(name).replace(folder / name)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"The checkpoint cannot be written to '{folder}': {error}.") from error
-    finally:
-        for name in partial.names:
-            partial.path(name).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ Knows nothing of the language model or the codec; their tables of names are give
 from __future__ import annotations
 
 import json
-import pickle
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from faster_higgs.checkpoint.layout import Layout, Recipe, match
+from faster_higgs.checkpoint.torch_file import TorchFile, open_torch_file
 from faster_higgs.errors import CheckpointError, CheckpointNotFound
 
 SAFETENSORS = "model.safetensors"
@@ -25,6 +26,7 @@ PICKLE = "model.pth"
 WEIGHTS = (INDEX, SAFETENSORS, PICKLE)
 
 _LOT = 8_000_000  # bytes
+_ROWS = 60_000  # numbers in the rows that are taken from a torch file together
 
 _AGAIN = "Download the checkpoint again."
 _OWN_CONFIG = "Use the config.json that came with these weights."
@@ -48,11 +50,12 @@ class TensorFiles:
         """The named tensors, file by file, as stored. They map the file; nothing else is kept."""
         wanted = set(names)
         for path, held in self.files.items():
-            here = [name for name in held if name in wanted]
-            if path.suffix == ".pth":
-                yield from _pickled(path, here)
-            else:
-                yield from _mapped(path, here)
+            yield from _mapped(path, [name for name in held if name in wanted])
+
+    @property
+    def pickled(self) -> bool:
+        """Whether a torch file holds the tensors; it is read in rows, not by `read`."""
+        return any(_is_torch(path) for path in self.files)
 
 
 def open_tensors(folder: Path, prefer: Sequence[str] = WEIGHTS) -> TensorFiles:
@@ -61,9 +64,11 @@ def open_tensors(folder: Path, prefer: Sequence[str] = WEIGHTS) -> TensorFiles:
     files: dict[Path, list[str]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for path in paths:
-        held = _pickle_shapes(path) if path.suffix == ".pth" else _header(path)
+        held = _torch_shapes(path) if _is_torch(path) else _header(path)
         files[path] = list(held)
         shapes.update(held)
+    if not shapes:
+        raise CheckpointError(f"The weights in '{folder}' hold no tensors. {_AGAIN}")
     return TensorFiles(folder, files, shapes)
 
 
@@ -121,7 +126,8 @@ def fill(
     _refuse_misfits(files, layout, missing, leftovers)
     recipes = {ours: matched.recipes[ours] for ours in targets}
     _refuse_shapes(files, recipes, {ours: tuple(value.shape) for ours, value in targets.items()})
-    for ours, value in _combined(files, recipes):
+    made = _by_rows(files, recipes, device, dtype) if files.pickled else _combined(files, recipes)
+    for ours, value in made:
         cast = dtype if value.is_floating_point() else None
         _assign(module, ours, value.to(device=device, dtype=cast))
 
@@ -173,6 +179,36 @@ def _combined(files: TensorFiles, recipes: dict[str, Recipe]) -> Iterator[tuple[
             yield ours, recipe.combine([pieces[name] for name in recipe.sources])
 
 
+def _by_rows(
+    files: TensorFiles,
+    recipes: dict[str, Recipe],
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+) -> Iterator[tuple[str, Tensor]]:
+    """Our tensors from the torch file, filled a few rows at a time: none is ever there twice."""
+    (path,) = files.files
+    names = [name for recipe in recipes.values() for name in recipe.sources]
+    file = TorchFile(path, names, dtype)
+    for ours, recipe in recipes.items():
+        shape = recipe.shape(files.shapes)
+        stored = file.dtype(recipe.sources[0])
+        kept = dtype if dtype and stored.is_floating_point else stored
+        whole = torch.empty(shape, dtype=kept, device=device)
+        for rows in _rows_of(shape, [files.shapes[name] for name in recipe.sources]):
+            value = recipe.combine([file.rows(name, rows) for name in recipe.sources])
+            (whole[rows] if shape else whole).copy_(value)
+        yield ours, whole
+
+
+def _rows_of(shape: tuple[int, ...], pieces: Sequence[tuple[int, ...]]) -> list[slice]:
+    """Rows to be combined together; all of them where the pieces have not the rows of the whole."""
+    if 0 in shape or any(piece[:1] != shape[:1] for piece in pieces):
+        return [slice(None)]
+    count = shape[0] if shape else 1
+    step = max(1, count * _ROWS // math.prod(shape))
+    return [slice(start, start + step) for start in range(0, count, step)]
+
+
 def _listed(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
@@ -191,9 +227,12 @@ def _assign(module: nn.Module, name: str, value: Tensor) -> None:
 
 def _shards(folder: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError):
+        held = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        names = sorted({str(Path(name)) for name in held.values()})
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise CheckpointError(f"'{folder / INDEX}' is not a list of shards. {_AGAIN}") from None
+    except OSError as error:
+        raise CheckpointError(f"The file '{folder / INDEX}' cannot be read: {error}.") from None
     for name in names:
         if not (folder / name).is_file():
             raise CheckpointError(
@@ -231,34 +270,12 @@ def _mapped(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
                 del value
 
 
-def _pickle_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in _unpickle(path).items()}
+def _is_torch(path: Path) -> bool:
+    return path.suffix == ".pth"
 
 
-def _pickled(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
-    tensors = _unpickle(path)
-    for name in names:
-        yield name, tensors.pop(name)
-
-
-def _unpickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a torch file; nothing else in it is ever run."""
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"The file '{path}' holds more than tensors, so it is not opened; "
-            "convert it to safetensors."
-        ) from None
-    except (RuntimeError, EOFError) as error:
-        raise CheckpointError(
-            f"The file '{path}' is cut short or damaged ({error}). {_AGAIN}"
-        ) from None
-    if not isinstance(data, dict):
-        raise CheckpointError(f"The file '{path}' holds no tensors by name. {_AGAIN}")
-    for wrapper in ("state_dict", "model"):
-        data = data[wrapper] if isinstance(data.get(wrapper), dict) else data
-    return {name: value for name, value in data.items() if isinstance(value, Tensor)}
+def _torch_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in open_torch_file(path).items()}
 
 
 def _kind_of(names: Iterable[str]) -> str | None:

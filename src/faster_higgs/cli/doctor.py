@@ -6,7 +6,6 @@ Knows nothing of how models work.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,13 @@ from faster_higgs.cli.command import Command, argument, as_command, option, verb
 from faster_higgs.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from faster_higgs.cli.machine import Device, Machine
+    from faster_higgs.cli.machine import Machine
+    from faster_higgs.device import Device
 
 FULL_WEIGHTS = (
     5_377_281_024  # of the published model, without the text head, which speaking does not load
 )
 FULL_DISK = 12_400_000_000  # model and codec
-BESIDES = 1_500_000_000  # bytes for the codec, caches and libraries
 
 
 @dataclass(frozen=True)
@@ -77,15 +76,12 @@ def run(flags: DoctorFlags) -> None:
 def find_speaker(name: str | None) -> Speaker:
     """The model and its codec, or what is missing, in a sentence."""
     from faster_higgs.checkpoint.files import find_codec
-    from faster_higgs.checkpoint.tensors import open_tensors
+    from faster_higgs.checkpoint.load import count_weights
     from faster_higgs.cli.loading import model_folder
 
     try:
         found = model_folder(name)
-        shapes = open_tensors(found.folder).shapes
-        weights = sum(
-            math.prod(shape) for key, shape in shapes.items() if "text_lm_head" not in key
-        )
+        weights = count_weights(found.folder)
         return Speaker(str(found.folder), str(find_codec(found.folder)), weights, found.packaged)
     except CheckpointError as error:
         return Speaker(fault=str(error))
@@ -122,19 +118,23 @@ def _verdicts(machine: Machine, speaker: Speaker) -> list[str]:
 
 
 def _speaks(machine: Machine, speaker: Speaker) -> str:
+    from faster_higgs.device import first_with_room
+
     kind = (
         "Pico, the small model of this package,"
         if speaker.packaged
         else f"The model of {speaker.weights / 1e6:,.1f} M weights"
     )
-    place = _fitting(machine, speaker.weights)
+    place = first_with_room(machine.devices, speaker.weights)
     if place is None:
         return f"{kind} does not fit into the memory that is free here."
     return f"{kind} can speak on {place.name}."
 
 
 def _full(machine: Machine) -> str:
-    place = _fitting(machine, FULL_WEIGHTS)
+    from faster_higgs.device import first_with_room, needed
+
+    place = first_with_room(machine.devices, FULL_WEIGHTS)
     if place is not None:
         return f"The full model fits on {place.name}; `higgs download` fetches it."
     needs = ", ".join(f"{_gigabytes(needed(FULL_WEIGHTS, d))} on {d.name}" for d in machine.devices)
@@ -145,19 +145,6 @@ def _room(machine: Machine) -> str:
     enough = "enough" if machine.disk_free > FULL_DISK else "not enough"
     taken, free = _gigabytes(FULL_DISK), _gigabytes(machine.disk_free)
     return f"The full model takes {taken} on disk, and {free} are free: {enough}."
-
-
-def _fitting(machine: Machine, weights: int) -> Device | None:
-    """The first device with room; one that does not tell its memory is believed to have it."""
-    return next(
-        (d for d in machine.devices if d.free is None or d.free >= needed(weights, d)), None
-    )
-
-
-def needed(weights: int, device: Device) -> int:
-    """Bytes a model takes: single precision on a processor, half elsewhere; and what it brings."""
-    each = 4 if device.name == "cpu" else 2
-    return weights * each + min(BESIDES, weights * each)
 
 
 def _memory(device: Device) -> str:

@@ -36,6 +36,7 @@ OF_SAMPLING = {
 }
 OF_DELIVERY = {
     "normalization": "normalization",
+    "language": "language",
     "system_prompt": "system",
     "chunk_method": "chunk_method",
     "chunk_max_word_num": "max_words",
@@ -52,6 +53,9 @@ class SayFlags:
     transcript: str | None = _said("--transcript", "FILE", "Say what stands in a file; or a text.")
     normalization: str | None = _said(
         "--normalization", "RULES", "How numbers, dates and signs become words."
+    )
+    language: str | None = _said(
+        "--language", "CODE", "What the text is in: en, zh, de ... [default: guessed]"
     )
     show_text: bool = _said(
         "--show-text", None, "Print every stage from the text to what the model reads, and stop."
@@ -117,7 +121,9 @@ class SayFlags:
     )
     device_id: int | None = _model("--device-id", "N", "The same as --device cuda:N.")
     quantization_bits: int | None = _model(
-        "--quantization-bits", "4|8", "Refused: this version does not quantise yet."
+        "--quantization-bits",
+        "4|8",
+        "This version does not quantise yet: ignored on a processor and with pico, else refused.",
     )
     no_quantization: bool = _model(
         "--no-quantization", None, "Full precision, which is what this version always uses."
@@ -155,7 +161,9 @@ class SayFlags:
     )
 
     chunk_method: str | None = _chunks("--chunk-method", "METHOD", "Where a long text is cut.")
-    chunk_max_word_num: int | None = _chunks("--chunk-max-word-num", "N", "Most words of a chunk.")
+    chunk_max_word_num: int | None = _chunks(
+        "--chunk-max-word-num", "N", "Most words of a chunk. [default: 200; 120 where `auto` cuts]"
+    )
     chunk_max_num_turns: int | None = _chunks(
         "--chunk-max-num-turns", "N", "Turns of a chunk, with the method `speaker`."
     )

@@ -57,27 +57,30 @@ def _data_folder(environment: Mapping[str, str], platform: str) -> Path:
     )
 
 
-def named_voices(model: Path | None, own: Sequence[Path]) -> VoiceStore:
-    """Voices by name, without a model: to list, show, remove, and to tell a wrong name early."""
+def named_voices(model: Path | None, own: Sequence[Path], codec: str = "") -> VoiceStore:
+    """Voices by name, without an encoder: to list, show, remove, and to tell a wrong name early.
+
+    `codec` is the fingerprint of the one whose codes are wanted.
+    """
 
     def refuse(clip: Path) -> NoReturn:
         raise VoiceError(f"{clip} has to be encoded first; use the voice once with `higgs say`.")
 
-    return VoiceStore([*own, *([model / "voices"] if model else [])], refuse, "")
+    return VoiceStore([*own, *([model / "voices"] if model else [])], refuse, codec)
 
 
 def encoding_voices(model: Path, own: Sequence[Path]) -> VoiceStore:
     """Voices with the model's codec, which is all that adding one needs."""
     import torch
 
-    from faster_higgs.audio.files import read
+    from faster_higgs.audio.reference import read_clip
     from faster_higgs.checkpoint.codec_files import load_codec
     from faster_higgs.speech import fingerprint
 
     codec = load_codec(files.find_codec(model), encoder=True)
 
     def encode(clip: Path) -> Tensor:
-        return codec.encode(torch.from_numpy(read(clip, rate=codec.sample_rate)))
+        return codec.encode(torch.from_numpy(read_clip(clip, codec.sample_rate)))
 
     return VoiceStore([*own, model / "voices"], encode, fingerprint(codec))
 

@@ -13,14 +13,10 @@ from faster_higgs.audio.checks import Finding
 from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags
 from faster_higgs.cli.scenes import scene
 from faster_higgs.cli.words import existing_file, given_text, text_of
-from faster_higgs.delivery import Delivery, Utterance, prepared, utterances
+from faster_higgs.delivery import Cut, Delivery, cast, cuts, prepared
 from faster_higgs.errors import AudioError, SettingError, VoiceError
-from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
 from faster_higgs.spoken import Manners
-from faster_higgs.text.dialogue import speakers
-
-LONGEST_CLIP = 120  # seconds; far longer than a voice needs, and still quick to judge
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,9 @@ def request(flags: SayFlags) -> Request:
 
     Raises SettingError, TextError, VoiceError, AudioError: every mistake that shows before loading.
     """
-    notes = _static_cache_note(flags)
-    _refuse_quantisation(flags)
+    notes = [*_static_cache_note(flags), *_chunk_notes(flags)]
     device = device_of(flags.device, flags.device_id)
+    notes += _quantisation_notes(flags, device)
     asked = sampling_of(flags), delivery_of(flags)
     text = given_text(flags.text, flags.transcript)
     prepared(text, asked[1])
@@ -120,16 +116,15 @@ def voices_of(voice: str | None, transcripts: list[str]) -> tuple[str | ClipFile
     return found
 
 
-def planned(asked: Request, model: Path | None) -> list[Utterance]:
-    """The utterances as `Higgs.plan` has them, without a voice being loaded: here they only count.
+def planned(asked: Request, model: Path | None) -> list[Cut]:
+    """The utterances as `Higgs.plan` has them, without a voice being loaded.
 
     Raises SettingError when voices and speakers do not match.
     """
     manners = Manners.load(model) if model else Manners()
-    wanted = len(asked.voices) or max(1, len(speakers(asked.text)))
-    count = wanted if asked.voices or len(manners.voices) >= wanted else 0
-    voices = [Voice(str(i), description="counts only") for i in range(count)]
-    return utterances(asked.text, asked.delivery, voices, manners.max_words)
+    voices = asked.voices or cast(asked.text, asked.delivery, manners.voices)
+    clips = [isinstance(v, ClipFile) or not v.startswith("profile:") for v in voices]
+    return cuts(asked.text, asked.delivery, clips, manners.max_words)
 
 
 def _sound(name: str) -> Path | None:
@@ -155,7 +150,7 @@ def _clip(path: Path, transcript: str | None) -> ClipFile:
 def linted(path: Path) -> list[Finding]:
     """What is amiss with a clip but may pass. Raises AudioError for what may not."""
     from faster_higgs.audio.files import read
-    from faster_higgs.audio.reference import lint_reference
+    from faster_higgs.audio.reference import LONGEST_CLIP, lint_reference
 
     rate = 24_000
     findings = lint_reference(read(path, rate=rate, max_seconds=LONGEST_CLIP), rate)
@@ -180,11 +175,44 @@ def device_of(device: str, number: int | None) -> str:
     return f"cuda:{number}"
 
 
-def _refuse_quantisation(flags: SayFlags) -> None:
-    if flags.quantization_bits is not None:
-        raise SettingError(
-            "This version does not quantise yet; leave --quantization-bits out to speak in full "
-            "precision. `higgs doctor` says what fits this machine."
+def _quantisation_notes(flags: SayFlags, device: str) -> Iterator[str]:
+    """Raises SettingError where fewer bits may have been meant to make a model fit."""
+    bits = flags.quantization_bits
+    if bits not in (None, 4, 8):
+        raise SettingError(f"--quantization-bits is {bits}; use 4 or 8.")
+    if flags.no_quantization:
+        yield "Note: --no-quantization changes nothing; every model speaks in full precision."
+    elif bits is not None:
+        yield f"Note: --quantization-bits changes nothing {_full_precision(flags, device)}."
+
+
+def _full_precision(flags: SayFlags, device: str) -> str:
+    """Why full precision is as good as fewer bits. Raises SettingError where it is not."""
+    from faster_higgs.cli.loading import model_folder
+    from faster_higgs.device import choose_device
+
+    if flags.model is None and model_folder(None).packaged:
+        return "with pico, which is small"
+    if device == "cpu" or (device == "auto" and choose_device(device).device.type == "cpu"):
+        return "on a processor, where full precision is used"
+    raise SettingError(
+        "This version does not quantise yet, and in full precision the model may not fit on the "
+        "graphics card; `higgs doctor` says whether it does. Leave --quantization-bits out, or "
+        "add --device cpu."
+    )
+
+
+def _chunk_notes(flags: SayFlags) -> Iterator[str]:
+    """What is said of flags that the chunk method does not ask for."""
+    method = flags.chunk_method or Delivery().chunk_method
+    if flags.chunk_max_num_turns is not None and method != "speaker":
+        yield "Note: --chunk-max-num-turns matters only with --chunk-method speaker."
+    if flags.chunk_max_word_num is not None and method in ("none", "speaker"):
+        yield f"Note: --chunk-max-word-num changes nothing with --chunk-method {method}."
+    if flags.generation_chunk_buffer_size is not None and method == "auto":
+        yield (
+            "Note: --generation-chunk-buffer-size matters only for voices without a clip; "
+            "with --chunk-method auto each chunk begins afresh from the clip."
         )
 
 

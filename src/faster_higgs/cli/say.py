@@ -79,11 +79,13 @@ def _check_extras(flags: SayFlags) -> None:
 
 
 def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
+    from faster_higgs.checkpoint.load import holds_text_head
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
     from faster_higgs.cli.output import writer
     from faster_higgs.cli.progress import Bar
     from faster_higgs.cli.request import planned
     from faster_higgs.cli.take import Take
+    from faster_higgs.device import passed_over
     from faster_higgs.speech import Higgs
 
     write = writer(flags.output, flags.format)
@@ -100,8 +102,11 @@ def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
         codec=flags.audio_tokenizer,
         device=asked.device,
         voices=own,
-        text_head=asked.sampling.rules == "original",  # its models write text after the sound
+        # By the original's rules the model writes text after the sound, if it can.
+        text_head=asked.sampling.rules == "original" and holds_text_head(model.folder),
     ) as higgs:
+        if asked.device == "auto" and passed_over(higgs.codec.device):
+            warn("Note: no graphics device has room for this model; the processor speaks.")
         voices = _voices(higgs, asked)
         plan = higgs.plan(asked.text, voices, asked.delivery)
         seed = asked.sampling.seed

@@ -8,7 +8,7 @@ from pathlib import Path
 from faster_higgs.checkpoint.load import read_config
 from faster_higgs.cli.request import Request, planned
 from faster_higgs.config import ModelConfig
-from faster_higgs.delivery import prepared
+from faster_higgs.delivery import language_of, prepared
 from faster_higgs.text import normalize
 
 MARGIN = 14  # characters before the text
@@ -26,7 +26,7 @@ def show_text(asked: Request, model: Path | None) -> None:
 def stages(asked: Request, model: Path | None) -> Iterator[tuple[str, str]]:
     """Name and text of each stage."""
     if asked.delivery.normalization == "english":
-        yield from normalize.show(asked.text)
+        yield from normalize.show(asked.text, language_of(asked.text, asked.delivery))
     else:
         yield "text", asked.text
         yield asked.delivery.normalization, prepared(asked.text, asked.delivery)

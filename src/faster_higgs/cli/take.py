@@ -15,7 +15,7 @@ from faster_higgs.audio.levels import Samples
 from faster_higgs.cli.progress import Bar
 from faster_higgs.delivery import Utterance
 from faster_higgs.engine.request import Finish
-from faster_higgs.spoken import Part, Piece, Speech
+from faster_higgs.spoken import Gathering, Piece, Speech
 
 
 @dataclass
@@ -26,35 +26,27 @@ class Take:
     seed: int
     plan: Sequence[Utterance]
     say: Callable[[str], None]
-    pieces: list[Samples] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
+    gathered: Gathering = field(init=False)
     elapsed: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.gathered = Gathering(self.rate)
 
     def listen(self, pieces: Iterable[Piece], bar: Bar) -> Iterator[Samples]:
         """The samples of each piece, remembered."""
-        ready = 0
         for piece in pieces:
-            ready += len(piece.samples)
-            self.pieces.append(piece.samples)
-            bar.add(len(piece.samples) / self.rate, ends_utterance=piece.result is not None)
-            if piece.result is not None:
-                self._end_part(piece.utterance.text, ready / self.rate, piece.result.finish)
+            part = self.gathered.add(piece)
+            bar.add(len(piece.samples) / self.rate, ends_utterance=part is not None)
+            if part is not None:
+                done = f"[{len(self.gathered.parts)}/{len(self.plan)}]"
+                self.say(f"{done} {part.end - part.begin:.2f} s, {part.finish.value}: {part.text}")
             yield piece.samples
         self.elapsed = bar.elapsed
-
-    def _end_part(self, text: str, end: float, finish: Finish) -> None:
-        begin = self.parts[-1].end if self.parts else 0.0
-        self.parts.append(Part(text, begin, end, finish))
-        done = f"[{len(self.parts)}/{len(self.plan)}]"
-        self.say(f"{done} {end - begin:.2f} s, {finish.value}: {text}")
 
     @cached_property
     def speech(self) -> Speech:
         """What was made, once all of it is."""
-        import numpy as np
-
-        samples = np.concatenate([np.zeros(0, np.float32), *self.pieces])
-        return Speech(samples, self.rate, self.seed, tuple(self.parts))
+        return self.gathered.speech(self.seed)
 
     @cached_property
     def report(self) -> Report:

@@ -14,8 +14,6 @@ from faster_higgs.cli.command import Menu, argument, as_command, option, verbose
 from faster_higgs.errors import AudioError, OutputError, SettingError, VoiceError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from faster_higgs.audio.levels import Samples
     from faster_higgs.prompt.voices import VoiceFiles, VoiceStore
 
@@ -113,11 +111,16 @@ def show_all(flags: _ListFlags) -> None:
 
 def show(flags: _NameFlags) -> None:
     """Everything about one voice."""
-    files = _store(flags).find(flags.name)
+    store = _store(flags)
+    if flags.name.startswith("profile:"):
+        voice = store.load(flags.name)
+        print(f"Name: {flags.name}\nSource: described\nDescription: {voice.description}")
+        return
+    files = store.find(flags.name)
     told = _told(files)
     seconds = "unknown" if told["seconds"] is None else f"{told['seconds']:.2f} s"
     print(f"Name: {told['name']}\nLength: {seconds}\nSource: {told['source']}")
-    print(f"File: {files.sound or files.codes}\nTranscript: {told['transcript']}")
+    print(f"File: {files.sound or files.codes[0]}\nTranscript: {told['transcript']}")
 
 
 def remove(flags: _NameFlags) -> None:
@@ -160,26 +163,24 @@ def _told(files: VoiceFiles) -> dict[str, Any]:
 
 def _seconds(files: VoiceFiles) -> float | None:
     """The length of the clip; None when it cannot be read."""
+    from safetensors import SafetensorError
+
     from faster_higgs.audio.files import read
     from faster_higgs.delivery import FRAMES_PER_SECOND
 
     try:
         if files.sound:
             return round(len(read(files.sound, rate=24_000)) / 24_000, 2)
-        return round(_codes(files).shape[1] / FRAMES_PER_SECOND, 2)
-    except AudioError:
+        return round(_frames(files.codes[0]) / FRAMES_PER_SECOND, 2)
+    except (AudioError, SafetensorError, OSError):
         return None
 
 
-def _codes(files: VoiceFiles) -> Tensor:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _frames(codes: Path) -> int:
+    from safetensors import safe_open
 
-    assert files.codes is not None
-    try:
-        return load_file(files.codes)["codes"].long()
-    except (SafetensorError, KeyError, OSError):
-        raise AudioError(f"{files.codes} cannot be read; add the voice again.") from None
+    with safe_open(codes, "pt") as file:
+        return int(file.get_slice("codes").get_shape()[1])
 
 
 def _sound(files: VoiceFiles, flags: _NameFlags) -> Samples:
@@ -189,8 +190,13 @@ def _sound(files: VoiceFiles, flags: _NameFlags) -> Samples:
         return read(files.sound, rate=24_000)
     from faster_higgs.checkpoint.codec_files import load_codec
     from faster_higgs.checkpoint.files import find_codec
-    from faster_higgs.cli.loading import model_folder
+    from faster_higgs.cli.loading import model_folder, named_voices, voice_folders
+    from faster_higgs.speech import fingerprint
 
-    codec = load_codec(find_codec(model_folder(flags.model).folder), encoder=False)
-    samples: Samples = codec.decode(_codes(files)).float().numpy()
+    model = model_folder(flags.model).folder
+    codec = load_codec(find_codec(model), encoder=False)
+    store = named_voices(model, voice_folders(flags.voices_dir), fingerprint(codec))
+    codes = store.load(files.name).codes
+    assert codes is not None
+    samples: Samples = codec.decode(codes).float().numpy()
     return samples

@@ -152,7 +152,6 @@ class Codec(nn.Module):
         slower = resample(samples, self.sample_rate, self.config.semantic_sample_rate)
         return functional.pad(slower, (SEMANTIC_PAD, SEMANTIC_PAD))
 
-    @torch.no_grad()
     def semantic_features(self, samples: Tensor) -> Tensor:
         """HuBERT's states averaged over its layers, one a frame, [B, S] -> [B, H, F]."""
         heard = self.semantic_samples(samples)

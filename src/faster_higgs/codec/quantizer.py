@@ -115,21 +115,25 @@ class Quantizer(nn.Module):
         latents: Tensor,
         n_layers: int | None = None,
         generator: torch.Generator | None = None,
+        *,
+        follow: bool = True,
     ) -> QuantizerStep:
-        """Quantise [B, Q, F] with the first layers and let their codebooks follow."""
+        """Quantise [B, Q, F] with the first layers; their codebooks follow, or stay as they are."""
         residual = latents.transpose(1, 2)  # [B, F, Q]
         quantized = torch.zeros_like(residual)
         codes, losses = [], []
         for layer in self.first(n_layers):
             vectors = layer.project_in(residual)
             flat = vectors.detach().flatten(0, 1)
-            layer.start(flat, generator)
+            if follow:
+                layer.start(flat, generator)
             codes.append(layer.nearest(vectors.detach()))
             entries = functional.embedding(codes[-1], layer.embed)
             losses.append(functional.mse_loss(vectors, entries))
             out = layer.project_out(vectors + (entries - vectors).detach())
             residual, quantized = residual - out, quantized + out
-            layer.follow(flat, codes[-1].flatten(), generator)
+            if follow:
+                layer.follow(flat, codes[-1].flatten(), generator)
         return QuantizerStep(
             quantized.transpose(1, 2), torch.stack(codes, dim=1), torch.stack(losses).mean()
         )

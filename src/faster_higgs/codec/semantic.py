@@ -15,9 +15,9 @@ from torch.nn.utils import parametrize
 
 from faster_higgs.config import HubertShape
 
-_KERNELS = (10, 3, 3, 3, 3, 2, 2)
-_STRIDES = (5, 2, 2, 2, 2, 2, 2)
-SEMANTIC_HOP = math.prod(_STRIDES)
+KERNELS = (10, 3, 3, 3, 3, 2, 2)
+STRIDES = (5, 2, 2, 2, 2, 2, 2)
+SEMANTIC_HOP = math.prod(STRIDES)
 SEMANTIC_PAD = SEMANTIC_HOP // 2
 
 _ZERO_CROSSINGS = 6
@@ -58,13 +58,13 @@ def sinc_taps(step: int, phases: int) -> Tensor:
 def hubert_length(samples: int) -> int:
     """Positions HuBERT makes of so many samples; zero where it cannot."""
     length = samples
-    for kernel, stride in zip(_KERNELS, _STRIDES, strict=True):
+    for kernel, stride in zip(KERNELS, STRIDES, strict=True):
         length = max(0, (length - kernel) // stride + 1)
     return length
 
 
 def build_hubert(shape: HubertShape) -> nn.Module:
-    """A HuBERT that never trains: no dropout, no masking, no gradients, weight norm folded."""
+    """A HuBERT without dropout, masking and weight norm; gradients only when training asks."""
     from transformers import HubertConfig, HubertModel  # seconds to import, and decoding needs none
 
     depth = len(shape.conv_dim)
@@ -74,8 +74,8 @@ def build_hubert(shape: HubertShape) -> nn.Module:
         num_attention_heads=shape.num_attention_heads,
         intermediate_size=shape.intermediate_size,
         conv_dim=list(shape.conv_dim),
-        conv_kernel=list(_KERNELS[:depth]),
-        conv_stride=list(_STRIDES[:depth]),
+        conv_kernel=list(KERNELS[:depth]),
+        conv_stride=list(STRIDES[:depth]),
         num_conv_pos_embeddings=shape.num_conv_pos_embeddings,
         num_conv_pos_embedding_groups=shape.num_conv_pos_embedding_groups,
         hidden_dropout=0.0,

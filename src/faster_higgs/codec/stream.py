@@ -7,7 +7,7 @@ requests and decodes them in one batch.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -153,15 +153,3 @@ def _batches(windows: list[_Window], context: int) -> Iterator[list[_Window]]:
 def _fits(short: tuple[int, bool, int], long: tuple[int, bool, int]) -> bool:
     rows, rigid, width = short
     return long[:2] == (rows, rigid) and (width == long[2] if rigid else 2 * width >= long[2])
-
-
-def decode_stream(codec: Codec, frames: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Samples of one utterance piece by piece, from frames [K, n] as they come."""
-    decoder = StreamDecoder(codec)
-    empty = torch.empty(codec.num_codebooks, 0, dtype=torch.long)
-    for part in frames:
-        decoder.push("", part)
-        empty = part[:, :0]
-        yield from (piece.samples for piece in decoder.pull())
-    decoder.push("", empty, last=True)
-    yield from (piece.samples for piece in decoder.pull() if len(piece.samples))

@@ -10,7 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 
-from faster_higgs.engine.request import Finish, FrameEvent, Request
+from faster_higgs.engine.request import Finish, FrameEvent, Request, RequestFailed
 from faster_higgs.engine.runner import Runner
 from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
@@ -39,10 +39,10 @@ class Engine:
         codec, or an answer in text by a model without a text head.
         """
         config = self._model.config
-        longest = config.max_position_embeddings
-        if len(prompt) >= longest:
+        if len(prompt) + config.num_codebooks + 2 > config.positions:  # the shortest clip
             raise SettingError(
-                f"The prompt takes {len(prompt)} positions and the model has {longest}; "
+                f"The prompt takes {len(prompt)} of the model's {config.positions} positions, "
+                "which leaves no room for an answer; "
                 "shorten the reference clip, the history or the text."
             )
         if prompt.ids[-1] != config.audio_out_bos_token_id and not self._runner.writes_text:
@@ -67,18 +67,21 @@ class Engine:
         self._waiting.clear()
 
     def step(self) -> list[FrameEvent]:
-        """One model step; the events it gave rise to."""
-        over = [request for request in self._waiting if request.finish is not None]
-        if not over and self._waiting:
-            request = self._waiting[0]
+        """One model step; the events it gave rise to. Raises RequestFailed."""
+        ended = [request for request in self._waiting if request.finish is not None]
+        served = ended or [self._advance(request) for request in list(self._waiting)[:1]]
+        for request in served:
+            if request.finish is not None:
+                self._waiting.remove(request)
+        return [request.news() for request in served]
+
+    def _advance(self, request: Request) -> Request:
+        """The same request, one step further."""
+        try:
             if request.hidden is None:
                 self._runner.prefill(request)
             self._runner.advance(request)
-            frames = request.release()
-            if request.finish is None:
-                return [FrameEvent(request.id, frames)] if frames.shape[1] else []
-            self._waiting.popleft()
-            return [FrameEvent(request.id, frames, request.result())]
-        for request in over:
-            self._waiting.remove(request)
-        return [FrameEvent(r.id, r.release(), r.result()) for r in over]
+        except Exception as error:
+            self._waiting.remove(request)  # the others may well be possible
+            raise RequestFailed(request.id) from error
+        return request

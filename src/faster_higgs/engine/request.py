@@ -46,11 +46,23 @@ class Result:
 
 @dataclass(frozen=True)
 class FrameEvent:
-    """News of one request: frames [K, n] now whole, in order, and its result when it is over."""
+    """News of one request: frames [K, n] now whole, in order, and its result when it is over.
+
+    `written` are the ids of text and the delayed columns [K] of this step, as the model wrote them.
+    """
 
     request: int
     frames: Tensor
     result: Result | None = None
+    written: tuple[int | Tensor, ...] = ()
+
+
+class RequestFailed(Exception):
+    """One request cannot go on; its cause says why. The engine has forgotten it, and it alone."""
+
+    def __init__(self, request: int) -> None:
+        super().__init__(f"Request {request} failed.")
+        self.request = request
 
 
 @dataclass
@@ -63,6 +75,7 @@ class Request:
     sampling: Sampling
     config: ModelConfig
     stop_ids: frozenset[int] = frozenset()
+    limit: int = field(init=False)  # steps: those that were asked for and that have a position
     seed: int = 0
     cache: KVCache = field(init=False)  # made when the prompt is read
     last_id: int = -1  # the last id of the text stream decides what the next step does
@@ -71,12 +84,15 @@ class Request:
     clock: DelayClock = field(init=False)
     text_ids: list[int] = field(default_factory=list)
     segments: list[list[Tensor]] = field(default_factory=list)
+    written: list[int | Tensor] = field(default_factory=list)  # not told yet, see FrameEvent
     steps: int = 0
     released: int = 0
     cut: bool = False  # ended by the limit, not by the model
     finish: Finish | None = None
 
     def __post_init__(self) -> None:
+        room = self.config.positions - len(self.prompt)
+        self.limit = min(self.sampling.max_new_tokens, room)
         given = self.sampling.seed
         self.seed = secrets.randbits(62) if given is None else given
         self.history = torch.empty(self.config.num_codebooks, 0, dtype=torch.long)
@@ -96,14 +112,31 @@ class Request:
         """Begin an audio segment; returns its first column [K], all begin-of-stream."""
         column = torch.full((self.config.num_codebooks,), self.config.audio_stream_bos_id)
         self.clock, self.released = self.new_clock(), 0
-        self.segments.append([column])
-        self.remember(column[:, None])
+        self.segments.append([])
+        self.write_column(column)
         return column
+
+    def write_column(self, column: Tensor) -> None:
+        """Add a column [K] to the segment."""
+        self.segments[-1].append(column)
+        self.written.append(column)
+        self.remember(column[:, None])
+
+    def write_text(self, token: int) -> None:
+        """Add an id to the text stream."""
+        self.text_ids.append(token)
+        self.written.append(token)
 
     def remember(self, columns: Tensor) -> None:
         """Keep the latest columns [K, n] for repetition-aware sampling."""
         window = max(1, self.sampling.ras_window)
         self.history = torch.cat([self.history, columns], dim=1)[:, -window:]
+
+    def news(self) -> FrameEvent:
+        """What happened since the last call."""
+        written, self.written = tuple(self.written), []
+        result = None if self.finish is None else self.result()
+        return FrameEvent(self.id, self.release(), result, written)
 
     def release(self) -> Tensor:
         """Frames [K, n] that became whole since the last call."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from faster_higgs.engine.guard import goes_in_circles
 from faster_higgs.engine.request import Finish, Request
+from faster_higgs.model.attention import GROWTH
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.sampling import draw, sample, uniforms, warp
 
@@ -30,7 +31,8 @@ class Runner:
     def prefill(self, request: Request) -> None:
         """Read the prompt."""
         prompt = request.reading
-        request.cache = self.model.new_cache(len(prompt.ids) + 256)
+        # Most answers end long before their limit, so room for all of it is not taken at once.
+        request.cache = self.model.new_cache(len(prompt.ids) + min(request.limit, GROWTH))
         hidden = self.model.prefill(
             prompt.ids.to(self.device),
             prompt.columns.to(self.device),
@@ -46,29 +48,28 @@ class Runner:
         """One step of the state machine (lm.md, section f)."""
         if request.last_id == self.config.audio_out_bos_token_id:
             request.last_id = self.config.audio_out_token_id
-            request.text_ids.append(request.last_id)
+            request.write_text(request.last_id)
             self._read_column(request, request.open_segment())
         elif request.last_id == self.config.audio_out_token_id:
             self._audio_step(request)
         else:
             self._text_step(request)
         request.steps += 1
-        if request.finish is None and request.steps >= request.sampling.max_new_tokens:
+        if request.finish is None and request.steps >= request.limit:
             request.finish = Finish.LENGTH
 
     def _audio_step(self, request: Request) -> None:
         assert request.hidden is not None
         clock, sampling = request.clock, request.sampling
         guarded = sampling.rules == "guarded"
-        near = sampling.max_new_tokens - request.steps <= self.config.num_codebooks
+        near = request.limit - request.steps <= self.config.num_codebooks
         if guarded and near and clock.ending is None:
             request.cut = True
             clock.close()  # end in staircase order, so that the limit cuts no frame in two
         logits = clock.mask(self.model.audio_logits(request.hidden)).cpu()
         numbers, ignored = self._numbers(request), self._ignored(request)
         column = clock.settle(sample(logits, request.history, sampling, numbers, ignored))
-        request.segments[-1].append(column)
-        request.remember(column[:, None])
+        request.write_column(column)
         if clock.done:
             self._end_segment(request)
         elif guarded and clock.ending is None and goes_in_circles(request.segments[-1]):
@@ -95,8 +96,7 @@ class Runner:
         if request.cut or alone or not self.writes_text:
             request.finish = Finish.LENGTH if request.cut else Finish.STOP
             return
-        request.text_ids.append(self.config.audio_eos_token_id)
-        self._read_text(request, self.config.audio_eos_token_id)
+        self._take_text(request, self.config.audio_eos_token_id)
 
     def _text_step(self, request: Request) -> None:
         assert request.hidden is not None
@@ -106,7 +106,11 @@ class Runner:
         seed, step = torch.tensor([request.seed]), torch.tensor([request.steps])
         number = uniforms(seed, step, 1, TEXT)[0, 0]
         token = int(draw(warp(logits, request.sampling), number))
-        request.text_ids.append(token)
+        self._take_text(request, token)
+
+    def _take_text(self, request: Request, token: int) -> None:
+        """Write a token; go on, unless it is one to stop at."""
+        request.write_text(token)
         if token in request.stop_ids:
             request.finish = Finish.STOP if request.segments else Finish.NO_AUDIO
         else:

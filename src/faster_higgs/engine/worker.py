@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable
 import torch
 
 from faster_higgs.engine.engine import Engine
-from faster_higgs.engine.request import FrameEvent
+from faster_higgs.engine.request import FrameEvent, RequestFailed
 from faster_higgs.errors import EngineError
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
@@ -96,6 +96,9 @@ class _Thread:
         while self._obey():
             try:
                 events = self._engine.step()
+            except RequestFailed as failed:
+                self._fail_one(failed)
+                continue
             except Exception as error:  # noqa: BLE001  whoever waits must hear of it
                 self._fail(_told(error))
                 continue
@@ -135,6 +138,12 @@ class _Thread:
             del self._inboxes[event.request]
         inbox.put(event)
 
+    def _fail_one(self, failed: RequestFailed) -> None:
+        inbox = self._inboxes.pop(failed.request, None)
+        if inbox is not None:
+            assert isinstance(failed.__cause__, Exception)
+            inbox.put(_told(failed.__cause__))
+
     def _fail(self, error: Exception) -> None:
         """End every request with an error."""
         self._engine.clear()
@@ -145,11 +154,12 @@ class _Thread:
 
 def _told(error: Exception) -> Exception:
     """A full memory in words; anything else as it is."""
-    if not isinstance(error, torch.OutOfMemoryError):
+    # Of a full CPU torch says so in words alone.
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
         return error
     told = EngineError(
         "The device ran out of memory; shorten the reference clip or the history, "
         "or load the model on another device."
     )
-    told.__cause__ = error
+    told.__cause__ = error.with_traceback(None)  # which would keep the memory
     return told

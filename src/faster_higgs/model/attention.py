@@ -15,8 +15,11 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, queries [T, H, d], keys [T, G, d], values [T, G, d]) -> [T, H, d], rows in any order."""
 
 
+GROWTH = 1024  # positions a full cache grows by: 41 s of sound, however long the prompt was
+
+
 class KVCache:
-    """Keys and values of one request, per layer [kv_heads, capacity, head_dim]; it doubles."""
+    """Keys and values of one request, per layer [kv_heads, capacity, head_dim]."""
 
     def __init__(
         self, like: Tensor, layers: int, kv_heads: int, head_dim: int, capacity: int
@@ -29,12 +32,13 @@ class KVCache:
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` more positions."""
-        if self.length + rows <= self.capacity:
+        needed = self.length + rows
+        if needed <= self.capacity:
             return
-        while self.length + rows > self.capacity:
-            self.capacity *= 2
-        self.keys = [self._grown(tensor) for tensor in self.keys]
-        self.values = [self._grown(tensor) for tensor in self.values]
+        self.capacity = max(needed, self.capacity + GROWTH)
+        for tensors in (self.keys, self.values):
+            for layer, tensor in enumerate(tensors):  # one at a time: the others wait as they are
+                tensors[layer] = self._grown(tensor)
 
     def _grown(self, old: Tensor) -> Tensor:
         new = old.new_empty((old.shape[0], self.capacity, old.shape[2]))
@@ -51,11 +55,6 @@ class KVCache:
     def advance(self, rows: int) -> None:
         """The last `rows` appended positions now belong to the past, in every layer."""
         self.length += rows
-
-    def truncate(self, length: int) -> None:
-        """Forget everything after the first `length` positions."""
-        assert 0 <= length <= self.length
-        self.length = length
 
 
 def prefill_attend(cache: KVCache, order: Tensor, back: Tensor) -> Attend:

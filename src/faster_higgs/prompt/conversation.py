@@ -7,14 +7,14 @@ of token ids.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from faster_higgs.errors import SettingError
 from faster_higgs.prompt.template import Clip, Message
-from faster_higgs.prompt.tokens import SCENE_END, SCENE_START
+from faster_higgs.prompt.tokens import SCENE_END, SCENE_MARKS, SCENE_START
 from faster_higgs.prompt.voices import Voice
 
 INSTRUCTION = "Generate audio following instruction."
@@ -31,8 +31,9 @@ DIALOGUE_INSTRUCTION = (
 class Setting:
     """What holds for a whole text: who speaks, where, and how much of the past is kept.
 
-    `voices[i]` speaks the turns of SPEAKERi. `system` replaces the system message, scene marks
-    included. `history` counts the earlier chunks kept as context; None keeps all.
+    `labels` are the tags that the `voices` speak; without any they are SPEAKER0, SPEAKER1 and so
+    on. `system` replaces the system message, scene marks included. `history` counts the earlier
+    chunks kept as context; None keeps all.
     """
 
     voices: tuple[Voice, ...] = ()
@@ -40,12 +41,23 @@ class Setting:
     system: str | None = None
     voices_in_system: bool = False
     history: int | None = None
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.history is not None and self.history < 0:
             raise SettingError(
                 f"The chunk buffer is {self.history}; use 0 for none, "
                 "or leave it out to keep all chunks."
+            )
+        described = [self.scene or "", *(voice.description for voice in self.voices)]
+        if any(mark in text for mark in SCENE_MARKS for text in described):
+            raise SettingError(
+                f"A scene or a voice's description holds {SCENE_START} or {SCENE_END}; "
+                "these marks are put around it, so leave them out."
+            )
+        if self.system is not None and self.scene not in (None, QUIET_ROOM):
+            raise SettingError(
+                "A scene cannot be combined with a system prompt of your own; write it into that."
             )
         if self.system is not None and self.in_system:
             raise SettingError(
@@ -106,9 +118,9 @@ def opening(
     messages = [Message("system", system)] if system else []
     if setting.in_system:
         return messages
-    for i, voice in enumerate(setting.voices):
+    for label, voice in _labelled(setting):
         assert voice.codes is not None
-        tag = f"[SPEAKER{i}] " if len(setting.voices) > 1 else ""
+        tag = f"[{label}] " if len(setting.voices) > 1 else ""
         messages += [
             Message("user", (tag + spell(voice.transcript),)),
             Message("assistant", (Clip(voice.codes),)),
@@ -137,11 +149,17 @@ def _cast(scene: str | None, tags: Sequence[str]) -> str:
     return "\n".join(([scene, ""] if scene else []) + kinds)
 
 
+def _labelled(setting: Setting) -> Iterator[tuple[str, Voice]]:
+    """Each voice with the tag it answers to."""
+    labels = setting.labels or [f"SPEAKER{i}" for i in range(len(setting.voices))]
+    return zip(labels, setting.voices, strict=True)
+
+
 def _voices_in_system(setting: Setting) -> tuple[str | Clip, ...]:
     parts: list[str | Clip] = []
     text = f"{INSTRUCTION}\n\n{SCENE_START}\n" + (f"{setting.scene}\n\n" if setting.scene else "")
-    for i, voice in enumerate(setting.voices):
-        text += f"{chr(10) if i else ''}SPEAKER{i}: "
+    for i, (label, voice) in enumerate(_labelled(setting)):
+        text += f"{chr(10) if i else ''}{label}: "
         if voice.codes is None:
             text += voice.description
         else:

@@ -22,7 +22,7 @@ ROLES = ("system", "user", "assistant")
 # Specials with a meaning in each role's text. Everything else a user types is plain text.
 MEANINGFUL = {
     "system": (*tokens.SCENE_MARKS, *tokens.SOUND_TAGS),
-    "user": (*tokens.SOUND_TAGS, *tokens.INSTRUCTION_MARKS),
+    "user": tokens.SOUND_TAGS,
     "assistant": tokens.SOUND_TAGS,
 }
 
@@ -36,11 +36,18 @@ class Clip:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn: text and clips in order."""
+    """One turn: text and clips in order. `instructs`: a user's instruction marks have meaning."""
 
     role: str
     parts: tuple[str | Clip, ...]
     recipient: str | None = None
+    instructs: bool = False
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """What is more than plain text in this message."""
+        marks = tokens.INSTRUCTION_MARKS if self.instructs and self.role == "user" else ()
+        return (*MEANINGFUL[self.role], *marks)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -130,7 +137,7 @@ def write(messages: Sequence[Message], tokenizer: Tokenizer, *, force_audio: boo
             ids += [*encode(tokenizer, message.recipient), tokenizer.special(tokens.RECIPIENT)]
         for part in message.parts:
             if isinstance(part, str):
-                ids += encode(tokenizer, part, MEANINGFUL[message.role])
+                ids += encode(tokenizer, part, message.specials)
             else:
                 ids += _slot(message.role, tokenizer)
                 clips.append(part.codes)

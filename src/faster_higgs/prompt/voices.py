@@ -1,15 +1,17 @@
 """Voices: a clip's codes and what is said in it, or a description.
 
 A folder of voices holds, for each name, a transcript NAME.txt and a sound file NAME.wav (or any
-other audio suffix), the layout the original project uses; NAME.safetensors keeps codes that were
-made once, under the codec's fingerprint. Knows nothing of how sound becomes codes.
+other audio suffix), the layout the original project uses. Codes lie beside them: those a checkpoint
+ships in NAME.safetensors, those that were made once in NAME@CODEC.safetensors, in the user's folder
+only. Knows nothing of how sound becomes codes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,14 +64,15 @@ class VoiceFiles:
     name: str
     transcript: Path
     sound: Path | None
-    codes: Path | None
+    codes: tuple[Path, ...]  # for one codec or several
     own: bool  # in the folder that may be written
 
 
 class VoiceStore:
     """Voices in folders. Where the store is `writable`, the first folder is the user's own.
 
-    `encode` makes codes from a sound file.
+    `encode` makes codes from a sound file; `fingerprint` names its codec. What it made is kept in
+    the user's own folder, and no other is ever written.
     """
 
     def __init__(
@@ -84,25 +87,21 @@ class VoiceStore:
         self._writable = writable
         self._encode = encode
         self._fingerprint = fingerprint
+        self._made: dict[str, Tensor] = {}  # codes by clip: not every folder can keep them
 
     def list(self) -> list[VoiceFiles]:
         """All voices, by name; the first folder wins where a name is taken twice."""
         found: dict[str, VoiceFiles] = {}
         for i, folder in enumerate(self._folders):
-            for path in sorted(folder.glob("*.txt")) if folder.is_dir() else []:
-                sound = next(
-                    (path.with_suffix(s) for s in SOUND_SUFFIXES if path.with_suffix(s).is_file()),
-                    None,
-                )
-                codes = path.with_suffix(".safetensors")
-                kept = codes if codes.is_file() else None
-                if path.stem not in found and (sound or kept):
-                    own = self._writable and i == 0
-                    found[path.stem] = VoiceFiles(path.stem, path, sound, kept, own)
+            for voice in _voices_in(folder, own=self._writable and i == 0):
+                found.setdefault(voice.name, voice)
         return [found[name] for name in sorted(found)]
 
     def find(self, name: str) -> VoiceFiles:
-        """Raises VoiceNotFound with the names there are."""
+        """Raises VoiceNotFound with the names there are, VoiceError for a described voice."""
+        if name.startswith("profile:"):
+            self._described(name.removeprefix("profile:"))
+            raise VoiceError(f"'{name}' is a description and has no files; it can only be spoken.")
         voices = {voice.name: voice for voice in self.list()}
         if name not in voices:
             known = ", ".join([*voices, *(f"profile:{p}" for p in PROFILES)])
@@ -118,16 +117,7 @@ class VoiceStore:
             return self._described(name.removeprefix("profile:"))
         files = self.find(name)
         transcript = _words(files.transcript)
-        codes = self._kept(files)
-        if codes is None:
-            if files.sound is None:
-                raise VoiceError(
-                    f"The codes of '{name}' were made by another codec and its sound file is gone; "
-                    "add the voice again."
-                )
-            codes = self._encode(files.sound)
-            self._keep(files, codes)
-        return Voice(name, codes, transcript, self._description(files))
+        return Voice(name, self._codes(files), transcript, self._description(files))
 
     def add(self, name: str, sound: Path, transcript: str, *, replace: bool = False) -> Voice:
         """Copy a clip into the user's folder and encode it. A failure changes nothing there."""
@@ -168,7 +158,7 @@ class VoiceStore:
             raise OutputError(
                 f"The voice '{name}' cannot be saved in {folder}: {error.strerror or error}."
             ) from None
-        self._keep(VoiceFiles(name, text, clip, None, own=True), codes)
+        self._keep(name, _clip_of(clip), codes)
         return Voice(name, codes, transcript.strip())
 
     def remove(self, name: str, *, missing_ok: bool = False) -> None:
@@ -180,7 +170,7 @@ class VoiceStore:
             self.find(name)
             raise VoiceError(f"'{name}' is shipped with the model and cannot be removed.")
         description = mine[0].transcript.with_suffix(".description")
-        for path in (mine[0].transcript, mine[0].sound, mine[0].codes, description):
+        for path in (mine[0].transcript, mine[0].sound, *mine[0].codes, description):
             if path is not None:
                 path.unlink(missing_ok=True)
 
@@ -196,26 +186,76 @@ class VoiceStore:
         path = files.transcript.with_suffix(".description")
         return _words(path) if path.is_file() else ""
 
-    def _kept(self, files: VoiceFiles) -> Tensor | None:
-        if files.codes is None:
-            return None
-        try:
-            with safe_open(files.codes, "pt") as file:
-                made_by = (file.metadata() or {}).get("codec")
-                return file.get_tensor("codes").long() if made_by == self._fingerprint else None
-        except (SafetensorError, OSError):
-            return None
-
-    def _keep(self, files: VoiceFiles, codes: Tensor) -> None:
-        """Keeping codes saves time only: a folder that cannot be written is no error."""
-        kept = files.transcript.with_suffix(".safetensors")
-        try:
-            save_file(
-                {"codes": codes.short().contiguous()}, kept, metadata={"codec": self._fingerprint}
+    def _codes(self, files: VoiceFiles) -> Tensor:
+        """The codes that were shipped or kept, else those of the sound file, which are kept."""
+        clip = _clip_of(files.sound) if files.sound else None
+        if (codes := self._kept(files, clip)) is not None:
+            return codes
+        if files.sound is None or clip is None:
+            raise VoiceError(
+                f"The codes of '{files.name}' were made by another codec and its sound file is "
+                "gone; add the voice again."
             )
-            kept.chmod(0o644)  # the writer makes files that only their owner may read
+        if clip not in self._made:
+            self._made[clip] = self._encode(files.sound)
+            self._keep(files.name, clip, self._made[clip])
+        return self._made[clip]
+
+    def _kept(self, files: VoiceFiles, clip: str | None) -> Tensor | None:
+        """Codes that this codec made of this very clip; shipped ones need not name the clip."""
+        unnamed = "" if files.own else clip
+        places = [*files.codes]
+        if self._writable and clip and not files.own:
+            places.append(self._place(files.name))
+        for path in places:
+            try:
+                with safe_open(path, "pt") as file:
+                    about = file.metadata() or {}
+                    fits = clip is None or about.get("clip", unnamed) == clip
+                    if fits and about.get("codec") == self._fingerprint:
+                        codes: Tensor = file.get_tensor("codes").long()
+                        return codes
+            except (SafetensorError, OSError):
+                continue  # as good as not there
+        return None
+
+    def _keep(self, name: str, clip: str, codes: Tensor) -> None:
+        """Keeping codes saves time only: a folder that cannot be written is no error."""
+        if not self._writable:
+            return
+        place, about = self._place(name), {"codec": self._fingerprint, "clip": clip}
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"codes": codes.short().contiguous()}, place, metadata=about)
+            place.chmod(0o644)  # the writer makes files that only their owner may read
         except (SafetensorError, OSError):
             return
+
+    def _place(self, name: str) -> Path:
+        """Where codes of this codec are kept; '@' is in no name."""
+        return self._folders[0] / f"{name}@{self._fingerprint}.safetensors"
+
+
+def _voices_in(folder: Path, own: bool) -> Iterator[VoiceFiles]:
+    if not folder.is_dir():
+        return
+    codes: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        codes.setdefault(path.stem.split("@")[0], []).append(path)
+    for path in sorted(folder.glob("*.txt")):
+        beside = (path.with_suffix(suffix) for suffix in SOUND_SUFFIXES)
+        sound = next(filter(Path.is_file, beside), None)
+        kept = tuple(codes.get(path.stem, ()))
+        if sound or kept:
+            yield VoiceFiles(path.stem, path, sound, kept, own)
+
+
+def _clip_of(sound: Path) -> str:
+    """What tells a clip from any other."""
+    try:
+        return hashlib.sha256(sound.read_bytes()).hexdigest()
+    except OSError as error:
+        raise VoiceError(f"{sound} cannot be read: {error.strerror or error}.") from None
 
 
 def _words(path: Path) -> str:

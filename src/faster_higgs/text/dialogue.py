@@ -4,6 +4,7 @@ speakers are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from faster_higgs.text.tags import SPEAKER
@@ -11,19 +12,24 @@ from faster_higgs.text.tags import SPEAKER
 
 @dataclass(frozen=True)
 class Turn:
-    """One speaker's stretch; `speaker` is None for text before the first tag."""
+    """One speaker's stretch; `tag` is as written, None for text before the first tag."""
 
-    speaker: int | None
+    tag: str | None
     text: str
 
 
 def turns(text: str) -> list[Turn]:
     """The turns in order; a tag may stand anywhere in a line; turns without text are left out."""
     pieces = SPEAKER.split(text)
-    numbered = zip((None, *map(int, pieces[2::3])), pieces[0::3], strict=True)
-    return [Turn(speaker, said.strip()) for speaker, said in numbered if said.strip()]
+    tagged = zip((None, *pieces[1::3]), pieces[0::3], strict=True)
+    return [Turn(tag, said.strip()) for tag, said in tagged if said.strip()]
 
 
 def speakers(text: str) -> list[str]:
     """The tags that occur, each once, sorted as the original does: SPEAKER10 before SPEAKER2."""
     return sorted({found[1] for found in SPEAKER.finditer(text)})
+
+
+def by_number(tags: Iterable[str]) -> list[str]:
+    """Tags in the order in which voices are given to them: SPEAKER2 before SPEAKER10."""
+    return sorted(tags, key=lambda tag: (int(tag.removeprefix("SPEAKER")), tag))

@@ -170,5 +170,11 @@ class Pronouncer:
         return "".join(LETTER_NAMES.get(c, "") for c in word)
 
 
+def unreadable(text: str) -> str:
+    """The letters, each once, that a Pronouncer would leave out: those of other scripts."""
+    plain = unicodedata.normalize("NFKD", text.translate(FORMS))
+    return "".join(dict.fromkeys(c for c in plain if c.isalpha() and not c.isascii()))
+
+
 def _is_letter(word: str) -> bool:
     return len(word) == 1 and word.lower() not in ("i", "a", "")

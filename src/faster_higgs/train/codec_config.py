@@ -44,6 +44,7 @@ class CodecSettings:
     seed: int = 0
     autocast: bool = False
     follow: bool = False  # joint: whether the codebooks move with what they code
+    semantic: bool = False  # encoder, joint: whether HuBERT learns as well
     given: float = 0.0  # joint: share of the crops that are decoded from the codes given with them
     discriminate_from: int | None = None  # the step at which the discriminator joins
     judged: int | None = None  # crops of a batch that it looks at; None means: all
@@ -69,5 +70,7 @@ class CodecSettings:
             raise SettingError("batch and frames must be at least 1, context at least 0.")
         if not 0 <= self.given < 1 or (self.given and self.mode != "joint"):
             raise SettingError("given is a share from 0 to below 1, and only of mode 'joint'.")
+        if self.semantic and self.mode == "decoder":
+            raise SettingError("Mode 'decoder' does not use HuBERT, so semantic must be false.")
         if self.discriminate_from is not None and self.mode == "encoder":
             raise SettingError("An encoder makes no sound, so there is nothing to discriminate.")

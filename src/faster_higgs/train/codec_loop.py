@@ -16,7 +16,6 @@ from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
 from faster_higgs.codec.codec import Codec
-from faster_higgs.codec.quantizer import Quantizer, QuantizerStep
 from faster_higgs.errors import SettingError
 from faster_higgs.train.codec_config import CodecSettings
 from faster_higgs.train.codec_losses import SpectralDistance
@@ -37,7 +36,7 @@ TRAINED = {
         "semantic_decoder.",
     ),
 }
-"""Parameters of each mode by the start of their names; HuBERT and the quantiser's tables stay."""
+"""Parameters of each mode by the start of their names; the quantiser's tables stay."""
 
 
 class Made(NamedTuple):
@@ -119,8 +118,9 @@ class CodecTask:
         metrics |= {f"loss_{name}": float(term) for name, term in terms.items()}
         if made.samples is not None:
             sound = self._compared(made.samples), self._compared(batch.samples)
-            cut = self._encoded(batch)
-            parts = {"": slice(None)} | ({"_given": slice(cut, None)} if self.settings.given else {})
+            parts = {"": slice(None)}
+            if self.settings.given:
+                parts["_given"] = slice(self._encoded(batch), None)
             for name, part in parts.items():
                 pair = (one[part] for one in sound)
                 metrics[f"mel_db{name}"] = self.distance.mel_decibels(*pair)
@@ -145,11 +145,10 @@ class CodecTask:
             terms["latents"] = functional.mse_loss(have, want) / want.var()
         if mode == "encoder":
             return Made(None, terms)
-        follow = follow and self.settings.follow
-        coded = codec.quantizer.train_step(latents) if follow else through(codec.quantizer, latents)
+        coded = codec.quantizer.train_step(latents, follow=follow and self.settings.follow)
         terms["commitment"] = coded.commitment
         if hasattr(codec, "semantic_decoder"):
-            features = codec.semantic_features(heard)
+            features = codec.semantic_features(heard).detach()
             guessed = codec.reconstruct_semantics(coded.quantized)
             terms["semantic"] = functional.mse_loss(guessed, features)
         quantized = coded.quantized
@@ -226,7 +225,8 @@ class CodecTask:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast)
 
     def _make_optimizers(self) -> dict[str, Optimizer]:
-        wanted = TRAINED[self.settings.mode]
+        more = ("semantic_model.",) if self.settings.semantic else ()
+        wanted = TRAINED[self.settings.mode] + more
         for name, weight in self.codec.named_parameters():
             weight.requires_grad_(name.startswith(wanted))
         made: dict[str, Optimizer] = {
@@ -236,22 +236,6 @@ class CodecTask:
             judge = self.discriminator.parameters()
             made["discriminator"] = _adamw(judge, self.settings.discriminator)
         return made
-
-
-def through(quantizer: Quantizer, latents: Tensor) -> QuantizerStep:
-    """Quantise [B, Q, F] with tables that stay as they are; gradients pass straight through."""
-    residual = latents.transpose(1, 2)
-    quantized = torch.zeros_like(residual)
-    codes, losses = [], []
-    for layer in quantizer.first():
-        vectors = layer.project_in(residual)
-        codes.append(layer.nearest(vectors.detach()))
-        entries = functional.embedding(codes[-1], layer.embed)
-        losses.append(functional.mse_loss(vectors, entries))
-        out = layer.project_out(vectors + (entries - vectors).detach())
-        residual, quantized = residual - out, quantized + out
-    commitment = torch.stack(losses).mean()
-    return QuantizerStep(quantized.transpose(1, 2), torch.stack(codes, dim=1), commitment)
 
 
 def _adamw(weights: Iterable[nn.Parameter] | Iterator[nn.Parameter], s: OptimizerSettings) -> AdamW:

@@ -23,23 +23,21 @@ class Journal:
         self._folder = folder
         self._board: Any = None
         self._say = say
-        self._sums: dict[str, float] = {}
-        self._steps = 0
+        self._seen: dict[str, list[float]] = {}
         self._since = time.monotonic()
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """The metrics of one step. Names with 'num_' in front are amounts; they become rates."""
         for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._steps += 1
+            self._seen.setdefault(name, []).append(value)
 
     def flush(self, step: int, extra: Mapping[str, float], left: str) -> None:
-        """Write the means since the last time, and a line for people."""
+        """Write each name's mean over the steps that gave it, and a line for people."""
         seconds = max(time.monotonic() - self._since, 1e-9)
-        means = {n: v / self._steps for n, v in self._sums.items() if not n.startswith("num_")}
+        means = {n: sum(v) / len(v) for n, v in self._seen.items() if not n.startswith("num_")}
         rates = {
-            f"{n[4:]}_per_second": v / seconds
-            for n, v in self._sums.items()
+            f"{n[4:]}_per_second": sum(v) / seconds
+            for n, v in self._seen.items()
             if n.startswith("num_")
         }
         self.write(step, {**means, **rates, **extra})
@@ -47,7 +45,7 @@ class Journal:
             f"{value:,.0f} {name.replace('_per_second', '/s')}" for name, value in rates.items()
         )
         self._say(f"step {step}  loss {means.get('loss', float('nan')):.4f}  {amounts}  {left}")
-        self._sums, self._steps, self._since = {}, 0, time.monotonic()
+        self._seen, self._since = {}, time.monotonic()
 
     def open(self) -> None:
         """Make the folder and begin the curves."""

@@ -92,6 +92,9 @@ class Packer:
     def next(self) -> Batch:
         """The batch at `place`, which moves on."""
         groups = self._groups(self.place.epoch, self.place.window)
+        if self.place.batch >= len(groups):  # the data or the budget changed since it was noted
+            self.place = self._after(self.place, 0)
+            return self.next()
         batch = join(groups[self.place.batch])
         self.place = self._after(self.place, len(groups))
         return batch

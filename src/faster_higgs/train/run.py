@@ -24,6 +24,8 @@ from faster_higgs.train.journal import Journal, Say
 from faster_higgs.train.schedule import Schedule
 from faster_higgs.train.state import Checkpoints
 
+OVERTIME = 1.2  # share of the minutes after which a run ends even if its descent is not over
+
 
 class Task(Protocol):
     """What is trained. A step that meets a number that is not finite changes nothing."""
@@ -32,7 +34,8 @@ class Task(Protocol):
     def modules(self) -> Mapping[str, nn.Module]: ...
 
     @property
-    def optimizers(self) -> Mapping[str, Optimizer]: ...
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """Each under the name of the module it trains."""
 
     def step(self, step: int) -> dict[str, float]:
         """One optimiser step; amounts are named num_*; 'skipped' is 1 where nothing was learnt."""
@@ -112,6 +115,8 @@ class Run:
         self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
         self.schedule.restore(state["schedule"], self.step)
         task.seek(state["place"])
+        for module in state["joining"]:
+            self.journal.line(f"The checkpoint has no {module} yet; it begins now.")
         self.journal.line(
             f"Resumed at step {self.step}, after {self.seconds / 60:.0f} minutes of training."
         )
@@ -196,13 +201,16 @@ class Run:
             return "signal"
         if settings.steps is not None and self.step >= settings.steps:
             return "steps"
-        if self.schedule.end is not None:
-            return "minutes" if self.step >= self.schedule.end else None
-        return (
-            "minutes"
-            if settings.minutes is not None and self._elapsed() >= settings.minutes * 60
-            else None
-        )
+        if self.schedule.end is not None and self.step >= self.schedule.end:
+            return "minutes"
+        return "minutes" if self._seconds_left() <= 0 else None
+
+    def _seconds_left(self) -> float:
+        """Until the clock ends the run; a descent that has begun is given overtime."""
+        if self.settings.minutes is None:
+            return math.inf
+        share = 1.0 if self.schedule.end is None else OVERTIME
+        return share * self.settings.minutes * 60 - self._elapsed()
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._begun
@@ -252,13 +260,11 @@ class Run:
 
     def _left(self) -> str:
         ends = [end for end in (self.settings.steps, self.schedule.end) if end is not None]
-        times = (
-            [(min(ends) - self.step) * self._elapsed() / max(1, self.step - self._first)]
-            if ends
-            else []
-        )
-        if self.settings.minutes is not None and self.schedule.end is None:
-            times.append(self.settings.minutes * 60 - self._elapsed())
+        times = [self._seconds_left()]
+        if ends:
+            times.append(
+                (min(ends) - self.step) * self._elapsed() / max(1, self.step - self._first)
+            )
         return f"{max(0.0, min(times)) / 60:.1f} min left"
 
     def _warn(self) -> None:

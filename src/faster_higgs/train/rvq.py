@@ -6,6 +6,7 @@ Each stage codes what the stages before it left over. Knows nothing of sound or 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -17,12 +18,12 @@ from faster_higgs.errors import SettingError
 CHUNK = 1024  # vectors that are compared with a codebook at once
 
 
-class Fit(NamedTuple):
-    """Codebooks, and how good they are on the vectors they were made from."""
+class Stage(NamedTuple):
+    """A codebook, and how good it is on the vectors it was made from."""
 
-    codebooks: Tensor  # [K, V, D]
-    left_over: list[float]  # share of the variance after each stage
-    bits: list[float]  # entropy of each stage's codes
+    codebook: Tensor  # [V, D]
+    rest: Tensor  # [N, D], what is left for the next stage
+    bits: float  # entropy of the codes
 
 
 class Basis(NamedTuple):
@@ -30,79 +31,60 @@ class Basis(NamedTuple):
 
     mean: Tensor  # [Q]
     directions: Tensor  # [Q, D], orthonormal columns
+    held: float  # share of the variance that stays
 
 
 def principal(vectors: Tensor, dim: int) -> Basis:
-    """The `dim` directions in which `vectors` [N, Q] vary most."""
+    """The `dim` directions in which `vectors` [N, Q] vary most; double vectors tell them best."""
     mean = vectors.mean(0)
-    centred = (vectors - mean).double()
-    _, directions = torch.linalg.eigh(centred.T @ centred)
-    return Basis(mean, directions.flip(1)[:, :dim].to(vectors.dtype).contiguous())
+    centred = vectors - mean
+    values, directions = torch.linalg.eigh(centred.T @ centred / len(vectors))
+    return Basis(mean, directions.flip(1)[:, :dim], float(values[-dim:].sum() / values.sum()))
 
 
-def fit(
-    vectors: Tensor,
-    stages: int,
-    entries: int,
-    seed: int = 0,
-    *,
-    sample: int = 131_072,
-    rounds: int = 20,
-) -> Fit:
-    """Codebooks for `vectors` [N, D], made from at most `sample` of them."""
+def stages(
+    vectors: Tensor, weights: Tensor, entries: int, generator: torch.Generator, rounds: int = 20
+) -> Iterator[Stage]:
+    """A stage for each row of `weights` [K, D]: how much the dimensions of [N, D] count in it."""
     if len(vectors) < entries:
         raise SettingError(
             f"A codebook of {entries} entries cannot be fitted to {len(vectors)} vectors; "
             "give more audio or fewer entries."
         )
-    generator = torch.Generator().manual_seed(seed)
-    rest = vectors[torch.randperm(len(vectors), generator=generator)[:sample]].float().clone()
-    variance = (rest - rest.mean(0)).square().sum()
-    books, left_over, bits = [], [], []
-    for _ in range(stages):
-        book = kmeans(rest, entries, generator, rounds)
-        codes, _ = nearest(rest, book)
-        rest -= book[codes]
+    rest = vectors
+    for weight in weights:
+        book = kmeans(rest * weight, entries, generator, rounds) / weight
+        codes, _ = nearest(rest * weight, book * weight)
+        rest = rest - book[codes]
         share = torch.bincount(codes, minlength=entries) / len(codes)
-        books.append(book)
-        left_over.append(float(rest.square().sum() / variance))
-        bits.append(float(torch.special.entr(share).sum() / torch.log(torch.tensor(2.0))))
-    return Fit(torch.stack(books), left_over, bits)
+        yield Stage(book, rest, float(torch.special.entr(share).sum() / torch.tensor(2.0).log()))
 
 
-def encode(vectors: Tensor, codebooks: Tensor) -> Tensor:
-    """Codes [N, K] of vectors [N, D], stage after stage."""
-    rest = vectors.float().clone()
-    codes = []
-    for book in codebooks:
-        codes.append(nearest(rest, book)[0])
-        rest -= book[codes[-1]]
-    return torch.stack(codes, 1)
+def encode(vectors: Tensor, codebooks: Tensor, weights: Tensor) -> Tensor:
+    """Codes [K, N] of vectors [N, D], stage after stage."""
+    rest, codes = vectors, []
+    for book, weight in zip(codebooks, weights, strict=True):
+        codes.append(nearest(rest * weight, book * weight)[0])
+        rest = rest - book[codes[-1]]
+    return torch.stack(codes)
 
 
-def install(quantizer: Quantizer, codebooks: Tensor, basis: Basis) -> None:
-    """Make `quantizer` code wide vectors [.., Q] as `codebooks` code their place in `basis`."""
+def install(quantizer: Quantizer, codebooks: Tensor, weights: Tensor) -> None:
+    """Make `quantizer` code the first D dimensions of its latents as `encode` does."""
     layers = quantizer.first()
     entries, dim = layers[0].embed.shape
-    wide, narrow = basis.directions.shape
-    if (
-        codebooks.shape[:2] != (len(layers), entries)
-        or narrow > dim
-        or codebooks.shape[2] != narrow
-    ):
+    wide = layers[0].project_in.in_features
+    if codebooks.shape != (len(layers), entries, dim) or dim > wide:
         raise SettingError(
-            f"Codebooks {list(codebooks.shape)} in {narrow} of {wide} dimensions do not fit a "
-            f"quantiser of {len(layers)} codebooks with {entries} entries in {dim} dimensions."
+            f"Codebooks {list(codebooks.shape)} do not fit a quantiser of {len(layers)} codebooks "
+            f"with {entries} entries in {dim} of {wide} dimensions."
         )
     with torch.no_grad():
-        for number, (layer, book) in enumerate(zip(layers, codebooks, strict=True)):
-            mean = basis.mean * (number == 0)
-            _copy(layer.project_in.weight, basis.directions.T)
-            _copy(layer.project_in.bias, -(mean @ basis.directions))
-            _copy(layer.project_out.weight, basis.directions)
-            _copy(layer.project_out.bias, mean)
-            _copy(layer.embed, book)
-            _copy(layer.embed_avg, book)
+        for layer, book, weight in zip(layers, codebooks, weights, strict=True):
+            _diagonal(layer.project_in, weight)
+            _diagonal(layer.project_out, 1 / weight)
+            layer.embed.copy_(book * weight)
+            layer.embed_avg.copy_(layer.embed)
             layer.cluster_size.fill_(1)
             layer.inited.fill_(1)
 
@@ -153,7 +135,8 @@ def _seeds(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return few[chosen].clone()
 
 
-def _copy(target: Tensor, source: Tensor) -> None:
-    """Fill the first entries along every axis; the rest becomes zero."""
-    target.zero_()
-    target[tuple(slice(size) for size in source.shape)] = source
+def _diagonal(layer: torch.nn.Linear, values: Tensor) -> None:
+    """Scale the first dimensions by `values`; the rest becomes zero."""
+    layer.bias.zero_()
+    layer.weight.zero_()
+    layer.weight[: len(values), : len(values)] = torch.diag(values)

@@ -50,9 +50,7 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             _write(partial, state, modules, optimizers)
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(partial, target)
+            _replace_folder(partial, target)
             if name is None:
                 _replace_text(self.folder / "latest", target.name)
                 self._forget_old()
@@ -67,12 +65,17 @@ class Checkpoints:
     def find(self, name: str = "latest") -> Path | None:
         """The checkpoint of that name, by default the newest complete one."""
         if name != "latest":
-            return self.folder / name if (self.folder / name).is_dir() else None
+            return self._named(name)
         pointer = self.folder / "latest"
-        if pointer.is_file() and (self.folder / pointer.read_text().strip()).is_dir():
-            return self.folder / pointer.read_text().strip()
+        if pointer.is_file() and (newest := self._named(pointer.read_text().strip())):
+            return newest
         steps = self._steps()
         return steps[-1] if steps else None
+
+    def _named(self, name: str) -> Path | None:
+        """Under its own name, or under the one a save that was cut off left it with."""
+        places = (self.folder / name, _aside(self.folder / name))
+        return next((path for path in places if path.is_dir()), None)
 
     def restore(
         self,
@@ -83,7 +86,8 @@ class Checkpoints:
     ) -> dict[str, Any]:
         """Load a checkpoint into what will go on, random generators included; returns its state.
 
-        `identity` holds the settings that may not differ from the checkpoint's.
+        `identity` holds the settings that may not differ from the checkpoint's. Modules that it
+        knows nothing of stay as they are; the state names them as `joining`.
         """
         path = self.find(name)
         if path is None:
@@ -93,16 +97,18 @@ class Checkpoints:
         try:
             state: dict[str, Any] = json.loads((path / "state.json").read_text())
             _check_identity(state.get("identity", {}), json.loads(json.dumps(identity or {})), path)
-            for key, module in modules.items():
-                module.load_state_dict(load_file(path / f"{key}.safetensors"))
             training = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            state["joining"] = _joining(path, modules, training["optimizers"])
+            for key in modules.keys() - state["joining"]:
+                modules[key].load_state_dict(load_file(path / f"{key}.safetensors"))
+            for key in optimizers.keys() - state["joining"]:
+                _take_up(optimizers[key], training["optimizers"][key])
+            _restore_random(training["random"])
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            said = " ".join(str(error).split())[:400].rstrip(".")
             raise CheckpointError(
-                f"The checkpoint {path} cannot be resumed from: {error}."
+                f"The checkpoint {path} cannot be resumed from: {said}."
             ) from error
-        for key, optimizer in optimizers.items():
-            _take_up(optimizer, training["optimizers"][key])
-        _restore_random(training["random"])
         return state
 
     def _steps(self) -> list[Path]:
@@ -113,6 +119,16 @@ class Checkpoints:
     def _forget_old(self) -> None:
         for path in self._steps()[: -self.keep]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _joining(path: Path, modules: Mapping[str, nn.Module], trained: Mapping[str, Any]) -> list[str]:
+    """The modules that had no part in the training that was saved."""
+    found = [
+        key for key in modules if key not in trained and not (path / f"{key}.safetensors").exists()
+    ]
+    if len(found) == len(modules):
+        raise ValueError(f"it holds no {' and no '.join(found)}")
+    return found
 
 
 def _take_up(optimizer: Optimizer, saved: dict[str, Any]) -> None:
@@ -155,6 +171,25 @@ def _write(
             os.fsync(written.fileno())
 
 
+def _replace_folder(source: Path, target: Path) -> None:
+    """Rename, over a folder too; the old one stays where `find` looks until that is done."""
+    aside = _aside(target)
+    if target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(target, aside)
+    try:
+        os.replace(source, target)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.before")
+
+
 def _replace_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text + "\n")
@@ -177,9 +212,10 @@ def _restore_random(saved: Mapping[str, Any]) -> None:
 
 
 def _check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], path: Path) -> None:
-    changed = [key for key in {**saved, **current} if saved.get(key) != current.get(key)]
+    """What the checkpoint says nothing of, because it is older than the setting, is not refused."""
+    changed = sorted(key for key in saved if saved[key] != current.get(key))
     if changed:
-        key = sorted(changed)[0]
+        key = changed[0]
         raise SettingError(
             f"The checkpoint {path.name} was made with {key} = {saved.get(key)!r}, this run has "
             f"{current.get(key)!r}; resume with the same value, or start a run in another folder."

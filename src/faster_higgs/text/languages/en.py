@@ -39,6 +39,13 @@ BEFORE_A_YEAR = _words(
     """in since by of from until till during year years after before around circa about early late
     mid summer winter spring autumn fall between and to"""
 )
+# After "a $5" or "a 90°" these are no noun that it belongs to.
+AFTER_AN_AMOUNT = frozenset(
+    _words(
+        """an per each and or to in for at on is was are were from more less as than with by of if
+        when while before after until per apart away ago long wide high tall deep"""
+    )
+)
 # Sign -> one, many, one hundredth, many hundredths.
 CURRENCIES = {
     "$": ("dollar", "dollars", "cent", "cents"), "£": ("pound", "pounds", "penny", "pence"),
@@ -125,6 +132,14 @@ UNITS = {
     "bpm": ("beat per minute", "beats per minute"), "dpi": ("dot per inch", "dots per inch"),
     "ppm": ("part per million", "parts per million"), "°K": ("kelvin", "kelvins"),
 }  # fmt: skip
+# Units that are written with a dot: as they are written without.
+DOTTED_UNITS = {
+    **{unit: unit for unit in _words(
+        """ft lb lbs oz min mins hr hrs sec secs yd yds gal yr yrs wk tsp tbsp km kg cm mm mi"""
+    )},
+    "in": "inches", "sq. ft": "sq ft", "sq ft": "sq ft", "sq. mi": "sq mi", "sq. m": "sq m",
+    "fl. oz": "fl oz",
+}  # fmt: skip
 # What may follow a slash after an amount: 5 dollars/month, 3 tons/day.
 PER = {
     "s": "second", "sec": "second", "second": "second", "min": "minute", "minute": "minute",
@@ -148,6 +163,30 @@ COUNTED = {
     "no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume",
     "vols": "volumes", "fig": "figure", "figs": "figures", "ch": "chapter", "sec": "section",
     "art": "article", "para": "paragraph", "ver": "version", "eq": "equation", "ext": "extension",
+}  # fmt: skip
+# Those that are words too: "I said no. 5 people came."
+COUNTED_WORDS = frozenset(_words("no nos art sec para"))
+# Before "no. 5" one of the first shows that it is a number, one of the second that it is none.
+BEFORE_A_NAMED_NUMBER = frozenset(
+    _words(
+        """a an the this that my your his her its our their at by from with opus house bus line
+        platform track article section psalm symphony sonata concerto question item exhibit"""
+    )
+)
+ANSWERING = frozenset(_words("say says said saying answer answered reply replied is was thought"))
+PLURALS = frozenset(_words("people men women children of"))  # without an s
+NO_PLURALS = frozenset(_words("is was has as this its thus does says shows plus"))
+# After one of these a number with a letter is a name: Room 4B.
+PLACES = _words(
+    """Room Apartment Apt Flat Suite Unit Gate Seat Row Class Platform Bus Route Building Block
+    House Section Ward Figure Fig Question Table Exhibit Appendix Chapter Form Box Terminal Stand
+    Track Exit Grade Year Floor Level Line Lot Desk Hall Booth Door Bay Berth Cabin Locker Studio
+    Page Paragraph Step Rule Part Phase Lane Pier Stage Group Team Zone Area Wing Number Item
+    Highway Stop"""
+)
+SPOKEN_LABELS = {
+    "50-50": "fifty fifty", "401k": "four oh one K", "401(k)": "four oh one K",
+    "403b": "four oh three B", "403(b)": "four oh three B", "1040EZ": "ten forty E Z",
 }  # fmt: skip
 # Abbreviations inside a sentence; their dot never ends one.
 INSIDE = {
@@ -176,8 +215,13 @@ STARTERS = frozenset(
     )
 )
 # Names that are followed by a number in Roman numerals, said as an ordinal.
+ROYAL = _words(
+    "King Queen Pope Emperor Empress Tsar Czar Kaiser Prince Princess Sultan Shah Pharaoh"
+)
+OF_A_KING = frozenset(_words("was is of and in from who ruled reigned died became signed married"))
 REIGNING = _words(
-    """Henry Elizabeth Louis Charles Edward George William James Richard Mary Philip Philippe
+    """John Karl Abdullah Margrethe
+    Henry Elizabeth Louis Charles Edward George William James Richard Mary Philip Philippe
     Alexander Peter Ivan Nicholas Catherine Frederick Napoleon Paul Benedict Pius Gregory Leo
     Innocent Clement Urban Boniface Otto Wilhelm Ramesses Ptolemy Darius Xerxes Victoria Gustav
     Christian Haakon Olav Harald Felipe Carlos Juan Alfonso Isabella Ferdinand Maximilian Rudolf

@@ -57,6 +57,11 @@ def _phone(found: Match[str]) -> str:
     )
 
 
+def _free(found: Match[str]) -> str:
+    """1-800-FLOWERS."""
+    return f"one, {'eight hundred' if found['area'] == '800' else digits(found['area'])}, "
+
+
 def _emergency(found: Match[str]) -> str:
     return f"{found['verb']} {digits(found['number'])}"
 
@@ -79,8 +84,19 @@ AREA = r"(?:\([0-9]{3}\)[ .-]?|[0-9]{3}[.-])"
 PHONES = stage(
     "telephones",
     (r"\b(?P<verb>[Cc]all|[Dd]ial)[ ](?P<number>911|999|112|411)(?![\w,.-])", _emergency),
+    (
+        r"\b(?P<verb>[Dd]ial|[Tt]ext)[ ](?P<number>[0-9]{4,6})"
+        r"(?![0-9]|[\w,.-][0-9]|[ ](?:people|[a-z]+s)\b)",
+        _emergency,
+    ),
+    (r"(?<![\w+-])1-(?P<area>8[0-9]{2})-(?=[A-Z])", _free),
     (rf"(?<![\w+])(?:\+?1[ .-]?)?{AREA}[0-9]{{3}}[ .-][0-9]{{4}}(?![\w-])", _phone),
     (r"(?<!\w)\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,4}\)?){2,5}(?!\w)", _phone),
+    (
+        r"(?<![\w$£€.,+-])(?:\(?0[0-9]{1,4}\)?(?:[ -][0-9]{2,4}){2,5}|0[0-9]{4}[ -][0-9]{6})"
+        r"(?!\w|[-.,:/][0-9])",
+        _phone,
+    ),
     (r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{4}(?![\w-])", _phone),
     (r"(?<![\w$£€.,-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?![\w-])", _phone),
     needs=A_DIGIT,

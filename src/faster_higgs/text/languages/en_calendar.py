@@ -14,6 +14,10 @@ from faster_higgs.text.rules import A_DIGIT, any_of, ends_sentence, stage
 START = r"(?<![\w$£€¥₹])(?<![0-9][.,:/])"
 END = r"(?![\w])(?![.,:/][0-9])"
 MONTH = rf"(?:{any_of(MONTH_FORMS)})\b"
+SHORT_NAMES = {**WEEKDAYS, **MONTH_FORMS}
+SPAN_OF_DAYS = (
+    rf"\b(?P<first>{any_of(SHORT_NAMES)})\.?[ ]?[-–][ ]?(?P<last>{any_of(SHORT_NAMES)})\b\.?"
+)
 DAY = r"(?:0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?"
 YEAR = r"[12][0-9]{3}"
 DASH = r"[ ]?[-–][ ]?"
@@ -66,10 +70,30 @@ def _iso(found: Match[str]) -> str:
     )
 
 
-def _checked(written: str, month: int, day: int, of_year: str) -> str:
+def _on_day(found: Match[str]) -> str:
+    """On 12/24, on 1-1-00; but "on 3-5" is none."""
+    if found["sign"] == "-" and not found["year"]:
+        return found.group()
+    return _slashed(found)
+
+
+def _days(found: Match[str]) -> str:
+    """Mon-Fri, Jan.-Mar.; the last dot stays where it also ends the sentence."""
+    dot = "." if found.group().endswith(".") and ends_sentence(found) else ""
+    return f"{SHORT_NAMES[found['first']]} to {SHORT_NAMES[found['last']]}{dot}"
+
+
+def _checked(written: str, month: int, day: int, of_year: str | None) -> str:
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return written
     return _of_year(f"{MONTHS[month - 1]} {ordinal(day)}", of_year)
+
+
+def _season(found: Match[str]) -> str:
+    """2024/25, where the second is the year after the first."""
+    first, last = int(found["first"]), int(found["last"])
+    follows = (first + 1) % 100 == last
+    return f"{year(first)} {_short(last)}" if follows else found.group()
 
 
 def _years(found: Match[str]) -> str:
@@ -91,10 +115,14 @@ def _time(found: Match[str]) -> str:
         words = cardinal(hour)
     else:
         words = cardinal(hour) + (" o'clock" if hour <= 12 else " hundred hours")
-    if found["second"]:
+    if int(found["second"] or 0):
         second = int(found["second"])
         words += f" and {cardinal(second)} second{'' if second == 1 else 's'}"
     return words + half
+
+
+def _early(found: Match[str]) -> str:
+    return f"oh {cardinal(int(found['hour']))} hundred"
 
 
 def _hour(found: Match[str]) -> str:
@@ -119,12 +147,19 @@ def _decade(found: Match[str]) -> str:
 
 
 def _short_year(found: Match[str]) -> str:
-    n = int(found["year"])
+    return _short(int(found["year"]))
+
+
+def _short(n: int) -> str:
     return f"oh {cardinal(n)}" if n < 10 else cardinal(n)
 
 
 def _era(found: Match[str]) -> str:
     return f"{year(int(found['year']))} {' '.join(found['era'].replace('.', ''))}"
+
+
+def _about(found: Match[str]) -> str:
+    return f"circa {year(int(found['year']))}"
 
 
 HALF = r"(?:[ ]?(?P<half>AM|PM)\b)?"
@@ -136,6 +171,14 @@ NOON = stage(
 DATES = stage(
     "dates and times",
     (r"(?:(?<=:[0-9]{2})|(?<=[ ][AP]M))[ ]?[-–][ ]?(?=[0-9]{1,2}(?::|[ ]?[AP]M))", " to "),
+    (r"(?<=:[0-9]{2})[-–](?=[0-9]{1,2}(?![\w:-]))", " to "),
+    (r"(?<![\w:.])([0-9]{1,3}):([0-9])[-–](?=[0-9]{1,3}(?![\w:]))", r"\1 \2 to "),
+    (SPAN_OF_DAYS, _days),
+    (
+        rf"(?<=\b[Oo]n )(?P<a>[0-9]{{1,2}})(?P<sign>[/-])(?P<b>[0-9]{{1,2}})"
+        rf"(?:(?P=sign)(?P<year>[0-9]{{2}}))?{END}(?![/-][0-9]|[ ](?:of|an?|inch|mile|acre|cup)\b)",
+        _on_day,
+    ),
     (
         rf"\b(?P<day>{any_of(WEEKDAYS)})\b\.?(?=,?[ ](?:{MONTH}|[0-9]))",
         lambda m: WEEKDAYS[m["day"]],
@@ -150,6 +193,10 @@ DATES = stage(
         rf"{START}(?P<a>[0-9]{{1,2}})/(?P<b>[0-9]{{1,2}})/(?P<year>{YEAR}|[0-9]{{2}}){END}",
         _slashed,
     ),
+    (
+        rf"{START}(?<![-–])(?P<a>[0-9]{{1,2}})-(?P<b>[0-9]{{1,2}})-(?P<year>{YEAR}){END}(?!-[0-9])",
+        _slashed,
+    ),
     (rf"{START}(?P<a>[0-9]{{1,2}})\.(?P<b>[0-9]{{1,2}})\.(?P<year>{YEAR}){END}", _dotted),
     (
         rf"\b(?P<month>{MONTH})[ ](?P<day>{DAY})\b(?!:|/|[.,][0-9])(?:{DASH}(?P<last>{DAY})\b)?"
@@ -162,6 +209,10 @@ DATES = stage(
         _day_first,
     ),
     (rf"\b(?P<month>{any_of(MONTH_FORMS)})(?=,?[ ]{YEAR}\b)", lambda m: MONTH_FORMS[m["month"]]),
+    (rf"{START}(?P<hour>[0-9]{{1,2}})\.(?P<minute>[0-5][0-9])(?=[ ][AP]M\b)", r"\1:\2"),
+    (rf"{START}(?P<hour>[01]?[0-9]|2[0-4])h(?P<minute>[0-5][0-9])(?!\w)", r"\1:\2"),
+    (rf"{START}0(?P<hour>[1-9])00(?=[ ](?:hours|hrs)\b)", _early),
+    (rf"{START}((?:1[3-9]|2[0-3]):00)[ ](?:hours|hrs)\b\.?", r"\1"),
     (
         rf"{START}(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-9]{{2}})(?::(?P<second>[0-5][0-9]))?"
         rf"{HALF}Z?(?![\w:])",
@@ -177,13 +228,16 @@ DATES = stage(
 )
 YEARS = stage(
     "dates and times",
-    (r"(?<!\w)'(?P<year>[0-9]{2})(?![\w'])", _short_year),
+    (rf"{START}(?P<first>1[89][0-9]{{2}}|20[0-9]{{2}})/(?P<last>[0-9]{{2}}){END}", _season),
+    (r"(?<!\w)('[0-9]{2})[-–](?='?[0-9]{2}(?![\w'-]))", r"\1 to '"),
+    (r"(?<!\w)'+(?P<year>[0-9]{2})(?![\w'])", _short_year),
     (
         rf"{START}(?P<first>1[0-9]{{3}}|20[0-9]{{2}})[-–]"
-        rf"(?P<last>1[0-9]{{3}}|20[0-9]{{2}}|[0-9]{{2}}){END}",
+        rf"(?P<last>1[0-9]{{3}}|20[0-9]{{2}}|[0-9]{{1,2}}){END}(?![-–])",
         _years,
     ),
     (rf"{START}(?P<year>[0-9]{{1,4}})[ ]?(?P<era>(?:BCE|CE|BC|AD|B\.C\.E|B\.C|A\.D)\b)", _era),
+    (r"(?<![\w.])c\.[ ]?(?P<year>[12]?[0-9]{3})(?![\w,])", _about),
     (r"\bAD[ ](?P<year>[0-9]{1,4})\b", lambda m: f"A D {year(int(m['year']))}"),
     (
         rf"\b(?P<before>(?:{any_of(BEFORE_A_YEAR)})[ ])(?P<year>1[0-7][0-9]{{2}}){END}",

@@ -6,6 +6,7 @@ import re
 from re import Match
 
 from faster_higgs.text.languages.en import (
+    AFTER_AN_AMOUNT,
     AMOUNTS,
     CURRENCIES,
     CURRENCY_CODES,
@@ -16,7 +17,8 @@ from faster_higgs.text.languages.en import (
     SPOKEN_PAIRS,
     UNITS,
 )
-from faster_higgs.text.languages.en_numbers import cardinal, digits, number, ordinal, year
+from faster_higgs.text.languages.en_labels import run
+from faster_higgs.text.languages.en_numbers import cardinal, digits, number, ordinal
 from faster_higgs.text.rules import A_DIGIT, any_of, stage
 
 NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
@@ -46,6 +48,7 @@ def _money(found: Match[str]) -> str:
     prefix = f"{CURRENCY_PREFIXES[found['prefix']]} " if found["prefix"] else ""
     amount = found["amount"] or AMOUNTS.get(found["short"] or "")
     first, last = found["first"], found["last"]
+    many = one if _is_before_a_noun(found) else many
     if amount:
         return f"{_minus(found)}{_span(first, last)} {amount} {prefix}{many}"
     whole, _, part = first.replace(",", "").partition(".")
@@ -72,15 +75,51 @@ def _money_after(found: Match[str]) -> str:
 
 def _coded(found: Match[str]) -> str:
     one, many = CURRENCY_CODES[found["code"]]
-    words = number(found["number"]) + (f" {found['amount']}" if found["amount"] else "")
+    words = number(found["number"]) + (f" {AMOUNTS[found['amount']]}" if found["amount"] else "")
     return f"{words} {one if words == 'one' else many}"
+
+
+def _is_before_a_noun(found: Match[str]) -> bool:
+    """Whether an amount stands like an adjective: a $5 bill, a 90° turn."""
+    before = found.string[max(0, found.start() - 6) : found.start()]
+    after = re.match(r"[ ]([a-z]{2,})", found.string[found.end() : found.end() + 20])
+    return (
+        bool(re.search(r"(?:^|\W)[Aa]n?[ ]$", before))
+        and after is not None
+        and (after[1] not in AFTER_AN_AMOUNT)
+    )
 
 
 def _measure(found: Match[str]) -> str:
     """5 km, -3.5 °C, 5-10%, 1 lb."""
     one, many = UNITS[found["unit"]]
-    single = (found["first"] == "1" and not found["last"]) or found["joined"] == "-"  # a 10-km run
+    single = (
+        (found["first"] == "1" and not found["last"])
+        or found["joined"] == "-"  # a 10-km run
+        or _is_before_a_noun(found)
+    )
     return f"{_minus(found)}{_span(found['first'], found['last'])} {one if single else many}"
+
+
+def _inches(found: Match[str]) -> str:
+    """27" monitor, 5/8" bolt; but a quote that was opened before is closed."""
+    text, at = found.string, found.start()
+    opened = found.group() == '"' and text.count('"', text.rfind("\n", 0, at) + 1, at) % 2
+    if opened:
+        return found.group()
+    noun = re.match(
+        r"[ ](?!wide|long|tall|high|thick|deep|by|x|and|or|in|of)[a-z]", text[at + 1 :][:6]
+    )
+    return " inch" if noun else " inches"
+
+
+def _inch(found: Match[str]) -> str:
+    return f"{number(found['first'])} inch{'' if found['first'] == '1' else 'es'}"
+
+
+def _degrees(found: Match[str]) -> str:
+    """-20 C, 72F."""
+    return f"{found['minus']}{found['number']}°{found['unit']}"
 
 
 def _height(found: Match[str]) -> str:
@@ -121,16 +160,12 @@ def _parts(found: Match[str]) -> str:
 
 def _mixed(found: Match[str]) -> str:
     """Letters and digits in one word: MP3, B2B, COVID19, 3D, x86."""
-    runs = re.findall(r"[0-9]+|[^0-9]+", found.group())
-    return " ".join(_run(run) for run in runs)
+    pieces = re.findall(r"[0-9]+|[^0-9]+", found.group())
+    return " ".join(piece if piece.isalpha() else run(piece) for piece in pieces)
 
 
-def _run(run: str) -> str:
-    if run.isalpha():
-        return run
-    if len(run) > 4 or run[0] == "0":
-        return digits(run)
-    return year(int(run)) if len(run) == 4 else cardinal(int(run))
+def _times(found: Match[str]) -> str:
+    return f"{number(found['a'])} times"
 
 
 def _ordinal(found: Match[str]) -> str:
@@ -150,24 +185,40 @@ def _plain_number(found: Match[str]) -> str:
     return f"{before}{_minus(found)}{number(found['number'])}{after}"
 
 
+def _shortened(found: Match[str]) -> str:
+    """10k, 1.5M, 12M users; a capital that counts nothing is a letter: a 7B model."""
+    short, after = found["short"], found.string[found.end() : found.end() + 24]
+    counts = re.match(r"[ ](?:people|(?!has\b|was\b)[a-z]{3,}s\b)", after)
+    letter = short in "KMB" and "." not in found.group() and not found["last"] and not counts
+    if letter or (short == "k" and re.match(r"[ ](?:run|race|walk)\b", after)):
+        return f"{number(found['first'])} {short.upper()}"
+    return f"{_span(found['first'], found['last'])} {MAGNITUDES[short]}"
+
+
 def _joins(character: str) -> bool:
     return character.isalnum() or character == "_"
 
 
+TWICE_THE_AMOUNT = (  # $1.2B-$1.5B, 50k-60k
+    rf"(?<=[0-9])[ ]?(?P<amount>{any_of(AMOUNTS)})(?P<dash>[-–])"
+    rf"(?={SIGN}?(?:{NUMBER})[ ]?(?P=amount)(?!\w))"
+)
 MONEY = stage(
     "money",
+    (TWICE_THE_AMOUNT, r"\g<dash>"),
     (
         rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>thousand|million|billion)?[ ]?"
         r"(?P<sign>[€£¥₹₩₽₫₿])(?![0-9])",
         _money_after,
     ),
+    (rf"(?<!\w)(?P<sign>{SIGN})[ ]?[-−](?=[0-9.])", r"-\g<sign>"),
     (
         rf"{MINUS}(?:(?<!\w)(?P<prefix>{any_of(CURRENCY_PREFIXES)}))?(?P<sign>{SIGN})[ ]?"
         rf"(?P<first>{NUMBER})(?:[-–]{SIGN}?(?P<last>{NUMBER}))?{MAGNITUDE}",
         _money,
     ),
     (
-        rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>million|billion)?[ ]?"
+        rf"{START}(?P<number>{NUMBER})[ ]?(?P<amount>thousand|million|billion|[kKmMB]|bn)?[ ]?"
         rf"(?P<code>{any_of(CURRENCY_CODES)})\b",
         _coded,
     ),
@@ -180,12 +231,23 @@ MONEY = stage(
     (rf"{START}(?P<number>[0-9]+)[ ]?¢", lambda m: f"{number(m['number'])} cents"),
     needs=A_DIGIT,
 )
+TWICE_THE_UNIT = (  # 10%-20%, 5 kg - 10 kg, but not 100% - 20% = 80%
+    rf"(?<=[0-9])[ ]?(?P<unit>{any_of(UNITS)})(?P<dash>[ ]?[-–][ ]?)"
+    rf"(?=(?:{NUMBER})[ ]?(?P=unit)(?![\w²³/°]|[ ]?=))"
+)
 AMOUNT = rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}(?P<joined>[ -])?(?P<unit>{any_of(UNITS)})"
 HEIGHT = rf"{START}(?P<feet>[0-9]{{1,2}})['′][ ]?(?:(?P<inches>[0-9]{{1,2}})(?:[\"″]|'')?)(?![\w'])"
 MEASURES = (
     *stage(
         "measures",
         (HEIGHT, _height),
+        (r"(?<=[0-9])[\"″]", _inches),
+        (rf"{START}(?P<first>{NUMBER})(?:-(?=[0-9.]+in))?in(?![\w'-])", _inch),
+        (rf"(?<=%)[ ]-[ ](?=(?:{NUMBER})%[ ]?=)", " minus "),
+        (TWICE_THE_UNIT, r"\g<dash>"),
+        (r"(?<=[0-9])[-–](?=[-−][0-9])", " to "),
+        (r"(?P<minus>(?<![\w)])[-−])(?P<number>[0-9.]{1,6})[ ]?(?P<unit>[CF])(?![\w°])", _degrees),
+        (rf"{START}(?P<minus>)(?P<number>[0-9]{{2,3}})(?P<unit>[CF])(?![\w°])", _degrees),
         (rf"{AMOUNT}(?![\w²³/°])", _measure),
         (rf"{AMOUNT}(?=/(?:{any_of(PER)})(?!\w))", _measure),
         needs=A_DIGIT,
@@ -204,15 +266,17 @@ NUMBERS = stage(
     (r"(?<![\w.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,8}(?![\w])(?!\.[0-9])", _parts),
     (r"(?<!\w)[vV](?=[0-9])", "version "),
     (
-        rf"{START}(?P<number>{NUMBER})(?P<short>{any_of(MAGNITUDES)})(?!\w)",
-        lambda m: f"{number(m['number'])} {MAGNITUDES[m['short']]}",
+        rf"{START}(?P<first>{NUMBER})(?:[-–](?P<last>{NUMBER}))?(?P<short>{any_of(MAGNITUDES)})(?!\w)",
+        _shortened,
     ),
+    (rf"{START}(?P<a>{NUMBER})x(?=[ ](?:more|less|as|the|[a-z]+er)\b)", _times),
     (rf"{START}(?P<a>{NUMBER})[ ]?[x×][ ]?(?=[0-9])", lambda m: f"{number(m['a'])} by "),
     (
         r"(?<![\w.,])(?=[0-9]{0,19}[A-Za-z])(?=[A-Za-z]{0,19}[0-9])[A-Za-z0-9]{2,40}(?!\w)",
         _mixed,
     ),
     (r"(?<=[A-Za-z])-(?=[0-9])", " "),
+    (r"(?<=[0-9])-(?=[0-9]{1,9}[ ]?=)", " minus "),
     (
         rf"{START}(?P<first>{NUMBER})[-–](?P<last>{NUMBER})(?![-–][0-9])(?![\w])",
         lambda m: _span(m["first"], m["last"]),
@@ -224,9 +288,6 @@ NUMBERS = stage(
     (r"(?<=[0-9])[ ]-[ ](?=[0-9])", " minus "),
     (r"(?<=[0-9])[ ]?[*×·][ ]?(?=[0-9])", " times "),
     (r"(?<=[0-9])[ ]?\^[ ]?(?=[0-9])", " to the power of "),
-    (r"(?<=[0-9])[ ]?<[ ]?(?=[0-9])", " less than "),
-    (r"(?<=[0-9])[ ]?>[ ]?(?=[0-9])", " greater than "),
-    (r"[~≈](?=[0-9])", "about "),
     (r"#(?=[0-9])", "number "),
     (rf"(?P<minus>(?<![\w)])[-−](?=[0-9.]))?(?P<number>{NUMBER})", _plain_number),
     needs=A_DIGIT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from faster_higgs.text.languages.en_addresses import ADDRESSES, PHONES
 from faster_higgs.text.languages.en_calendar import DATES, NOON, YEARS
+from faster_higgs.text.languages.en_labels import COUNTS, LABELS
 from faster_higgs.text.languages.en_quantities import MEASURES, MONEY, NUMBERS
 from faster_higgs.text.languages.en_words import (
     ABBREVIATIONS,
@@ -18,9 +19,11 @@ RULES = (
     *ADDRESSES,
     *PHONES,
     *NOON,
+    *COUNTS,
     *ABBREVIATIONS,
     *ROMANS,
     *DATES,
+    *LABELS,
     *MONEY,
     *MEASURES,
     *YEARS,

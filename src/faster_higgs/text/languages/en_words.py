@@ -7,12 +7,14 @@ from functools import cache
 from re import Match
 
 from faster_higgs.text.languages.en import (
-    COUNTED,
     DOTLESS_TITLES,
+    DOTTED_UNITS,
     ENDING,
     INSIDE,
     NUMBERED,
+    OF_A_KING,
     REIGNING,
+    ROYAL,
     SILENT,
     SPECIAL_TOKENS,
     SPELLED_ACRONYMS,
@@ -25,7 +27,8 @@ from faster_higgs.text.languages.en_numbers import cardinal, ordinal
 from faster_higgs.text.lexicon import LONGEST_KNOWN, PACKAGED, Lexicon
 from faster_higgs.text.rules import any_of, ends_sentence, stage
 
-ROMAN = r"(?=[IVXLC])(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?![\w'])"
+ROMAN = r"(?=[IVXLC])(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?!\w|'(?!s\b))"
+LONE = ("I", "L", "C")  # these are words or initials, too
 ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 TWO_CAPITALS = re.compile("[A-Z]{2}")
 ACRONYMS_LISTED = WORDLIKE_ACRONYMS | SPELLED_ACRONYMS
@@ -36,6 +39,14 @@ ACRONYMS_LISTED = WORDLIKE_ACRONYMS | SPELLED_ACRONYMS
 
 def _keep_dot(words: str, found: Match[str]) -> str:
     return words + ("." if found.group().endswith(".") and ends_sentence(found) else "")
+
+
+def _ending(found: Match[str]) -> str:
+    """Etc., Inc., min.; but 15 min. are minutes."""
+    after_a_number = found.string[max(0, found.start() - 2) : found.start()].strip()[-1:].isdigit()
+    if found.group() == "min." and after_a_number:
+        return found.group()
+    return _keep_dot(ENDING[found.group()], found)
 
 
 def _doctor(found: Match[str]) -> str:
@@ -75,14 +86,15 @@ def _dotted(found: Match[str]) -> str:
     return spoken if following and following[1] not in STARTERS else _keep_dot(spoken, found)
 
 
+def _unit(found: Match[str]) -> str:
+    """6 ft. 2 in.: without the dot, unless it also ends the sentence."""
+    words = DOTTED_UNITS[found["unit"].strip()]
+    return f" {words}" + ("." if ends_sentence(found) else "")
+
+
 def _inside(found: Match[str]) -> str:
     text = found.group()
     return INSIDE[text.rstrip(",")] + ("," if text.endswith(",") else "")
-
-
-def _as_cased(found: Match[str]) -> str:
-    words = COUNTED[found["word"].lower()]
-    return (words.capitalize() if found["word"][0].isupper() else words) + " "
 
 
 def _initial(found: Match[str]) -> str:
@@ -113,18 +125,18 @@ ENDS_WITH_A_LETTER = frozenset(
 )
 
 
-COUNTED_FORMS = [*COUNTED, *map(str.capitalize, COUNTED)]
 ABBREVIATIONS = stage(
     "abbreviations",
     (
         rf"(?<![\w&])(?:{any_of(SPECIAL_TOKENS)})(?![\w+#&])",
         lambda m: SPECIAL_TOKENS[m.group()],
     ),
+    (rf"(?<=[0-9])(?P<unit>[ ]?(?:{any_of(DOTTED_UNITS)}))\.", _unit),
     (rf"(?<![\w.])(?:{any_of(INSIDE)})(?![\w])(?:(?<=\.),)?", _inside),
-    (rf"(?<![\w.])(?P<word>{any_of(COUNTED_FORMS)})\.[ ]?(?=[0-9])", _as_cased),
-    (rf"(?<![\w.])(?:{any_of(ENDING)})(?!\w)", lambda m: _keep_dot(ENDING[m.group()], m)),
+    (rf"(?<![\w.])(?:{any_of(ENDING)})(?!\w)", _ending),
     (r"(?<![\w.])Dr\.", _doctor),
     (r"(?<![\w.])St(?:\.|(?=[ ][A-Z][a-z]))", _saint),
+    (r"(?<![\w.])Gen\.(?=[ ][0-9])", "Genesis"),
     (
         rf"(?<![\w.])(?P<title>{any_of(TITLES)})\.(?=[ ]?[A-Z0-9])",
         lambda m: TITLES[m["title"]],
@@ -149,18 +161,27 @@ def roman(text: str) -> int:
     return sum(-v if any(w > v for w in values[i + 1 : i + 2]) else v for i, v in enumerate(values))
 
 
+def _titled(found: Match[str]) -> str:
+    """King Abdullah II; Queen Elizabeth I was, but "the queen Elizabeth I know"."""
+    following = re.match(r"[ ]([a-z]+)", found.string[found.end() : found.end() + 12])
+    if found["roman"] in LONE and following and following[1] not in OF_A_KING:
+        return found.group()
+    return f"{found['name']} the {ordinal(roman(found['roman'])).capitalize()}"
+
+
 def _king(found: Match[str]) -> str:
     """Henry VIII; a lone letter only where it is no initial, an I only where it is no pronoun."""
-    following = found.string[found.end() : found.end() + 3]
+    following = found.string[found.end() : found.end() + 6]
     if found["roman"] in "LC" or (found["roman"] in "VX" and re.match(r"[ ][A-Z]", following)):
         return found.group()
-    if found["roman"] == "I" and not re.match(r"[.,;:!?)]|$|[ ]of", following):
+    if found["roman"] == "I" and not re.match(r"[.,;:!?)]|$|[ ]of|[ ]and[ ][A-Z]|'s", following):
         return found.group()
     return f"{found['name']} the {ordinal(roman(found['roman'])).capitalize()}"
 
 
 ROMANS = stage(
     "roman numerals",
+    (rf"\b(?P<name>(?:{any_of(ROYAL)})[ ][A-Z][a-z]+)[ ](?P<roman>{ROMAN})", _titled),
     (rf"\b(?P<name>{any_of(REIGNING)})[ ](?P<roman>{ROMAN})", _king),
     (
         rf"\b(?P<name>{any_of(NUMBERED)})[ ](?P<roman>{ROMAN})",
@@ -220,6 +241,7 @@ ACRONYMS = stage(
 
 # --- symbols -----------------------------------------------------------------------------------
 
+BEFORE_A_NUMBER = "(?=[$£€]?-?[.]?[0-9])"
 SIGNS = "[" + re.escape("".join(SYMBOLS)) + "]"
 FIRST_SYMBOLS = stage(
     "symbols",
@@ -230,6 +252,12 @@ FIRST_SYMBOLS = stage(
     (r"(?<=[.,;:!?])[ ]/[ ](?=[A-Za-z])", " "),
     (r"(?<!\S)[:;=8][-']?[)(DPpO3|](?!\S)", ""),
     (r"(?<!\S)<3(?!\S)", "love"),
+    (rf"[~≈]{BEFORE_A_NUMBER}", "about "),
+    (rf"(?<=\w)[ ]?<[ ]?{BEFORE_A_NUMBER}", " less than "),
+    (rf"(?<=[0-9])[ ]?>[ ]?{BEFORE_A_NUMBER}", " greater than "),
+    (rf"(?<=\w)[ ]>[ ]?{BEFORE_A_NUMBER}", " greater than "),
+    (rf"(?<![^\s(])<{BEFORE_A_NUMBER}", "less than "),
+    (rf"(?<![^\s(])>{BEFORE_A_NUMBER}", "more than "),
     (r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]{1,400})(?<=[^\s*])\1(?![\w*])", r"\2"),
 )
 LAST_SYMBOLS = stage(

@@ -1,0 +1,17 @@
+"""How a step is run: what went wrong is told in a sentence. Knows nothing of the steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from faster_higgs.errors import HiggsError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a step; a mistake of the user's ends it with its sentence, not with a traceback."""
+    try:
+        main()
+    except HiggsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(error.exit_code) from error
