@@ -10,7 +10,8 @@
     │   └── CheckpointError     missing, truncated, of the wrong kind or shape
     │       └── CheckpointNotFound
     ├── MissingExtra          an optional package is needed; the message names the extra         2
-    ├── OutputError           the result cannot be written: full disk, read-only folder          1
+    ├── OutputError           the result cannot be written: full disk                            1
+    │   └── OutputPlaceError  nor ever in that place: no such folder, read-only                  2
     ├── GenerationError       the model answered, but not with speech                            1
     │   └── NoAudio
     └── EngineError           the engine refused or was stopped                                  1
@@ -20,6 +21,8 @@ A message is one sentence or two: what happened, what was found, what to do.
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class HiggsError(Exception):
@@ -70,6 +73,23 @@ class MissingExtra(HiggsError):
 
 class OutputError(HiggsError):
     """The result could not be written."""
+
+
+class OutputPlaceError(OutputError):
+    """The result cannot be written in that place: no such folder, a folder itself, read-only."""
+
+    exit_code = 2
+
+
+def unwritten(message: str, error: OSError) -> OutputError:
+    """The error for something that could not be written, by the system's reason."""
+    return (OutputPlaceError if error.errno in _PLACE else OutputError)(message)
+
+
+_PLACE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
 
 
 class GenerationError(HiggsError):

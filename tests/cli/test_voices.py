@@ -82,7 +82,7 @@ def test_a_name_that_is_taken_is_refused_and_may_be_replaced(voices, clip):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody may write")
 def test_a_folder_that_cannot_be_written_is_told(voices, clip):
     ended = voices("add", "me", clip, "--voices-dir", "/proc/voices")
-    assert ended.code == 1 and "cannot be saved in /proc/voices" in ended.error
+    assert ended.code == 2 and "cannot be saved in /proc/voices" in ended.error
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "../x", "with space"])

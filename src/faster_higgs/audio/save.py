@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faster_higgs.audio.encode import checked_format, format_of, open_writer, to_int16
-from faster_higgs.errors import OutputError
+from faster_higgs.errors import unwritten
 
 Samples = NDArray[np.float32]
 
@@ -71,7 +71,7 @@ def _told(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise OutputError(f"{os.fspath(path)} cannot be written: {reason}.") from None
+        raise unwritten(f"{os.fspath(path)} cannot be written: {reason}.", error) from None
 
 
 @contextmanager

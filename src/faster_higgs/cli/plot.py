@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faster_higgs.audio.levels import Samples
-from faster_higgs.errors import MissingExtra, OutputError, SettingError
+from faster_higgs.errors import MissingExtra, OutputPlaceError, SettingError, unwritten
 
 SUFFIXES = (".png", ".svg", ".pdf")
 WINDOW = 1024  # samples of one column of the spectrogram
@@ -24,7 +24,7 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise SettingError(f"{path} cannot be a plot; give it one of {', '.join(SUFFIXES)}.")
     if path.is_dir():
-        raise OutputError(f"{path} cannot be written: it is a folder.")
+        raise OutputPlaceError(f"{path} cannot be written: it is a folder.")
     with _partial(path) as part:
         part.touch()
 
@@ -55,6 +55,6 @@ def _partial(path: Path) -> Iterator[Path]:
     try:
         yield part
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
+        raise unwritten(f"{path} cannot be written: {error.strerror}.", error) from None
     finally:
         part.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from faster_higgs.errors import OutputError, VoiceError, VoiceNotFound
+from faster_higgs.errors import VoiceError, VoiceNotFound, unwritten
 
 SOUND_SUFFIXES = tuple(".wav .flac .mp3 .ogg .opus .m4a .aac .webm .mp4 .aiff .aif .oga".split())
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -155,8 +155,9 @@ class VoiceStore:
                 (Path(part) / clip.name).replace(clip)
                 (Path(part) / text.name).replace(text)
         except OSError as error:
-            raise OutputError(
-                f"The voice '{name}' cannot be saved in {folder}: {error.strerror or error}."
+            reason = error.strerror or error
+            raise unwritten(
+                f"The voice '{name}' cannot be saved in {folder}: {reason}.", error
             ) from None
         self._keep(name, _clip_of(clip), codes)
         return Voice(name, codes, transcript.strip())
