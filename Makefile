@@ -1,5 +1,5 @@
 # `make` says whether a change is ready. Each target is one line that can be typed by hand.
-.PHONY: all setup check fix test soak gpu docs clean
+.PHONY: all setup check fix test soak gpu bench docs clean
 
 all: check test
 
@@ -17,6 +17,9 @@ fix: setup
 test: ; ./run_tests.sh
 soak: ; ./run_tests.sh --slow -m slow
 gpu: ; ./run_tests.sh -m gpu
+
+bench: setup
+	benchmarks/all.sh .venv/bin/python
 
 docs: setup
 	.venv/bin/python scripts/cli_page.py

@@ -36,9 +36,8 @@ from faster_higgs.train.state import Checkpoints
 
 LATENT, HIDDEN = PHONETIC + ACOUSTIC, SHAPE["hidden_size"]
 WIDTH = ACOUSTIC + HIDDEN
-FRAMES = 26
 CONFIG = CodecConfig(
-    encoder_hidden_size=10,
+    encoder_hidden_size=13,
     decoder_hidden_size=256,
     hidden_size=ACOUSTIC,
     codebook_size=ENTRIES,
@@ -49,6 +48,8 @@ CONFIG = CodecConfig(
 )
 DECODER = ("fc_post_acoustic.", "acoustic_decoder.")
 ENCODER = ("acoustic_encoder.", "semantic_encoder.", "fc_prior.", "semantic_model.")
+LEARNING = (*DECODER, "acoustic_encoder.")
+"""What is trained. The phonetic half of a latent is exact as it is put together, and stays."""
 RESULTS: dict[Mode, tuple[str, ...]] = {
     "decoder": DECODER,
     "encoder": ENCODER,
@@ -107,6 +108,7 @@ class Clips(Sequence[CodecClip]):
         self.corpus = corpus
         self.codes = np.load(codes / "codes.npy", mmap_mode="r")
         self.latents = np.load(codes / "latents.npy", mmap_mode="r")
+        self.features = np.load(codes / "hubert.npy", mmap_mode="r")
         self.starts = np.load(codes / "starts.npy")
         self.indices = [i for i in indices if i < len(self.starts) - 1]
 
@@ -119,8 +121,9 @@ class Clips(Sequence[CodecClip]):
         latents = torch.zeros(WIDTH, self.starts[i + 1] - self.starts[i])
         latents[:LATENT] = torch.from_numpy(self.latents[cut].astype(np.float32).T)
         codes = torch.from_numpy(self.codes[:, cut].astype(np.int64))
+        features = torch.from_numpy(self.features[cut].astype(np.float32).T)
         samples = torch.from_numpy(self.corpus.pcm(self.corpus.utterances[i]))
-        return CodecClip(samples, codes, latents)
+        return CodecClip(samples, codes, latents, features)
 
 
 class Listener:
@@ -146,8 +149,8 @@ def settings(args: argparse.Namespace) -> CodecSettings:
     return CodecSettings(
         mode=args.mode,
         batch=args.batch,
-        frames=FRAMES,
-        semantic=args.mode != "decoder",
+        frames=args.frames,
+        only=LEARNING,
         given=0.5 if args.mode == "joint" else 0.0,
         discriminate_from=args.adversarial_from,
         weights=CodecLossWeights(latents=3.0),
@@ -168,7 +171,7 @@ def train(args: argparse.Namespace) -> Run:
         Clips(corpus, args.work / "codes", indices)
         for indices in (corpus.training, corpus.validation)
     ]
-    crops = [Crops(part, FRAMES, FRAME, seed=1) for part in clips]
+    crops = [Crops(part, args.frames, FRAME, seed=1) for part in clips]
     codec = assemble(args.work).to(args.device)
     pace = RunSettings(
         minutes=args.minutes,
@@ -185,7 +188,7 @@ def train(args: argparse.Namespace) -> Run:
         CodecTask(codec, crops[0], chosen, held_out=crops[1]),
         pace,
         args.work / f"codec-{args.mode}",
-        say=lambda line: print(line, flush=True),
+        say=command.say,
         identity=identity(chosen),
         listen=Listener(codec, clips[1], encodes=args.mode != "decoder"),
     )
@@ -201,6 +204,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=list(RESULTS), required=True)
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=26, help="of a crop")
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument(
         "--adversarial-from", type=int, metavar="STEP", help="when a discriminator joins the run"

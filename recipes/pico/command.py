@@ -1,4 +1,4 @@
-"""How a step is run: what went wrong is told in a sentence. Knows nothing of the steps."""
+"""How a step is run, and how it speaks. Knows nothing of the steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import sys
 from collections.abc import Callable
 
 from faster_higgs.errors import HiggsError
+
+
+def say(line: str) -> None:
+    """Print a line that is seen at once, also in a file."""
+    print(line, flush=True)
 
 
 def run(main: Callable[[], None]) -> None:

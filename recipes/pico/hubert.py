@@ -184,7 +184,7 @@ def main() -> None:
         NamerTask(namer, Corpus(args.corpus), args.batch),
         pace,
         args.out.with_suffix(""),
-        say=lambda line: print(line, flush=True),
+        say=command.say,
         identity={"model": "namer"},
     )
     run.resume_if_any()

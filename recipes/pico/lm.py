@@ -155,7 +155,7 @@ def main() -> None:
         task,
         pace,
         args.work / "lm",
-        say=lambda line: print(line, flush=True),
+        say=command.say,
         identity={"model": "pico"},
         listen=Listener(model, assemble(args.work), data),
     )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faster_higgs.audio.files import read
+from faster_higgs.audio.reference import LONGEST_CLIP
 from faster_higgs.errors import AudioError, SettingError
 from faster_higgs.prompt import template
 from faster_higgs.prompt.tokens import SCENE_END, SCENE_START
@@ -185,7 +186,7 @@ def _samples(clip: AudioContent, rate: int) -> NDArray[np.float32]:
         source = Path(clip.audio_url.removeprefix("file://"))
     if (clip.offset or 0.0) < 0 or (clip.duration or 0.0) < 0:
         raise AudioError("A clip's offset and duration are seconds from its start, 0 or more.")
-    samples = read(source, rate=rate, max_seconds=120)
+    samples = read(source, rate=rate, max_seconds=LONGEST_CLIP)
     first = round((clip.offset or 0.0) * rate)
     last = len(samples) if clip.duration is None else first + round(clip.duration * rate)
     return samples[first:last]

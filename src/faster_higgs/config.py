@@ -1,4 +1,7 @@
-"""What a checkpoint says about itself. Knows nothing of files, tensors or requests."""
+"""What a checkpoint says about itself, and what an operator says about serving it.
+
+Knows nothing of files or tensors.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from faster_higgs.dialects import read, write
-from faster_higgs.errors import CheckpointError
+from faster_higgs.errors import CheckpointError, SettingError
 
 Layout = Literal["original", "transformers"]
+
+PAGE = 16  # positions in a page of the cache
 
 
 @dataclass(frozen=True)
@@ -147,3 +152,18 @@ class CodecConfig:
     def frame_rate(self) -> float:
         """Frames a second."""
         return self.sample_rate / self.hop
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What an operator says about serving many requests at once."""
+
+    slots: int = 16  # requests that are written together
+    positions: int = 16_384  # of the cache, shared by all; 41 s of sound take 1,024
+    chunk: int = 512  # positions of prompts that are read between two steps
+    max_waiting: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("slots", "positions", "chunk", "max_waiting"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} is {getattr(self, name)}; use 1 or more.")

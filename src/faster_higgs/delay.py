@@ -12,10 +12,14 @@ Knows nothing of models or sound.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+RULES = ("guarded", "original", "transformers")
+"""The three state machines of lm.md (f)."""
 
 
 def delay(codes: Tensor, bos: int, eos: int) -> Tensor:
@@ -50,8 +54,9 @@ def unwrap(columns: Tensor) -> Tensor:
 class DelayClock:
     """Which codebooks are open at this column, and when the clip is over.
 
-    `rules` chooses one of the three state machines of lm.md (f). `mask` is asked before a column
-    is drawn, `settle` makes the drawn column a legal one and moves the clock.
+    The plain form, of one clip; `DelayClocks` does the same for many at once. `rules` chooses one
+    of the three state machines of lm.md (f). `mask` is asked before a column is drawn, `settle`
+    makes the drawn column a legal one and moves the clock.
     """
 
     books: int
@@ -119,3 +124,59 @@ class DelayClock:
         if self.ending is None:
             return max(0, whole - (self.rules == "original"))
         return max(0, min(whole, self.ending))
+
+
+@dataclass
+class DelayClocks:
+    """The clocks of B requests as tensors [B]: what `DelayClock` does, without asking the host.
+
+    `ending` is -1 while nothing ends. `rules` numbers them in the order of RULES.
+    """
+
+    column: Tensor
+    ending: Tensor
+    rules: Tensor
+
+    @classmethod
+    def of(cls, clocks: Sequence[DelayClock], device: torch.device | str = "cpu") -> DelayClocks:
+        """One row for each."""
+        endings = (-1 if clock.ending is None else clock.ending for clock in clocks)
+        values = ([c.column for c in clocks], [*endings], [RULES.index(c.rules) for c in clocks])
+        return cls(*(torch.tensor(value, device=device) for value in values))
+
+    def __getitem__(self, rows: Tensor) -> DelayClocks:
+        return DelayClocks(*(value[rows] for value in vars(self).values()))
+
+    def close(self, now: Tensor) -> None:
+        """Of the guarded ones in `now` [B], let codebook 0 end with the next column."""
+        now = now & (self.rules == 0) & (self.ending < 0)
+        self.ending = torch.where(now, self.column, self.ending)
+
+    def mask(self, logits: Tensor, bos: int, eos: int, least: int = 1) -> Tensor:
+        """Scores [B, K, V] with what may not be drawn at -inf; changes them in place."""
+        guarded = self.rules == 0
+        logits[..., bos] = logits[..., bos].masked_fill(guarded[:, None], -torch.inf)
+        may_end = (self.ending < 0) & (self.column >= least)
+        closed = guarded[:, None].expand(-1, logits.shape[1]).clone()
+        closed[:, 0] &= ~may_end
+        logits[..., eos] = logits[..., eos].masked_fill(closed, -torch.inf)
+        return logits
+
+    def settle(self, drawn: Tensor, bos: int, eos: int) -> tuple[Tensor, Tensor]:
+        """The columns that are written, [B, K] -> [B, K], and which clips are over, [B]."""
+        books = drawn.shape[1]
+        row = torch.arange(books, device=drawn.device)[None]
+        now, ending = self.column[:, None], self.ending[:, None]
+        column = torch.where(row > now, bos, drawn)
+        ends = column == eos
+        any_ends, first = ends.any(1), ends.int().argmax(1)
+        staircase, is_open = (self.rules < 2)[:, None], ending < 0
+        late = (self.rules > 0)[:, None].long()
+        starts = is_open & any_ends[:, None] & staircase & (row < first[:, None])
+        goes_on = ~is_open & (row < now - ending + torch.where(staircase, 1 - late, 0))
+        column = torch.where(starts | goes_on, eos, column)
+        begun = torch.where(self.rules < 2, self.column - first, self.column)
+        self.ending = torch.where((self.ending < 0) & any_ends, begun, self.ending)
+        self.column = self.column + 1
+        closed = (self.ending >= 0) & (self.column - self.ending >= books)
+        return column, torch.where(self.rules < 2, closed, (column == eos).all(1))

@@ -185,6 +185,7 @@ def prepared(text: str, delivery: Delivery) -> str:
     return spoken
 
 
+@lru_cache(maxsize=8)
 def language_of(text: str, delivery: Delivery) -> str:
     """The language of a text, as given or guessed."""
     return delivery.language or guess(text)

@@ -15,7 +15,8 @@
     ├── GenerationError       the model answered, but not with speech                            1
     │   └── NoAudio
     └── EngineError           the engine refused or was stopped                                  1
-        └── Aborted
+        ├── Aborted
+        └── QueueFull         too many wait already; later there may be room
 
 A message is one sentence or two: what happened, what was found, what to do.
 """
@@ -106,3 +107,7 @@ class EngineError(HiggsError):
 
 class Aborted(EngineError):
     """The request was aborted before it finished."""
+
+
+class QueueFull(EngineError):
+    """Too many requests are waiting; the same one may be taken later."""

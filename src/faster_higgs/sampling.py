@@ -6,6 +6,7 @@ request draws the same numbers alone, in a batch, streamed or resumed. Knows not
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal
@@ -70,29 +71,66 @@ def _within(name: str, value: float, low: float, high: float) -> None:
         raise SettingError(f"{name} is {value}; use a value from {low:g} to {high:g}.")
 
 
+@dataclass(frozen=True)
+class SamplingRows:
+    """The settings of B requests as tensors [B, 1, 1], so that no draw asks the host."""
+
+    temperature: Tensor
+    top_k: Tensor
+    top_p: Tensor
+    min_p: Tensor
+    ras_window: Tensor
+    ras_repeats: Tensor
+    counts_all: Tensor  # RAS counts stream tokens too; a rule of the original
+
+    @classmethod
+    def of(cls, settings: Sequence[Sampling], device: torch.device | str = "cpu") -> SamplingRows:
+        """One row for each."""
+
+        def column(values: Iterable[float], dtype: torch.dtype) -> Tensor:
+            return torch.tensor([*values], dtype=dtype, device=device)[:, None, None]
+
+        whole, real = torch.int64, torch.float32
+        return cls(
+            column((s.temperature for s in settings), real),
+            column((s.top_k for s in settings), whole),
+            column((s.top_p for s in settings), real),
+            column((s.min_p for s in settings), real),
+            column((s.ras_window for s in settings), whole),
+            column((s.ras_repeats for s in settings), whole),
+            column((s.rules == "original" for s in settings), torch.bool),
+        )
+
+    def __getitem__(self, rows: Tensor) -> SamplingRows:
+        return SamplingRows(*(value[rows] for value in vars(self).values()))
+
+
 def warp(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Probabilities [.., V]: logits after temperature, top-k, top-p and min-p, in this order."""
-    if sampling.temperature == 0.0:
-        return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    scores = logits / sampling.temperature
-    if 0 < sampling.top_k < scores.shape[-1]:
-        kth = scores.topk(sampling.top_k, dim=-1).values[..., -1:]
-        scores = scores.masked_fill(scores < kth, -torch.inf)
-    if sampling.top_p < 1.0:
-        scores = _nucleus(scores, sampling.top_p)
-    probabilities = scores.softmax(-1)
-    if sampling.min_p > 0.0:
-        floor = sampling.min_p * probabilities.amax(-1, keepdim=True)
-        probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
-        probabilities = probabilities / probabilities.sum(-1, keepdim=True)
-    return probabilities
+    """Probabilities [.., V] of one request; see `warp_rows`."""
+    rows = SamplingRows.of([sampling], logits.device)
+    return warp_rows(logits.reshape(1, -1, logits.shape[-1]), rows).view_as(logits)
 
 
-def _nucleus(scores: Tensor, top_p: float) -> Tensor:
-    ascending, order = scores.sort(dim=-1)
-    drop = ascending.softmax(-1).cumsum(-1) <= 1 - top_p
+def warp_rows(logits: Tensor, rows: SamplingRows) -> Tensor:
+    """Probabilities [B, K, V]: logits after temperature, top-k, top-p and min-p, in this order."""
+    greedy, entries = rows.temperature == 0, logits.shape[-1]
+    scores = logits / torch.where(greedy, 1.0, rows.temperature)
+    ascending, order = scores.sort(dim=-1, stable=True)
+    limited = (rows.top_k > 0) & (rows.top_k < entries)
+    first = torch.where(limited, entries - rows.top_k, 0).expand(*scores.shape[:-1], 1)
+    ascending = ascending.masked_fill(ascending < ascending.gather(-1, first), -torch.inf)
+    drop = (ascending.softmax(-1).cumsum(-1) <= 1 - rows.top_p) & (rows.top_p < 1)
+    drop |= ascending == -torch.inf
     drop[..., -1] = False
-    return scores.masked_fill(drop.gather(-1, order.argsort(-1)), -torch.inf)
+    scores = scores.masked_fill(torch.empty_like(drop).scatter_(-1, order, drop), -torch.inf)
+    probabilities = scores.softmax(-1)
+    floor = rows.min_p * probabilities.amax(-1, keepdim=True)
+    probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
+    probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+    likeliest = logits.argmax(-1, keepdim=True)
+    return torch.where(
+        greedy, torch.zeros_like(probabilities).scatter_(-1, likeliest, 1.0), probabilities
+    )
 
 
 def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -129,29 +167,37 @@ def _signed(x: int) -> int:
     return x - (1 << 64) if x >= 1 << 63 else x
 
 
-def repeats(history: Tensor, column: Tensor, window: int, ignore: tuple[int, ...] = ()) -> Tensor:
-    """Times a code stands in its row's last `window` columns: [.., K, n], [.., K] -> [.., K]."""
-    same = history[..., -window:] == column.unsqueeze(-1)
-    for token in ignore:
-        same = same & (column != token).unsqueeze(-1)
-    return same.sum(-1)
+def repeats(
+    history: Tensor, column: Tensor, window: int | Tensor, uncounted: Tensor | None = None
+) -> Tensor:
+    """Times a code stands in its row's last `window` columns: [.., K, n], [.., K] -> [.., K].
+
+    `window` may differ from request to request, [B, 1, 1]; `uncounted` [.., K] repeat as they like.
+    """
+    known = history.shape[-1]
+    recent = torch.arange(known, device=history.device) >= known - window
+    same = (history == column.unsqueeze(-1)) & recent
+    return (same if uncounted is None else same & ~uncounted.unsqueeze(-1)).sum(-1)
 
 
 def sample(
     logits: Tensor,
     history: Tensor,
-    sampling: Sampling,
+    rows: SamplingRows,
     numbers: tuple[Tensor, Tensor],
-    ignore: tuple[int, ...],
+    stream_tokens: tuple[int, ...],
 ) -> Tensor:
-    """One column for one request: logits [K, V] float32, history [K, n] -> codes [K].
+    """A column for each request: logits [B, K, V] float32, history [B, K, n] -> codes [B, K].
 
-    `numbers` are the uniforms [K] of the first draw and of the redraw. A code that repeats too
+    `numbers` are the uniforms [B, K] of the first draw and of the redraw. A code that repeats too
     often is drawn anew from the unwarped distribution, once, at every temperature (RAS; VALL-E 2,
-    arXiv:2406.05370, adapted as in lm.md, f).
+    arXiv:2406.05370, adapted as in lm.md, f). Places of `history` without a column hold -1.
     """
-    column = draw(warp(logits, sampling), numbers[0])
-    if sampling.ras_window and sampling.ras_repeats:
-        often = repeats(history, column, sampling.ras_window, ignore) >= sampling.ras_repeats
-        column = torch.where(often, draw(logits.softmax(-1), numbers[1]), column)
-    return column
+    column = draw(warp_rows(logits, rows), numbers[0])
+    wanted = (rows.ras_window > 0) & (rows.ras_repeats > 0)
+    uncounted = torch.zeros_like(column, dtype=torch.bool)
+    for token in stream_tokens:
+        uncounted |= (column == token) & ~rows.counts_all[..., 0]
+    often = repeats(history, column, rows.ras_window, uncounted) >= rows.ras_repeats[..., 0]
+    redrawn = draw(logits.softmax(-1), numbers[1])
+    return torch.where(often & wanted[..., 0], redrawn, column)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import default_model, find_codec, resolve
 from faster_higgs.checkpoint.load import count_weights, load_model, refuse_other_codec
 from faster_higgs.codec.codec import Codec
-from faster_higgs.codec.stream import StreamDecoder
+from faster_higgs.codec.stream import SharedDecoder
+from faster_higgs.config import EngineConfig
 from faster_higgs.delivery import Delivery, Utterance, cast, utterances
 from faster_higgs.device import choose_device
 from faster_higgs.engine.engine import Engine
@@ -38,15 +40,29 @@ from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Message, Prompt, write
 from faster_higgs.prompt.tokens import END_OF_TEXT, EOT, TextTokenizer
 from faster_higgs.prompt.voices import Voice, VoiceStore
+from faster_higgs.quant.apply import Quantization
 from faster_higgs.sampling import Sampling
 from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio
 
 Voices = str | Voice | Sequence[str | Voice] | None
 CONTEXT = 8192  # positions of a prompt with earlier chunks; the original's cache has as many
+AHEAD = 4  # utterances that are begun before their turn, where they need nothing of another
+
+
+class Answer(NamedTuple):
+    """An utterance, the conversation it belongs to, and what the engine makes of its prompt."""
+
+    utterance: Utterance
+    talk: Conversation
+    prompt: Prompt
+    seed: int
+    events: Generator[FrameEvent]
 
 
 class Higgs:
     """A loaded model. Load it once; several threads may call `speak`, `stream` and `clone`."""
+
+    _longest = CONTEXT  # positions of a prompt and its answer
 
     def __init__(
         self,
@@ -57,6 +73,7 @@ class Higgs:
         *,
         codec_folder: Path,
         voices: Sequence[Path],
+        engine: EngineConfig = EngineConfig(),
     ) -> None:
         self.config = model.config
         self.codec = codec
@@ -68,7 +85,8 @@ class Higgs:
         )
         self.manners = Manners.load(folder)
         self._codec_folder = codec_folder
-        self._worker = Worker(Engine(model))
+        self._longest = min(model.config.positions, engine.positions, CONTEXT)
+        self._worker = Worker(Engine(model, engine))
 
     @classmethod
     def load(
@@ -80,17 +98,22 @@ class Higgs:
         device: str = "auto",
         voices: Sequence[str | Path] = (),
         text_head: bool = False,
+        quantization: Quantization | None = None,
+        engine: EngineConfig = EngineConfig(),
     ) -> Higgs:
         """A checkpoint: a folder, a hub id that is on this machine, or None for the default one.
 
         `voices` are folders of voices; the first may be written, the checkpoint's own never.
+        Without `quantization` weights are as the files have them.
         Raises CheckpointNotFound, CheckpointError, SettingError.
         """
         folder = resolve(default_model().folder if model is None else model, revision)
         codec_folder = find_codec(folder) if codec is None else resolve(codec)
         where, dtype = choose_device(device, count_weights(folder, text_head))
         tokenizer = TextTokenizer.load(folder)
-        config, network = load_model(folder, device=where, dtype=dtype, text_head=text_head)
+        config, network = load_model(
+            folder, device=where, dtype=dtype, text_head=text_head, quantization=quantization
+        )
         tokenizer.refuse_other_ids(config)
         sound = load_codec(codec_folder, device=where, encoder=False)
         refuse_other_codec(config, sound.config)
@@ -101,6 +124,7 @@ class Higgs:
             folder,
             codec_folder=codec_folder,
             voices=[Path(v) for v in voices],
+            engine=engine,
         )
 
     def pieces(
@@ -115,15 +139,12 @@ class Higgs:
         Raises TextError, VoiceNotFound, SettingError, NoAudio.
         """
         plan = self.plan(text, voice, delivery)  # 1 text
-        sampling, talk = _seeded(sampling), None
-        for i, utterance in enumerate(plan):
-            talk = _continued(talk, utterance, self.spell)
-            prompt = self._fitted(talk, utterance)  # 2 prompt
-            limited = _limited(sampling, utterance, i)
-            for piece in self._sound(utterance, prompt, limited):  # 3 engine, 4 codec
-                if piece.remembered is not None:
-                    talk.heard(utterance.text, piece.remembered)
-                yield piece
+        with closing(self._begun(plan, _seeded(sampling))) as answers:  # 2 prompt, 3 engine
+            for answer in answers:
+                for piece in self._sound(answer):  # 4 codec
+                    if piece.remembered is not None:
+                        answer.talk.heard(piece.utterance.text, piece.remembered)
+                    yield piece
 
     def speak(
         self,
@@ -169,9 +190,7 @@ class Higgs:
 
         Raises AudioError.
         """
-        samples = clip
-        if isinstance(clip, Path):
-            samples = read_clip(clip, self.rate)
+        samples = read_clip(clip, self.rate) if isinstance(clip, Path) else clip
         return self._encoder.encode(torch.from_numpy(np.ascontiguousarray(samples))).cpu()
 
     def decode(self, codes: Tensor) -> Samples:
@@ -201,9 +220,14 @@ class Higgs:
         """What the model answers to a prompt: frames while they become whole, and a result."""
         return self._worker.frames(prompt, sampling, stop_ids)
 
-    def close(self) -> None:
-        """Stop the engine. What is in flight ends with an EngineError."""
+    def unload(self) -> None:
+        """Stop the engine and give all memory back. What is in flight ends with an EngineError."""
         self._worker.close()
+        for name in ("_decoder", "_encoder"):
+            self.__dict__.pop(name, None)
+        self.codec.to_empty(device="meta")
+
+    close = unload
 
     def __enter__(self) -> Higgs:
         return self
@@ -228,6 +252,10 @@ class Higgs:
         return lambda text: pronounce(speakable(text))
 
     @cached_property
+    def _decoder(self) -> SharedDecoder:
+        return SharedDecoder(self.codec)
+
+    @cached_property
     def _encoder(self) -> Codec:
         return load_codec(self._codec_folder, device=self.codec.device, encoder=True).eval()
 
@@ -244,25 +272,47 @@ class Higgs:
 
     def _fitted(self, talk: Conversation, utterance: Utterance) -> Prompt:
         """The prompt of an utterance; it forgets the oldest chunks where there is no room."""
-        longest = min(self.config.positions, CONTEXT)
-        room = longest - min(utterance.steps, longest // 2)
+        room = self._longest - min(utterance.steps, self._longest // 2)
         prompt = self.prompt(talk.ask(utterance.text))
         while len(prompt) > room and talk.forget():
             prompt = self.prompt(talk.ask(utterance.text))
         return prompt
 
-    def _sound(self, utterance: Utterance, prompt: Prompt, sampling: Sampling) -> Iterator[Piece]:
+    def _begun(self, plan: Sequence[Utterance], sampling: Sampling) -> Generator[Answer]:
+        """Each utterance with what the engine makes of it.
+
+        Those that need nothing of the one before are begun while it is still spoken.
+        """
+        talk: Conversation | None = None
+        ahead: deque[Answer] = deque()
+        try:
+            for i, utterance in enumerate(plan):
+                alone = talk is None or utterance.fresh or talk.setting != utterance.setting
+                while len(ahead) > (AHEAD if alone else 0):  # else its past must have been heard
+                    yield ahead.popleft()
+                if alone:
+                    talk = Conversation(utterance.setting, utterance.tags, self.spell)
+                assert talk is not None
+                prompt, limited = self._fitted(talk, utterance), _limited(sampling, utterance, i)
+                events = self.frames(prompt, limited, self._ends)
+                ahead.append(Answer(utterance, talk, prompt, limited.seed or 0, events))
+            while ahead:
+                yield ahead.popleft()
+        finally:
+            for answer in ahead:
+                answer.events.close()
+
+    def _sound(self, answer: Answer) -> Iterator[Piece]:
         """Samples of one utterance; silence that nothing follows is left out. Raises NoAudio."""
-        decoder, quiet, frames = StreamDecoder(self.codec), Quiet(self.rate), list[Tensor]()
-        with closing(self.frames(prompt, sampling, self._ends)) as events:
-            for event in events:
+        utterance, quiet, frames = answer.utterance, Quiet(self.rate), list[Tensor]()
+        with closing(answer.events), closing(self._decoder.stream()) as decoder:
+            for event in answer.events:
                 frames.append(event.frames)
-                decoder.push(0, event.frames, last=event.result is not None)
-                for piece in decoder.pull():
-                    yield Piece(utterance, quiet.feed(_numpy(piece.samples)))
                 result = event.result
+                for samples in decoder.decode(event.frames, last=result is not None):
+                    yield Piece(utterance, quiet.feed(_numpy(samples)))
                 if result is None and quiet.too_long:
-                    result = Result(Finish.SILENCE, sampling.seed or 0, len(prompt), (), ())
+                    result = Result(Finish.SILENCE, answer.seed, len(answer.prompt), (), ())
                 if result is not None:
                     codes = torch.cat(frames, dim=1)
                     if not codes.shape[1]:
@@ -270,15 +320,6 @@ class Higgs:
                     kept = codes.shape[1] - quiet.dropped // self.codec.hop
                     yield Piece(utterance, quiet.finish(), result, codes[:, :kept])
                     return
-
-
-def _continued(
-    talk: Conversation | None, utterance: Utterance, spell: Callable[[str], str]
-) -> Conversation:
-    """The conversation an utterance belongs to: a new one, or the one before it."""
-    if talk is None or utterance.fresh or talk.setting != utterance.setting:
-        return Conversation(utterance.setting, utterance.tags, spell)
-    return talk
 
 
 def _refuse_unreadable(plan: Sequence[Utterance]) -> None:

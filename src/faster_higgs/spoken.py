@@ -19,7 +19,10 @@ from faster_higgs.delivery import Utterance
 from faster_higgs.engine.request import Finish, Result
 from faster_higgs.errors import CheckpointError, NoAudio
 
-WHOLE = (Finish.STOP, Finish.SILENCE)  # ends of an utterance that was not broken off
+WHOLE = (
+    Finish.STOP,
+    Finish.SILENCE,
+)  # ends of an utterance that was not broken off, the graver last
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,7 @@ class Speech:
     @property
     def finish(self) -> Finish:
         """How it ended: the first reason that is neither "stop" nor "silence", if there is one."""
-        ends = [part.finish for part in self.parts]
-        broken = [end for end in ends if end not in WHOLE]
-        return next(iter([*broken, *(end for end in ends if end is Finish.SILENCE)]), Finish.STOP)
+        return max((part.finish for part in self.parts), key=_gravity, default=Finish.STOP)
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Write a sound file, the format by its suffix; whole or not at all.
@@ -126,6 +127,10 @@ class Manners:
         if not _well_formed(found):
             raise CheckpointError(f"{path} cannot be read; download the checkpoint again.")
         return cls(tuple(found.get("voices", ())), found.get("max_words"))
+
+
+def _gravity(finish: Finish) -> int:
+    return WHOLE.index(finish) if finish in WHOLE else len(WHOLE)
 
 
 def _well_formed(found: Any) -> bool:

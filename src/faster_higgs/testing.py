@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
+from faster_higgs.audio.reference import LONGEST_CLIP
 from faster_higgs.audio.save import save
 from faster_higgs.checkpoint.codec_files import save_codec
 from faster_higgs.checkpoint.save import save_model
 from faster_higgs.codec.codec import Codec
-from faster_higgs.config import CodecConfig, HubertShape, Layout, ModelConfig
+from faster_higgs.config import CodecConfig, EngineConfig, HubertShape, Layout, ModelConfig
 from faster_higgs.delay import wrap
 from faster_higgs.engine.request import Finish, FrameEvent, Result
 from faster_higgs.model.dual_ffn import DualFFN
@@ -29,6 +30,7 @@ from faster_higgs.prompt import tokens
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.prompt.voices import VoiceStore
+from faster_higgs.quant.apply import Quantization
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs, fingerprint
 from faster_higgs.spoken import Manners
@@ -230,13 +232,15 @@ class FakeHiggs(Higgs):
         device: str = "auto",
         voices: Sequence[str | Path] = (),
         text_head: bool = False,
+        quantization: Quantization | None = None,
+        engine: EngineConfig = EngineConfig(),
     ) -> FakeHiggs:
         """As `Higgs.load`, but nothing is loaded; of a folder only its voices are used."""
         return cls(model if model and Path(model).is_dir() else None, voices)
 
     def encode(self, clip: Path | Samples) -> Tensor:
         """Codes [K, F] of a sound file, or of samples [S]. Raises AudioError."""
-        return heard(read(clip, max_seconds=120) if isinstance(clip, Path) else clip)
+        return heard(read(clip, max_seconds=LONGEST_CLIP) if isinstance(clip, Path) else clip)
 
     def frames(
         self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()

@@ -95,6 +95,7 @@ def test_the_thresholds_of_the_first_edition_are_kept():
         ("length", {"cut"}),
         ("loop", {"loop"}),
         ("aborted", {"aborted"}),
+        ("deadline", {"deadline"}),
         ("stop", set()),
         ("silence", set()),  # the text may be over: the pace tells
         ("no_audio", set()),  # the empty sound tells
@@ -105,7 +106,7 @@ def test_an_end_before_the_text_is_over_is_found(finish_reason, checks):
 
 
 def test_every_way_to_finish_has_its_verdict():
-    judged = {"length", "loop", "aborted", "stop", "silence", "no_audio"}
+    judged = {"length", "loop", "aborted", "deadline", "stop", "silence", "no_audio"}
     assert {finish.value for finish in Finish} == judged
 
 

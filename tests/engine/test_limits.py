@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from faster_higgs.engine.engine import Engine
+from faster_higgs.config import PAGE
+from faster_higgs.engine.engine import Engine, EngineConfig
 from faster_higgs.engine.request import Finish, RequestFailed
+from faster_higgs.engine.scheduler import Job, Scheduler
 from faster_higgs.errors import SettingError
-from faster_higgs.model.attention import GROWTH, KVCache
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Rules
@@ -35,13 +36,13 @@ def short() -> DualFFN:
 def lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many positions were in use, after every step."""
     seen: list[int] = []
-    advance = KVCache.advance
+    advanced = Scheduler.advanced
 
-    def counted(cache: KVCache, rows: int) -> None:
-        advance(cache, rows)
-        seen.append(cache.length)
+    def counted(scheduler: Scheduler, job: Job, positions: int) -> None:
+        advanced(scheduler, job, positions)
+        seen.append(job.table.length)
 
-    monkeypatch.setattr(KVCache, "advance", counted)
+    monkeypatch.setattr(Scheduler, "advanced", counted)
     return seen
 
 
@@ -90,22 +91,18 @@ def test_the_end_of_a_clip_can_be_stopped_at(model: DualFFN, prompt: Prompt) -> 
         assert result.text_ids == (CONFIG.audio_out_token_id, CONFIG.audio_eos_token_id)
 
 
-def test_a_cache_takes_what_the_request_can_use_and_no_more_than_a_step_ahead(
-    model: DualFFN, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+def test_a_request_takes_pages_as_it_goes_and_gives_them_back(
+    model: DualFFN, prompt: Prompt
 ) -> None:
-    asked: list[int] = []
-
-    def new_cache(model: DualFFN, capacity: int) -> KVCache:
-        asked.append(capacity)
-        return make(model, capacity)
-
-    make = DualFFN.new_cache
-    monkeypatch.setattr(DualFFN, "new_cache", new_cache)
-    long = DualFFN(replace(CONFIG, max_position_embeddings=100_000))
-    long.load_state_dict(model.state_dict())
-    for network, sampling in ((model, LIVELY), (model, ENDLESS), (long.eval(), ENDLESS)):
-        spoken(network, prompt, sampling)
-    assert asked == [len(prompt) + 60, CONFIG.positions, len(prompt) + GROWTH]
+    engine = Engine(model, EngineConfig(slots=2, positions=20 * PAGE))
+    engine.add(prompt, ENDLESS)
+    taken = []
+    while not engine.idle:
+        engine.step()
+        taken.append(20 - engine.free_pages)
+    assert taken[0] == 1 and taken[-1] == 0
+    steps = range(len(taken) - 1)
+    assert all(taken[i + 1] - taken[i] in (0, 1) for i in steps[:-1])
 
 
 @pytest.mark.parametrize("rules", get_args(Rules))

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faster_higgs.delay import DelayClock, delay, undelay, unwrap, wrap
+from faster_higgs.delay import (
+    RULES,
+    DelayClock,
+    DelayClocks,
+    delay,
+    undelay,
+    unwrap,
+    wrap,
+)
 from faster_higgs.errors import SettingError
-from faster_higgs.sampling import Sampling, draw, sample, uniforms, warp
+from faster_higgs.sampling import (
+    Rules,
+    Sampling,
+    SamplingRows,
+    draw,
+    sample,
+    uniforms,
+    warp,
+    warp_rows,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,18 +97,77 @@ def test_min_p_drops_what_is_far_less_likely_than_the_best() -> None:
 
 
 def test_a_code_that_repeats_too_often_is_drawn_anew_at_every_temperature() -> None:
-    logits = torch.zeros(1, 40)
-    logits[0, 3] = 4.0
-    history = torch.full((1, 7), 3)
+    logits = torch.zeros(1, 1, 40)
+    logits[..., 3] = 4.0
+    history = torch.full((1, 1, 7), 3)
+
+    def drawn(redraw: float, settings: Sampling, stream_tokens: tuple[int, ...] = ()) -> int:
+        numbers = (torch.tensor([[0.5]]), torch.tensor([[redraw]]))
+        return int(sample(logits, history, SamplingRows.of([settings]), numbers, stream_tokens))
+
     for temperature in (0.0, 0.3, 1.0):
         settings = Sampling(temperature=temperature)
-        drawn = {
-            int(sample(logits, history, settings, (torch.tensor([0.5]), torch.tensor([u])), ()))
-            for u in (0.05, 0.35, 0.65, 0.95)
-        }
-        assert len(drawn) > 1
-    off = Sampling(temperature=0.0, ras_window=0)
-    assert int(sample(logits, history, off, (torch.tensor([0.5]), torch.tensor([0.9])), ())) == 3
+        assert len({drawn(u, settings) for u in (0.05, 0.35, 0.65, 0.95)}) > 1
+    for off in (Sampling(ras_window=0), Sampling(ras_repeats=0), Sampling(ras_repeats=8)):
+        assert drawn(0.9, off) == 3
+    assert drawn(0.9, Sampling(), stream_tokens=(3,)) == 3
+    assert drawn(0.9, Sampling(rules="original"), stream_tokens=(3,)) != 3
+
+
+SETTINGS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 0.3, 1.0, 2.0]),
+    top_k=st.sampled_from([0, 1, 5, 19, 20, 30]),
+    top_p=st.sampled_from([0.1, 0.9, 1.0]),
+    min_p=st.sampled_from([0.0, 0.2]),
+    ras_window=st.sampled_from([0, 1, 3, 9]),
+    ras_repeats=st.integers(0, 3),
+    rules=st.sampled_from(get_args(Rules)),
+)
+
+
+@given(st.lists(SETTINGS, min_size=1, max_size=5), st.integers(0, 2**31))
+def test_settings_of_one_request_do_not_reach_its_neighbours(
+    settings: list[Sampling], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    count, books, size = len(settings), 3, 20
+    logits = torch.randn(count, books, size, generator=generator)
+    history = torch.randint(-1, 4, (count, books, 9), generator=generator)
+    numbers = tuple(torch.rand(count, books, generator=generator) for _ in range(2))
+    together = sample(logits, history, SamplingRows.of(settings), numbers, (18, 19))
+    for i, one in enumerate(settings):
+        cut = slice(i, i + 1)
+        parts = (numbers[0][cut], numbers[1][cut])
+        alone = sample(logits[cut], history[cut], SamplingRows.of([one]), parts, (18, 19))
+        assert torch.equal(alone[0], together[i])
+        assert torch.equal(warp(logits[i], one), warp_rows(logits, SamplingRows.of(settings))[i])
+
+
+@given(
+    st.lists(st.sampled_from(RULES), min_size=1, max_size=4), st.integers(1, 8), st.integers(0, 999)
+)
+def test_clocks_run_together_as_they_run_alone(rules: list[str], books: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    alone = [DelayClock(books, 8, 9, rule) for rule in rules]
+    together = DelayClocks.of(alone)
+    for _ in range(20):
+        logits = torch.randn(len(rules), books, 10, generator=generator)
+        closing = torch.rand(len(rules), generator=generator) < 0.1
+        together.close(closing)
+        for clock, now in zip(alone, closing.tolist(), strict=True):
+            if now and clock.rules == "guarded":
+                clock.close()
+        masked = torch.stack([c.mask(rows) for c, rows in zip(alone, logits, strict=True)])
+        assert torch.equal(together.mask(logits.clone(), 8, 9), masked)
+        drawn = masked.argmax(-1)
+        columns, done = together.settle(drawn, 8, 9)
+        each = torch.stack([c.settle(row) for c, row in zip(alone, drawn, strict=True)])
+        assert torch.equal(columns, each)
+        assert done.tolist() == [clock.done for clock in alone]
+        assert together.ending.tolist() == [
+            -1 if clock.ending is None else clock.ending for clock in alone
+        ]
 
 
 @given(st.integers(1, 8), st.integers(1, 20), st.integers(0, 2**31))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import FrameEvent
 from faster_higgs.engine.worker import Worker
 from faster_higgs.errors import EngineError, SettingError
-from faster_higgs.model.attention import KVCache
 from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.model.paged import PagedBatch
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 from tests.engine.test_limits import of_length, refuse_long
@@ -123,8 +124,8 @@ def test_a_full_memory_is_told_in_a_sentence_and_given_back(
 ) -> None:
     taken = []
 
-    def decode(model: DualFFN, columns: Tensor, caches: Sequence[KVCache]) -> Tensor:
-        taken.extend(weakref.ref(cache) for cache in caches)
+    def decode(model: DualFFN, columns: Tensor, cache: PagedBatch) -> Tensor:
+        taken.append(weakref.ref(cache))
         raise error
 
     monkeypatch.setattr(DualFFN, "decode", decode)
@@ -144,8 +145,10 @@ class Gathering(Engine):
         super().__init__(model)
         self.first, self.second = threading.Event(), threading.Event()
 
-    def add(self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()) -> int:
-        number = super().add(prompt, sampling, stop_ids)
+    def add(
+        self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = (), **more: Any
+    ) -> int:
+        number = super().add(prompt, sampling, stop_ids, **more)
         (self.second if self.first.is_set() else self.first).set()
         return number
 

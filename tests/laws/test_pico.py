@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from faster_higgs.checkpoint.files import PACKAGED
+from faster_higgs.checkpoint.load import load_model
+from faster_higgs.engine.engine import Engine
+from faster_higgs.engine.request import Result
 from faster_higgs.errors import SettingError, TextError
+from faster_higgs.prompt.conversation import Conversation
+from faster_higgs.prompt.template import Prompt
+from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
+from tests.laws.test_batching import answers, same
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +44,30 @@ def test_more_speakers_than_voices_are_refused(pico: Higgs) -> None:
     text = "".join(f"[SPEAKER{i}] Hello." for i in range(5))
     with pytest.raises(SettingError, match="5 speakers and this model 4 voices"):
         pico.plan(text)
+
+
+def asked(pico: Higgs, text: str, voice: str) -> Prompt:
+    (utterance,) = pico.plan(text, voice)
+    return pico.prompt(Conversation(utterance.setting, utterance.tags, pico.spell).ask(text))
+
+
+def test_sixteen_together_speak_as_each_alone(pico: Higgs) -> None:
+    _, model = load_model(PACKAGED, dtype=torch.float32, text_head=False)
+    voices = [voice.name for voice in pico.voices.list()]
+    texts = ("Good morning.", "The weather is cold and windy today.", "Where are you?", "No.")
+    wanted = [
+        (asked(pico, text, voice), Sampling(seed=n, max_new_tokens=45, temperature=0.2 + n % 3))
+        for n, (text, voice) in enumerate((t, v) for t in texts for v in voices)
+    ]
+    engine = Engine(model.eval())
+    numbers = [engine.add(*one) for one in wanted]
+    together = answers(engine)
+    assert len(wanted) == 16
+    for one, number in zip(wanted, numbers, strict=True):
+        engine = Engine(model)
+        assert same(answers_of(engine, *one), together[number])
+
+
+def answers_of(engine: Engine, prompt: Prompt, sampling: Sampling) -> tuple[torch.Tensor, Result]:
+    number = engine.add(prompt, sampling)
+    return answers(engine)[number]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from faster_higgs.model.attention import KVCaches
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.packed import AttentionWatch
 from tests.model.tiny_model import Rows, pack, random_rows, split_rows, tiny_model
@@ -59,7 +60,7 @@ def test_decode_continues_prefill(model: DualFFN) -> None:
     model.prefill(*rows, cache)
     model.prefill(*rows, other)
     together = model.prefill(torch.zeros(9, dtype=torch.long), columns, all_audio, other)
-    steps = [model.decode(column[None], [cache]) for column in columns]
+    steps = [model.decode(column[None], KVCaches([cache])) for column in columns]
     close(torch.cat(steps), together)
     assert cache.length == other.length == 19
 
@@ -72,19 +73,19 @@ def test_decoding_together_equals_decoding_alone(model: DualFFN) -> None:
         model.prefill(*rows, cache)
         model.prefill(*rows, other)
     pairs = zip(columns, alone, strict=True)
-    each = [model.decode(column[None], [cache]) for column, cache in pairs]
-    close(model.decode(columns, together), torch.cat(each))
+    each = [model.decode(column[None], KVCaches([cache])) for column, cache in pairs]
+    close(model.decode(columns, KVCaches(together)), torch.cat(each))
 
 
 def test_decode_touches_no_text_weight() -> None:
     model = tiny_model()
     rows = random_rows(model.config, 6, seed=4, audio=1)
-    before = model.decode(rows.columns[:1], [model.new_cache()])
+    before = model.decode(rows.columns[:1], KVCaches([model.new_cache()]))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "text" in name:
                 weight.fill_(torch.nan)
-    close(model.decode(rows.columns[:1], [model.new_cache()]), before)
+    close(model.decode(rows.columns[:1], KVCaches([model.new_cache()])), before)
     assert model.prefill(*rows, model.new_cache()).isfinite().all()
 
 
@@ -182,9 +183,8 @@ def test_a_cast_model_keeps_its_rotary_angles_exact() -> None:
     assert before.dtype == torch.float32
     rows = random_rows(model.config, 5, seed=8)
     assert model.prefill(*rows, model.new_cache()).dtype == torch.bfloat16
-    assert model.audio_logits(model.decode(rows.columns[:1], [model.new_cache()])).dtype == (
-        torch.float32
-    )
+    hidden = model.decode(rows.columns[:1], KVCaches([model.new_cache()]))
+    assert model.audio_logits(hidden).dtype == torch.float32
 
 
 def test_a_model_without_text_head_has_no_such_weight() -> None:

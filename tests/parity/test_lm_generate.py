@@ -176,7 +176,8 @@ def test_repetition_counts(
             sampling_vectors[f"ras.{case}.history"],
             sampling_vectors[f"ras.{case}.candidate"],
         )
-        counts = repeats(history, candidate, Sampling().ras_window, ignore)
+        uncounted = torch.isin(candidate, torch.tensor(ignore))
+        counts = repeats(history, candidate, Sampling().ras_window, uncounted)
         assert torch.equal(counts, sampling_vectors[f"ras.{case}.count_{machine}"])
         assert torch.equal(
             counts >= Sampling().ras_repeats, sampling_vectors[f"ras.{case}.flag_{machine}"]

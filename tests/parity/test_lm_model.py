@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from faster_higgs.checkpoint.layouts import ORIGINAL
 from faster_higgs.checkpoint.load import load_model
 from faster_higgs.checkpoint.save import save_model
+from faster_higgs.model.attention import KVCaches
 from faster_higgs.model.dual_ffn import DualFFN
 
 HIDDEN = LOSS = 1e-4  # the tolerances the vectors' README gives for fp32
@@ -143,7 +144,9 @@ def test_decode_gives_the_logits_behind_every_column(
         cache = model.new_cache()
         model.prefill(*prompt(prefill, name), cache)
         columns = expected[f"{name}.orig.segment0.delayed"].T
-        logits = [model.audio_logits(model.decode(c[None], [cache])) for c in columns[:-1]]
+        logits = [
+            model.audio_logits(model.decode(c[None], KVCaches([cache]))) for c in columns[:-1]
+        ]
         close(torch.cat(logits), expected[f"{name}.orig.audio_step_logits"], LOGITS)
 
 

@@ -146,7 +146,8 @@ def test_what_was_trained_last_is_assembled(tmp_path: Path) -> None:
 
 
 def options(mode: str, **more: Any) -> argparse.Namespace:
-    return argparse.Namespace(mode=mode, batch=2, rate=1e-3, **{"adversarial_from": None, **more})
+    given = {"adversarial_from": None, **more}
+    return argparse.Namespace(mode=mode, batch=2, frames=26, rate=1e-3, **given)
 
 
 def test_the_adversarial_loss_is_reached_and_does_not_change_what_a_run_is() -> None:
@@ -154,9 +155,23 @@ def test_the_adversarial_loss_is_reached_and_does_not_change_what_a_run_is() -> 
     assert (plain.discriminate_from, later.discriminate_from) == (None, 50)
     assert codec.identity(plain) == codec.identity(later)
     assert codec.identity(plain)["given"] == 0.5
-    assert codec.identity(codec.settings(options("encoder")))["semantic"] is True
+    assert codec.identity(codec.settings(options("encoder")))["semantic"] is False
     with pytest.raises(SettingError, match="no sound"):
         codec.settings(options("encoder", adversarial_from=0))
+
+
+def test_a_clip_has_the_features_of_its_own_frames(corpus: Any, tmp_path: Path) -> None:
+    starts, rng = codes.starts(corpus), np.random.default_rng(0)
+    total = int(starts[-1])
+    features = rng.normal(size=(total, codec.HIDDEN)).astype(np.float16)
+    np.save(tmp_path / "codes.npy", np.zeros((codec.STAGES, total), np.int16))
+    np.save(tmp_path / "latents.npy", np.zeros((total, codec.LATENT), np.float16))
+    np.save(tmp_path / "hubert.npy", features)
+    np.save(tmp_path / "starts.npy", starts)
+    clip = codec.Clips(corpus, tmp_path, [3, 5])[1]
+    wanted = torch.from_numpy(features[starts[5] : starts[6]]).float().T
+    assert clip.features is not None and torch.equal(clip.features, wanted)
+    assert len(clip.samples) == FRAMES * data.FRAME
 
 
 def test_held_out_clips_are_heard_from_both_their_codes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 import tiny_training as tiny
+from faster_higgs.codec.codec import Codec
 from faster_higgs.errors import SettingError
 from faster_higgs.train.codec_config import CodecSettings
 from faster_higgs.train.codec_loop import TRAINED, CodecTask
@@ -35,7 +38,25 @@ def clips(count: int = 3, frames: int = 8) -> list[CodecClip]:
     return made
 
 
-def task(mode: Any, *, context: int = 0, parts: bool = False, **more: Any) -> CodecTask:
+def with_features(codec: Codec, some: Sequence[CodecClip]) -> list[CodecClip]:
+    sound = torch.stack([clip.samples.float() / 32768 for clip in some])
+    with torch.no_grad():
+        heard = codec.semantic_features(sound)
+    return [replace(clip, features=part) for clip, part in zip(some, heard, strict=True)]
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("HuBERT was called")
+
+
+def task(
+    mode: Any,
+    *,
+    context: int = 0,
+    parts: bool = False,
+    data: Sequence[CodecClip] | None = None,
+    **more: Any,
+) -> CodecTask:
     settings = CodecSettings(
         mode,
         batch=2,
@@ -45,7 +66,7 @@ def task(mode: Any, *, context: int = 0, parts: bool = False, **more: Any) -> Co
         optimizer=OptimizerSettings(2e-3, weight_decay=0.0, clip=10.0),
         **more,
     )
-    crops = Crops(clips(), 4 + 2 * context, HOP)
+    crops = Crops(data or clips(), 4 + 2 * context, HOP)
     torch.manual_seed(1)
     judge = Discriminator((256, 128), 4) if settings.discriminate_from is not None else None
     return CodecTask(tiny.codec(parts), crops, settings, held_out=crops, discriminator=judge)
@@ -72,6 +93,63 @@ def test_each_mode_trains_its_own_parts_and_gets_better(mode: str) -> None:
         assert 0 <= last["agreement_codebook_0"] <= 1
     else:
         assert last["mel_db"] < first["mel_db"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "only"),
+    [
+        ("decoder", ("acoustic_decoder.", "acoustic_encoder.")),
+        ("encoder", ("acoustic_encoder.", "acoustic_decoder.")),
+        ("joint", ("fc_prior.", "fc_post_acoustic.")),
+    ],
+)
+def test_of_a_mode_only_what_is_named_is_trained(mode: str, only: tuple[str, ...]) -> None:
+    job = task(mode, parts=mode == "joint", only=only)
+    before = weights(job)
+    for step in range(2):
+        job.step(step)
+    after = weights(job)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    named = tuple(start for start in only if start in TRAINED[mode])
+    parameters = dict(job.codec.named_parameters())
+    assert moved == {f"codec.{name}" for name in parameters if name.startswith(named)}
+
+
+def test_only_that_names_nothing_of_the_mode_is_refused() -> None:
+    with pytest.raises(SettingError, match="'q', and mode 'decoder' trains no weight"):
+        task("decoder", only=("fc_prior.", "q"))
+    task("joint", only=("fc_prior.", "q"))
+
+
+def test_features_given_with_a_sound_stand_for_hubert() -> None:
+    codec = tiny.codec().eval()
+    sound = torch.stack([clip.samples.float() / 32768 for clip in clips()])
+    with torch.no_grad():
+        features, wanted = codec.semantic_features(sound), codec.latents(sound)
+        codec.semantic_model.register_forward_pre_hook(refuse)
+        assert torch.equal(codec.latents(sound, features), wanted)
+        assert not torch.equal(codec.latents(sound, 2 * features), wanted)
+
+
+@pytest.mark.parametrize(("mode", "given"), [("encoder", 0.0), ("joint", 0.0), ("joint", 0.5)])
+def test_a_run_with_features_is_the_run_without_and_leaves_hubert_alone(
+    mode: str, given: float
+) -> None:
+    whole = clips(frames=4)
+    alone = task(mode, parts=mode == "joint", data=whole, given=given)
+    told = with_features(alone.codec, whole)
+    quick = task(mode, parts=mode == "joint", data=told, given=given)
+    quick.codec.semantic_model.register_forward_pre_hook(refuse)
+    for step in range(2):
+        assert quick.step(step) == pytest.approx(alone.step(step), rel=1e-3)
+    assert quick.evaluate() == pytest.approx(alone.evaluate(), rel=1e-3)
+
+
+def test_hubert_cannot_learn_where_its_features_are_given() -> None:
+    told = with_features(tiny.codec(), clips())
+    with pytest.raises(SettingError, match="HuBERT cannot learn where its features are given"):
+        task("encoder", data=told, semantic=True)
+    task("encoder", semantic=True)
 
 
 def test_codebooks_follow_only_when_told() -> None:
@@ -223,12 +301,14 @@ def test_mel_filters_cover_every_band_and_sum_to_one() -> None:
     assert bool((filters >= 0).all())
 
 
-def test_crops_follow_from_the_step_and_keep_codes_beside_their_samples() -> None:
+def test_crops_follow_from_the_step_and_keep_what_is_known_beside_their_samples() -> None:
     sounds = clips(3, 6)
     marked = [
         CodecClip(
             (torch.arange(6).repeat_interleave(HOP) + 10 * n).float(),
             (torch.arange(6) + 10 * n).repeat(2, 1),
+            (torch.arange(6) + 10 * n).repeat(5, 1),
+            (torch.arange(6) + 10 * n).half().repeat(3, 1),
         )
         for n in range(len(sounds))
     ]
@@ -238,6 +318,11 @@ def test_crops_follow_from_the_step_and_keep_codes_beside_their_samples() -> Non
     assert not torch.equal(batch.samples, crops.draw(4, 50).samples)
     assert batch.codes is not None
     assert torch.equal(batch.samples[:, ::HOP].long(), batch.codes[:, 0])
+    for known, rows in ((batch.latents, 5), (batch.features, 3)):
+        assert known is not None
+        assert torch.equal(known, batch.samples[:, None, ::HOP].repeat(1, rows, 1))
+    unheard = Crops([*marked, replace(marked[0], features=None)], 2, HOP)
+    assert unheard.spread(9).features is None
     starts = {int(codes[0, 0]) for codes in crops.draw(0, 500).codes}
     assert starts == {10 * n + f for n in range(3) for f in range(5)}
     assert crops.spread(5).samples.shape == (5, 2 * HOP)

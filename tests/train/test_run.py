@@ -22,6 +22,7 @@ from faster_higgs.errors import (
     OutputError,
     SettingError,
 )
+from faster_higgs.model.attention import KVCaches
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.train import state as state_module
 from faster_higgs.train.config import LanguageSettings, OptimizerSettings, RunSettings
@@ -359,7 +360,7 @@ def speak(model: DualFFN, index: int) -> Tensor:
     columns = [torch.full((tiny.BOOKS,), tiny.BOS)]
     ended = torch.zeros(tiny.BOOKS, dtype=torch.bool)
     while not bool(ended.all()) and len(columns) < 30:
-        logits = model.audio_logits(model.decode(columns[-1][None], [cache]))[0]
+        logits = model.audio_logits(model.decode(columns[-1][None], KVCaches([cache])))[0]
         column = torch.where(ended, tiny.EOS, logits.argmax(-1))
         column[len(columns) :] = tiny.BOS
         ended |= column == tiny.EOS

@@ -38,6 +38,7 @@ _UNFINISHED = {
     "length": Finding("cut", "The audio was cut by the length limit before the text was over."),
     "loop": Finding("loop", "The speech went in circles and was broken off; try another seed."),
     "aborted": Finding("aborted", "The speech was stopped before the text was over."),
+    "deadline": Finding("deadline", "The speech was not ready in time and was broken off."),
 }
 
 

@@ -6,7 +6,7 @@ Knows nothing of training state or adapters.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from faster_higgs.checkpoint.layouts import LANGUAGE_MODEL
-from faster_higgs.checkpoint.load import CONFIG
+from faster_higgs.checkpoint.quantized import CONFIG
 from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.checkpoint.tensors import INDEX, SAFETENSORS
 from faster_higgs.config import Layout, ModelConfig
@@ -53,13 +53,15 @@ def write_checkpoint(
     """
     folder = Path(folder)
     shards = _shards(tensors, shard_bytes)
-    names = _shard_names(len(shards))
+    names = shard_names(len(shards))
     with replacing(folder, "checkpoint") as partial:
         for name, shard in zip(names, shards, strict=True):
             on_host = {key: value.detach().cpu().contiguous() for key, value in shard.items()}
             save_file(on_host, partial(name), metadata={"format": "pt"})
         if len(shards) > 1:
-            partial(INDEX).write_text(_index(names, shards))
+            held = dict(zip(names, shards, strict=True))
+            size = sum(value.nbytes for value in tensors.values())
+            partial(INDEX).write_text(index(held, size))
         partial(CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     for stale in _weights_in(folder):
         if stale.name not in (*names, *([INDEX] if len(shards) > 1 else [])):
@@ -78,16 +80,17 @@ def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]
     return shards
 
 
-def _shard_names(count: int) -> list[str]:
+def shard_names(count: int) -> list[str]:
+    """The published names of so many files of weights."""
     if count == 1:
         return [SAFETENSORS]
     return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 
 
-def _index(names: list[str], shards: list[dict[str, Tensor]]) -> str:
-    total = sum(value.nbytes for shard in shards for value in shard.values())
-    place = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-    return json.dumps({"metadata": {"total_size": total}, "weight_map": place}, indent=2) + "\n"
+def index(held: Mapping[str, Iterable[str]], size: int) -> str:
+    """What the file beside several shards says: which one holds which tensor, and all the bytes."""
+    place = {tensor: name for name, tensors in held.items() for tensor in tensors}
+    return json.dumps({"metadata": {"total_size": size}, "weight_map": place}, indent=2) + "\n"
 
 
 def _weights_in(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from faster_higgs.checkpoint.layout import Layout, Recipe, match
+from faster_higgs.checkpoint.targets import Targets, place, targets_of
 from faster_higgs.checkpoint.torch_file import TorchFile, open_torch_file
 from faster_higgs.errors import CheckpointError, CheckpointNotFound
 
@@ -113,11 +114,20 @@ def fill(
 ) -> None:
     """Give every parameter and persistent buffer of `module`, built on meta, its stored value.
 
-    Strict both ways. `unwanted` lists patterns of our names that the file may have and the module
-    has not. Floating tensors are cast to `dtype` (None: as stored).
+    Floating tensors are cast to `dtype` (None: as stored).
+    """
+    place(module, finished(files, layout, targets_of(module, device, dtype), unwanted))
+
+
+def finished(
+    files: TensorFiles, layout: Layout, targets: Targets, unwanted: Sequence[str] = ()
+) -> Iterator[tuple[str, Tensor]]:
+    """What is made of each target's tensor, by our name, one after the other.
+
+    Strict both ways, before the first is read. `unwanted` lists patterns of our names that the
+    file may have and the module has not.
     """
     matched = match(layout, files.shapes)
-    targets = module.state_dict()
     extra = [
         ours for ours in matched.recipes if ours not in targets and not _listed(ours, unwanted)
     ]
@@ -125,11 +135,23 @@ def fill(
     missing = [layout.stored(ours) for ours in targets if ours not in matched.recipes]
     _refuse_misfits(files, layout, missing, leftovers)
     recipes = {ours: matched.recipes[ours] for ours in targets}
-    _refuse_shapes(files, recipes, {ours: tuple(value.shape) for ours, value in targets.items()})
-    made = _by_rows(files, recipes, device, dtype) if files.pickled else _combined(files, recipes)
-    for ours, value in made:
-        cast = dtype if value.is_floating_point() else None
-        _assign(module, ours, value.to(device=device, dtype=cast))
+    _refuse_shapes(files, recipes, targets)
+    return _made(files, recipes, targets)
+
+
+def _made(
+    files: TensorFiles, recipes: dict[str, Recipe], targets: Targets
+) -> Iterator[tuple[str, Tensor]]:
+    read = _by_rows(files, recipes, targets) if files.pickled else _combined(files, recipes)
+    for ours, value in read:
+        target = targets[ours]
+        if target.stored not in (None, value.dtype):
+            raise CheckpointError(
+                f"The tensor {recipes[ours].sources[0]} in '{files.folder}' is stored as "
+                f"{value.dtype}, but its config.json makes it {target.stored}. {_OWN_CONFIG}"
+            )
+        yield from target.made(ours, value)
+        del value  # before the next is read
 
 
 def _refuse_misfits(
@@ -147,9 +169,7 @@ def _refuse_misfits(
         )
 
 
-def _refuse_shapes(
-    files: TensorFiles, recipes: dict[str, Recipe], expected: dict[str, tuple[int, ...]]
-) -> None:
+def _refuse_shapes(files: TensorFiles, recipes: dict[str, Recipe], targets: Targets) -> None:
     for ours, recipe in recipes.items():
         try:
             found = recipe.shape(files.shapes)
@@ -158,10 +178,11 @@ def _refuse_shapes(
             raise CheckpointError(
                 f"Pieces of one tensor in '{files.folder}' do not fit together: {shapes}."
             ) from None
-        if found != expected[ours]:
+        expected = targets[ours].shape
+        if found != expected:
             raise CheckpointError(
                 f"The tensor {' + '.join(recipe.sources)} in '{files.folder}' has shape "
-                f"{list(found)}, but its config.json makes it {list(expected[ours])}. {_OWN_CONFIG}"
+                f"{list(found)}, but its config.json makes it {list(expected)}. {_OWN_CONFIG}"
             )
 
 
@@ -180,24 +201,21 @@ def _combined(files: TensorFiles, recipes: dict[str, Recipe]) -> Iterator[tuple[
 
 
 def _by_rows(
-    files: TensorFiles,
-    recipes: dict[str, Recipe],
-    device: torch.device | str,
-    dtype: torch.dtype | None,
+    files: TensorFiles, recipes: dict[str, Recipe], targets: Targets
 ) -> Iterator[tuple[str, Tensor]]:
     """Our tensors from the torch file, filled a few rows at a time: none is ever there twice."""
     (path,) = files.files
-    names = [name for recipe in recipes.values() for name in recipe.sources]
-    file = TorchFile(path, names, dtype)
+    becomes = {s: targets[ours].becomes for ours, r in recipes.items() for s in r.sources}
+    file = TorchFile(path, becomes)
     for ours, recipe in recipes.items():
-        shape = recipe.shape(files.shapes)
-        stored = file.dtype(recipe.sources[0])
-        kept = dtype if dtype and stored.is_floating_point else stored
-        whole = torch.empty(shape, dtype=kept, device=device)
+        shape, target = recipe.shape(files.shapes), targets[ours]
+        kept = target.kept(file.dtype(recipe.sources[0]))
+        whole = torch.empty(shape, dtype=kept, device=target.read_to)
         for rows in _rows_of(shape, [files.shapes[name] for name in recipe.sources]):
             value = recipe.combine([file.rows(name, rows) for name in recipe.sources])
             (whole[rows] if shape else whole).copy_(value)
         yield ours, whole
+        del whole
 
 
 def _rows_of(shape: tuple[int, ...], pieces: Sequence[tuple[int, ...]]) -> list[slice]:
@@ -211,18 +229,6 @@ def _rows_of(shape: tuple[int, ...], pieces: Sequence[tuple[int, ...]]) -> list[
 
 def _listed(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _assign(module: nn.Module, name: str, value: Tensor) -> None:
-    path, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(path)
-    if leaf in owner._parameters:
-        old = owner._parameters[leaf]
-        setattr(
-            owner, leaf, nn.Parameter(value, requires_grad=bool(old is None or old.requires_grad))
-        )
-    else:
-        setattr(owner, leaf, value)
 
 
 def _shards(folder: Path) -> list[Path]:

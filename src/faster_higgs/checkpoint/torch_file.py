@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -34,15 +34,15 @@ class TorchFile:
     """The tensors of one file, given out in rows.
 
     torch maps the whole file, and what was read of it stays in memory as long as any tensor of it
-    lives. So it is opened anew after each share of what the `names` will be as `dtype` (None: as
-    stored), and what is given out should be copied at once.
+    lives. So it is opened anew after each share of what the named tensors will be as their `types`
+    (None: as stored), and what is given out should be copied at once.
     """
 
-    def __init__(self, path: Path, names: Sequence[str], dtype: torch.dtype | None) -> None:
+    def __init__(self, path: Path, types: Mapping[str, torch.dtype | None]) -> None:
         self._path = path
         self._tensors = open_torch_file(path)
-        wanted = [self._tensors[name] for name in names]
-        total = sum(value.numel() * (dtype or value.dtype).itemsize for value in wanted)
+        wanted = [(self._tensors[name], dtype) for name, dtype in types.items()]
+        total = sum(value.numel() * (dtype or value.dtype).itemsize for value, dtype in wanted)
         self._share = max(_LEAST, total // _SHARES)
         self._taken = 0
 

@@ -133,9 +133,14 @@ class Codec(nn.Module):
             samples = self.synthesize(self.quantizer.decode(batch))
         return samples[0] if codes.dim() == 2 else samples
 
-    def latents(self, samples: Tensor) -> Tensor:
-        """What the quantiser sees, [B, S] -> [B, Q, F]: acoustic channels first, then semantic."""
-        semantic = self.semantic_encoder(self.semantic_features(samples))
+    def latents(self, samples: Tensor, features: Tensor | None = None) -> Tensor:
+        """What the quantiser sees, [B, S] -> [B, Q, F]: acoustic channels first, then semantic.
+
+        `features` [B, H, F] are HuBERT's, where they are known already: of a crop they depend on
+        the whole clip.
+        """
+        heard = self.semantic_features(samples) if features is None else features
+        semantic = self.semantic_encoder(heard)
         acoustic = self.acoustic_latents(samples)
         frames = min(acoustic.shape[-1], semantic.shape[-1])
         both = torch.cat([acoustic[..., :frames], semantic[..., :frames]], dim=1)

@@ -7,6 +7,8 @@ requests and decodes them in one batch.
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -131,6 +133,49 @@ class StreamDecoder:
             self.drop(window.request_id)
         else:
             self._streams[window.request_id].sent += window.new
+
+
+class SharedDecoder:
+    """A StreamDecoder for several threads: whoever comes decodes for all who wait, in one batch."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._decoder = StreamDecoder(codec)
+        self._busy = threading.Lock()  # of the decoder and of `_ready`
+        self._brought: queue.SimpleQueue[tuple[Hashable, Tensor, bool]] = queue.SimpleQueue()
+        self._ready: dict[Hashable, list[Tensor]] = {}
+
+    def stream(self) -> SharedStream:
+        """A stream of its own for one request."""
+        return SharedStream(self)
+
+    def decode(self, stream: SharedStream, frames: Tensor, last: bool) -> list[Tensor]:
+        self._brought.put((stream, frames, last))
+        with self._busy:
+            while not self._brought.empty():
+                self._decoder.push(*self._brought.get())
+            for piece in self._decoder.pull():
+                self._ready.setdefault(piece.request_id, []).append(piece.samples)
+            return self._ready.pop(stream, [])
+
+    def drop(self, stream: SharedStream) -> None:
+        with self._busy:
+            self._decoder.drop(stream)
+            self._ready.pop(stream, None)
+
+
+@dataclass(frozen=True, eq=False)
+class SharedStream:
+    """One request's place in a SharedDecoder; close it when no more is wanted."""
+
+    decoder: SharedDecoder
+
+    def decode(self, frames: Tensor, last: bool = False) -> list[Tensor]:
+        """Give the next frames [K, n]; the samples [S] that are known by now."""
+        return self.decoder.decode(self, frames, last)
+
+    def close(self) -> None:
+        """Forget what is not finished."""
+        self.decoder.drop(self)
 
 
 def _batches(windows: list[_Window], context: int) -> Iterator[list[_Window]]:

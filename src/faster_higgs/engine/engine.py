@@ -1,17 +1,22 @@
-"""Requests in, frames out. Knows nothing of text, sound, files or HTTP.
+"""Requests in, frames out, many at once. Knows nothing of text, sound, files or HTTP.
 
-Here one request runs after another; callers see only `add`, `abort` and `step`, which stay as they
-are when requests run together.
+A request's codes do not depend on its neighbours, on being interrupted, or on being streamed.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
+import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
+import torch
+
+from faster_higgs.config import PAGE, EngineConfig
+from faster_higgs.engine.kv_cache import Pages
 from faster_higgs.engine.request import Finish, FrameEvent, Request, RequestFailed
-from faster_higgs.engine.runner import Runner
+from faster_higgs.engine.runner import Drawn, Runner
+from faster_higgs.engine.scheduler import INTERACTIVE, Job, Prefill, Scheduler
 from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.template import Prompt, expand
@@ -19,69 +24,204 @@ from faster_higgs.sampling import Sampling
 
 
 class Engine:
-    """First come, first served."""
+    """Continuous batching: requests join and leave between any two steps."""
 
-    def __init__(self, model: DualFFN) -> None:
-        self._runner = Runner(model)
-        self._model = model
-        self._waiting: deque[Request] = deque()
+    def __init__(
+        self, model: DualFFN, config: EngineConfig = EngineConfig(), *, behind: bool | None = None
+    ) -> None:
+        """`behind`: whether a step begins before the one before it is known, as on a GPU."""
+        pages = -(-config.positions // PAGE)
+        self._config = model.config
+        self._positions = min(model.config.positions, pages * PAGE)
+        self._runner = Runner(model, pages, config.slots)
+        self._pages = Pages(pages)
+        self._scheduler = Scheduler(self._pages, config.slots, config.chunk, config.max_waiting)
+        self._requests: dict[int, Request] = {}
+        self._ended: list[Request] = []  # whose last event is still to be told
+        self._news: list[FrameEvent] = []
         self._numbers = itertools.count(1)
+        self._behind = self._runner.device.type == "cuda" if behind is None else behind
+        self._flight: Flight | None = None  # the step that is not known yet
 
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight."""
-        return not self._waiting
+        return not self._requests and not self._ended and not self._news
 
-    def add(self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()) -> int:
+    @property
+    def free_pages(self) -> int:
+        """Pages of the cache that no request holds; some of them keep prefixes for later ones."""
+        return self._pages.free + self._pages.kept
+
+    def add(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        stop_ids: Iterable[int] = (),
+        *,
+        priority: int = INTERACTIVE,
+        deadline: float | None = None,
+    ) -> int:
         """Queue a prompt; its number comes back in every event.
 
-        Raises SettingError for one that the model can never answer: too long, clips of another
-        codec, or an answer in text by a model without a text head.
+        Lower priorities go first; `deadline` is a time of `time.monotonic`. Raises QueueFull, and
+        SettingError for a prompt that can never be answered: too long, clips of another codec, or
+        an answer in text by a model without a text head.
         """
-        config = self._model.config
-        if len(prompt) + config.num_codebooks + 2 > config.positions:  # the shortest clip
+        config, room = self._config, self._positions - len(prompt)
+        if room < config.num_codebooks + 2:  # the shortest clip
             raise SettingError(
-                f"The prompt takes {len(prompt)} of the model's {config.positions} positions, "
+                f"The prompt takes {len(prompt)} of the model's {self._positions} positions, "
                 "which leaves no room for an answer; "
                 "shorten the reference clip, the history or the text."
             )
-        if prompt.ids[-1] != config.audio_out_bos_token_id and not self._runner.writes_text:
+        writes_text = self._runner.writes_text
+        if prompt.ids[-1] != config.audio_out_bos_token_id and not writes_text:
             raise SettingError(
                 "This prompt lets the model write text first, but the model was loaded without its "
                 "text head; force audio, or load with text_head=True."
             )
-        reading = expand(prompt, config)
-        number = next(self._numbers)
-        request = Request(number, prompt, reading, sampling, config, frozenset(stop_ids))
-        self._waiting.append(request)
-        return request.id
+        number, limit = next(self._numbers), min(sampling.max_new_tokens, room)
+        request = Request(
+            number, prompt, expand(prompt, config), sampling, config, writes_text, limit,
+            frozenset(stop_ids),
+        )  # fmt: skip
+        keys, length = request.page_keys(), len(prompt)
+        self._scheduler.add(Job(number, length, length + limit, keys, priority, deadline))
+        self._requests[number] = request
+        return number
 
     def abort(self, number: int) -> None:
         """Stop a request; its last event comes with the next step. Other numbers are ignored."""
-        for request in self._waiting:
-            if request.id == number:
-                request.finish = Finish.ABORTED
+        if self._scheduler.abort(number):
+            self._end(number, Finish.ABORTED)
 
     def clear(self) -> None:
         """Forget every request, after an error that none of them can survive."""
-        self._waiting.clear()
+        for number in list(self._requests):
+            self._scheduler.abort(number)
+        self._requests.clear()
+        self._ended.clear()
+        self._news.clear()
+        self._flight = None
+        self._pages.forget()
 
     def step(self) -> list[FrameEvent]:
         """One model step; the events it gave rise to. Raises RequestFailed."""
-        ended = [request for request in self._waiting if request.finish is not None]
-        served = ended or [self._advance(request) for request in list(self._waiting)[:1]]
+        for number in self._scheduler.expired(time.monotonic()):
+            self._end(number, Finish.DEADLINE)
+        plan, landing = self._scheduler.plan(), self._flight
+        served = self._decode(plan.decode)
+        if landing is not None:
+            served += self._land(landing)
+        if self._flight is not None and not self._behind:
+            served += self._land(self._flight)
+        try:
+            for part in plan.prefill:
+                served += self._read(part)
+        finally:  # if one fails, the news of the others come with the next step
+            self._news += [request.news() for request in self._over(served)]
+        news, self._news = self._news, []
+        return news
+
+    def _over(self, served: list[Request]) -> list[Request]:
+        """These and whoever was ended from outside; those that are over are forgotten."""
         for request in served:
             if request.finish is not None:
-                self._waiting.remove(request)
-        return [request.news() for request in served]
+                self._scheduler.finish(request.id)
+                del self._requests[request.id]
+        ended, self._ended = self._ended, []
+        return [*ended, *served]
 
-    def _advance(self, request: Request) -> Request:
-        """The same request, one step further."""
+    def _end(self, number: int, finish: Finish) -> None:
+        request = self._requests.pop(number)
+        request.finish = finish
+        self._ended.append(request)
+
+    def _read(self, part: Prefill) -> list[Request]:
+        """Read a stretch of a prompt; the request, if its answer has begun."""
+        job, request = part.job, self._requests[part.job.id]
         try:
-            if request.hidden is None:
-                self._runner.prefill(request)
-            self._runner.advance(request)
+            self._runner.prefill(request, job.table.pages, part.start, part.positions)
         except Exception as error:
-            self._waiting.remove(request)  # the others may well be possible
-            raise RequestFailed(request.id) from error
+            self._scheduler.abort(job.id)
+            del self._requests[job.id]
+            raise RequestFailed(job.id) from error  # the others may well be possible
+        self._scheduler.advanced(job, part.positions)
+        if job.unread:
+            return []
+        if request.pending is not None:  # it was interrupted
+            self._resume(job, request)
+            return []
+        if request.forced:
+            request.open_segment()
+            self._resume(job, request)
+        else:
+            request.take_text(self._runner.draw_text(request))
+        return [request]
+
+    def _resume(self, job: Job, request: Request) -> None:
+        """Let the device go on with a request that speaks."""
+        if request.speaks:
+            assert job.slot is not None
+            self._runner.slots.put(job.slot, request, job.table.length, job.table.pages)
+
+    def _decode(self, jobs: list[Job]) -> list[Request]:
+        """One more position for each of these; those that write text have written it."""
+        speaking = [job for job in jobs if self._requests[job.id].speaks]
+        self._flight = self._launch(speaking) if speaking else None
+        writing = [job for job in jobs if not self._requests[job.id].speaks]
+        return [self._write_text(job, self._requests[job.id]) for job in writing]
+
+    def _write_text(self, job: Job, request: Request) -> Request:
+        self._runner.read_text(request, job.table.pages, job.table.length)
+        self._scheduler.advanced(job, 1)
+        request.has_read()
+        if request.pending == self._config.audio_out_bos_token_id:
+            request.open_segment()
+            self._resume(job, request)
+        else:
+            request.take_text(self._runner.draw_text(request))
         return request
+
+    def _launch(self, jobs: list[Job]) -> Flight:
+        """Let the device write a column for each."""
+        slots = [job.slot for job in jobs if job.slot is not None]
+        for job, slot in zip(jobs, slots, strict=True):
+            if job.table.length % PAGE == 0:  # it has just got a page
+                self._runner.slots.give(slot, job.table.pages)
+        reach = max(job.table.length for job in jobs) + 1
+        drawn = self._runner.step(torch.tensor(slots, device=self._runner.device), reach)
+        for job in jobs:
+            self._scheduler.advanced(job, 1)
+        return Flight([(job, self._requests[job.id]) for job in jobs], drawn, set())
+
+    def _land(self, flight: Flight) -> list[Request]:
+        """Take what a step wrote; some of it may be for requests that were over by then."""
+        if flight is self._flight:
+            self._flight = None
+        served = []
+        for (job, request), column, ending, over in zip(
+            flight.served, *flight.drawn.read(), strict=True
+        ):
+            if request.finish is None and job.id not in flight.void:
+                request.has_read()
+                request.take_column(column, None if ending < 0 else ending, bool(over))
+                served.append(request)
+                if not request.speaks and self._flight is not None:
+                    self._flight.cancel(job)
+        return served
+
+
+class Flight(NamedTuple):
+    """A step that was begun: for whom, and what it writes."""
+
+    served: list[tuple[Job, Request]]
+    drawn: Drawn
+    void: set[int]  # jobs whose column is not wanted
+
+    def cancel(self, job: Job) -> None:
+        """Where this step wrote for `job`, something else will come: its clip was over."""
+        if any(job is one for one, _ in self.served):
+            job.table.length -= 1
+            self.void.add(job.id)

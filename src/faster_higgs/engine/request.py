@@ -6,15 +6,18 @@ Knows nothing of text or sound.
 from __future__ import annotations
 
 import secrets
+from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
 
 import torch
 from torch import Tensor
 
-from faster_higgs.config import ModelConfig
+from faster_higgs.config import PAGE, ModelConfig
 from faster_higgs.delay import DelayClock, unwrap
-from faster_higgs.model.attention import KVCache
+from faster_higgs.engine.guard import goes_in_circles
+from faster_higgs.engine.kv_cache import chain
 from faster_higgs.prompt.template import Expanded, Prompt
 from faster_higgs.sampling import Sampling
 
@@ -28,6 +31,7 @@ class Finish(str, Enum):
     SILENCE = "silence"  # nothing but silence followed the speech
     NO_AUDIO = "no_audio"  # the model answered with text only
     ABORTED = "aborted"
+    DEADLINE = "deadline"  # it was not ready in time
 
 
 @dataclass(frozen=True)
@@ -67,23 +71,27 @@ class RequestFailed(Exception):
 
 @dataclass
 class Request:
-    """State of one utterance. The engine is its only owner."""
+    """State of one utterance. The engine is its only owner.
+
+    What is written is not read yet: `pending` is the id or column [K] that the next step reads.
+    """
 
     id: int
     prompt: Prompt
     reading: Expanded
     sampling: Sampling
     config: ModelConfig
+    writes_text: bool
+    limit: int  # steps: those that were asked for and that have a position
     stop_ids: frozenset[int] = frozenset()
-    limit: int = field(init=False)  # steps: those that were asked for and that have a position
     seed: int = 0
-    cache: KVCache = field(init=False)  # made when the prompt is read
-    last_id: int = -1  # the last id of the text stream decides what the next step does
-    hidden: Tensor | None = None  # [D], at the last position read
-    history: Tensor = field(init=False)  # [K, n], latest audio-out columns, reference clips too
+    pending: int | Tensor | None = None
+    hidden: Tensor | None = None  # [D], at the last text position read
+    history: deque[Tensor] = field(init=False)  # columns [K], latest last; assistant clips too
     clock: DelayClock = field(init=False)
     text_ids: list[int] = field(default_factory=list)
     segments: list[list[Tensor]] = field(default_factory=list)
+    read: list[int | Tensor] = field(default_factory=list)  # after the prompt, in order
     written: list[int | Tensor] = field(default_factory=list)  # not told yet, see FrameEvent
     steps: int = 0
     released: int = 0
@@ -91,12 +99,56 @@ class Request:
     finish: Finish | None = None
 
     def __post_init__(self) -> None:
-        room = self.config.positions - len(self.prompt)
-        self.limit = min(self.sampling.max_new_tokens, room)
         given = self.sampling.seed
         self.seed = secrets.randbits(62) if given is None else given
-        self.history = torch.empty(self.config.num_codebooks, 0, dtype=torch.long)
+        window = max(1, self.sampling.ras_window)
+        self.history = deque(self.reading.columns[self.reading.spoken], maxlen=window)
         self.clock = self.new_clock()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the next step reads a column, and draws the one after it."""
+        return isinstance(self.pending, Tensor)
+
+    @property
+    def forced(self) -> bool:
+        """Whether the answer begins with sound."""
+        return self.prompt.ids[-1] == self.config.audio_out_bos_token_id
+
+    @property
+    def guarded(self) -> bool:
+        return self.sampling.rules == "guarded"
+
+    def page_keys(self) -> list[Hashable]:
+        """A key for each full page of the prompt, the same wherever the same prompt begins."""
+        ids, is_audio = self.reading.ids, self.reading.is_audio
+        rows = torch.full((len(ids), self.config.num_codebooks), -1)
+        rows[is_audio] = self.reading.columns
+        rows = torch.cat([torch.where(is_audio, -1, ids)[:, None], rows], 1)
+        ends = range(PAGE, len(ids) + 1, PAGE)
+        return list(chain(rows[end - PAGE : end].numpy().tobytes() for end in ends))
+
+    def rows(self, start: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions [start, start + count) of prompt and answer: ids, columns, is_audio."""
+        whole = self._everything() if self.read else self.reading
+        cut = slice(start, start + count)
+        before = int(whole.is_audio[:start].sum())
+        columns = whole.columns[before : before + int(whole.is_audio[cut].sum())]
+        return whole.ids[cut], columns, whole.is_audio[cut]
+
+    def _everything(self) -> Expanded:
+        """The prompt and what was read of the answer."""
+        slot = self.config.audio_out_token_id
+        sound = [isinstance(one, Tensor) for one in self.read]
+        ids = [slot if isinstance(one, Tensor) else one for one in self.read]
+        columns = [one for one in self.read if isinstance(one, Tensor)]
+        old = self.reading
+        return Expanded(
+            torch.cat([old.ids, torch.tensor(ids, dtype=torch.long)]),
+            torch.cat([old.is_audio, torch.tensor(sound, dtype=torch.bool)]),
+            torch.cat([old.columns, *(column[None] for column in columns)]),
+            old.spoken,
+        )
 
     def new_clock(self) -> DelayClock:
         """The state machine of one audio segment."""
@@ -108,29 +160,72 @@ class Request:
             self.sampling.rules,
         )
 
-    def open_segment(self) -> Tensor:
-        """Begin an audio segment; returns its first column [K], all begin-of-stream."""
-        column = torch.full((self.config.num_codebooks,), self.config.audio_stream_bos_id)
+    def has_read(self) -> None:
+        """What was pending is in the cache now."""
+        assert self.pending is not None
+        self.read.append(self.pending)
+
+    def open_segment(self) -> None:
+        """Begin an audio segment with its first column, all begin-of-stream."""
+        self.write_text(self.config.audio_out_token_id)
         self.clock, self.released = self.new_clock(), 0
         self.segments.append([])
-        self.write_column(column)
-        return column
+        self._write_column(
+            torch.full((self.config.num_codebooks,), self.config.audio_stream_bos_id)
+        )
+        self._count()
 
-    def write_column(self, column: Tensor) -> None:
-        """Add a column [K] to the segment."""
-        self.segments[-1].append(column)
-        self.written.append(column)
-        self.remember(column[:, None])
+    def take_column(self, column: Tensor, ending: int | None, done: bool) -> None:
+        """Add the column [K] that was drawn, and what the device's clock says of it."""
+        clock = self.clock
+        if self.guarded and self.near_limit and clock.ending is None:
+            self.cut = True  # the clock was told to close, so that the limit cuts no frame in two
+        clock.column, clock.ending, clock.done = clock.column + 1, ending, done
+        self._write_column(column)
+        if done:
+            self._end_segment()
+        elif self.guarded and clock.ending is None and goes_in_circles(self.segments[-1]):
+            self.finish = Finish.LOOP
+        self._count()
+
+    @property
+    def near_limit(self) -> bool:
+        """Whether no more columns are left than a clip needs to end."""
+        return self.limit - self.steps <= self.config.num_codebooks
+
+    def take_text(self, token: int) -> None:
+        """Add an id to the text stream; it may be one to stop at."""
+        self._stop_or_go_on(token)
+        self._count()
 
     def write_text(self, token: int) -> None:
-        """Add an id to the text stream."""
         self.text_ids.append(token)
         self.written.append(token)
+        self.pending = token
 
-    def remember(self, columns: Tensor) -> None:
-        """Keep the latest columns [K, n] for repetition-aware sampling."""
-        window = max(1, self.sampling.ras_window)
-        self.history = torch.cat([self.history, columns], dim=1)[:, -window:]
+    def _write_column(self, column: Tensor) -> None:
+        self.segments[-1].append(column)
+        self.written.append(column)
+        self.history.append(column)
+        self.pending = column
+
+    def _end_segment(self) -> None:
+        """Go on with text, unless the rules want nothing but this clip or there is no text head."""
+        alone = self.sampling.rules == "transformers" or (self.forced and self.guarded)
+        if self.cut or alone or not self.writes_text:
+            self.finish = Finish.LENGTH if self.cut else Finish.STOP
+            return
+        self._stop_or_go_on(self.config.audio_eos_token_id)
+
+    def _stop_or_go_on(self, token: int) -> None:
+        self.write_text(token)
+        if token in self.stop_ids:
+            self.finish = Finish.STOP if self.segments else Finish.NO_AUDIO
+
+    def _count(self) -> None:
+        self.steps += 1
+        if self.finish is None and self.steps >= self.limit:
+            self.finish = Finish.LENGTH
 
     def news(self) -> FrameEvent:
         """What happened since the last call."""

@@ -1,26 +1,60 @@
-"""The model and its caches: one step of one request. Knows nothing of queues, text or sound."""
+"""The model, its cache and the state of live requests on the device. Knows nothing of queues.
+
+Prompts are read with `prefill`; `step` then writes a column for many requests at once, and asks the
+host nothing while it does.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from faster_higgs.engine.guard import goes_in_circles
-from faster_higgs.engine.request import Finish, Request
-from faster_higgs.model.attention import GROWTH
+from faster_higgs.config import PAGE
+from faster_higgs.engine.graphs import Graphs, bucket
+from faster_higgs.engine.request import Request
+from faster_higgs.engine.slots import Slots
 from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.model.paged import PagedBatch
 from faster_higgs.sampling import draw, sample, uniforms, warp
 
 FIRST, REDRAW, TEXT = 0, 1, 2  # independent streams of random numbers
 
 
-class Runner:
-    """Runs requests on a model: `prefill` once, then `advance` until the request is finished."""
+class Drawn:
+    """What a step wrote, on its way to the host: the next step need not wait for it."""
 
-    def __init__(self, model: DualFFN) -> None:
+    def __init__(self, columns: Tensor, endings: Tensor, done: Tensor) -> None:
+        packed = torch.cat([columns, endings[:, None], done[:, None]], dim=1)
+        self._arrived: torch.cuda.Event | None = None
+        self._host = packed
+        if packed.is_cuda:
+            self._host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
+            self._host.copy_(packed, non_blocking=True)
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record()
+
+    def read(self) -> tuple[Tensor, list[int], list[int]]:
+        """Columns [B, K], when each clip began to end (-1: not yet), and whether it is over."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        *_, endings, done = self._host.unbind(1)
+        return self._host[:, :-2], endings.tolist(), done.tolist()
+
+
+class Runner:
+    """Runs requests on a model, in a pool of `pages` pages and `slots` rows."""
+
+    def __init__(self, model: DualFFN, pages: int, slots: int) -> None:
         self.model = model
         self.config = model.config
         self.device = model.embed_text.weight.device
+        self.pool = model.new_pool(pages)
+        self.slots = Slots(model.config, slots, spare=pages, device=self.device)
+        on_cuda = self.device.type == "cuda"
+        self._graphs = Graphs(self._write, self.slots.nobodys) if on_cuda else None
+        self._moves = 0  # of the slots, when the graphs were recorded
 
     @property
     def writes_text(self) -> bool:
@@ -28,101 +62,62 @@ class Runner:
         return hasattr(self.model, "text_head")
 
     @torch.inference_mode()
-    def prefill(self, request: Request) -> None:
-        """Read the prompt."""
-        prompt = request.reading
-        # Most answers end long before their limit, so room for all of it is not taken at once.
-        request.cache = self.model.new_cache(len(prompt.ids) + min(request.limit, GROWTH))
-        hidden = self.model.prefill(
-            prompt.ids.to(self.device),
-            prompt.columns.to(self.device),
-            prompt.is_audio.to(self.device),
-            request.cache,
-        )
-        request.hidden = hidden[-1]
-        request.last_id = request.prompt.ids[-1]
-        request.remember(prompt.columns[prompt.spoken].T)
+    def prefill(self, request: Request, pages: Sequence[int], start: int, count: int) -> None:
+        """Read positions [start, start + count) of what the request has to read."""
+        ids, columns, is_audio = (part.to(self.device) for part in request.rows(start, count))
+        cache = self.pool.cache(pages, start)
+        request.hidden = self.model.prefill(ids, columns, is_audio, cache)[-1]
 
     @torch.inference_mode()
-    def advance(self, request: Request) -> None:
-        """One step of the state machine (lm.md, section f)."""
-        if request.last_id == self.config.audio_out_bos_token_id:
-            request.last_id = self.config.audio_out_token_id
-            request.write_text(request.last_id)
-            self._read_column(request, request.open_segment())
-        elif request.last_id == self.config.audio_out_token_id:
-            self._audio_step(request)
-        else:
-            self._text_step(request)
-        request.steps += 1
-        if request.finish is None and request.steps >= request.limit:
-            request.finish = Finish.LENGTH
+    def read_text(self, request: Request, pages: Sequence[int], position: int) -> None:
+        """Read the pending id."""
+        assert isinstance(request.pending, int)
+        ids = torch.tensor([request.pending], device=self.device)
+        nothing = ids.new_empty(0, self.config.num_codebooks)
+        cache = self.pool.cache(pages, position)
+        is_audio = torch.zeros_like(ids, dtype=torch.bool)
+        request.hidden = self.model.prefill(ids, nothing, is_audio, cache)[-1]
 
-    def _audio_step(self, request: Request) -> None:
-        assert request.hidden is not None
-        clock, sampling = request.clock, request.sampling
-        guarded = sampling.rules == "guarded"
-        near = request.limit - request.steps <= self.config.num_codebooks
-        if guarded and near and clock.ending is None:
-            request.cut = True
-            clock.close()  # end in staircase order, so that the limit cuts no frame in two
-        logits = clock.mask(self.model.audio_logits(request.hidden)).cpu()
-        numbers, ignored = self._numbers(request), self._ignored(request)
-        column = clock.settle(sample(logits, request.history, sampling, numbers, ignored))
-        request.write_column(column)
-        if clock.done:
-            self._end_segment(request)
-        elif guarded and clock.ending is None and goes_in_circles(request.segments[-1]):
-            request.finish = Finish.LOOP
-        else:
-            self._read_column(request, column)
-
-    def _numbers(self, request: Request) -> tuple[Tensor, Tensor]:
-        seed, step = torch.tensor([request.seed]), torch.tensor([request.steps])
-        books = self.config.num_codebooks
-        return uniforms(seed, step, books, FIRST)[0], uniforms(seed, step, books, REDRAW)[0]
-
-    def _ignored(self, request: Request) -> tuple[int, ...]:
-        """Tokens whose repetition is no fault; the original counts them all."""
-        if request.sampling.rules == "original":
-            return ()
-        return (self.config.audio_stream_bos_id, self.config.audio_stream_eos_id)
-
-    def _end_segment(self, request: Request) -> None:
-        """Go on with text, unless the rules want nothing but this clip or there is no text head."""
-        forced = request.prompt.ids[-1] == self.config.audio_out_bos_token_id
-        rules = request.sampling.rules
-        alone = rules == "transformers" or (forced and rules == "guarded")
-        if request.cut or alone or not self.writes_text:
-            request.finish = Finish.LENGTH if request.cut else Finish.STOP
-            return
-        self._take_text(request, self.config.audio_eos_token_id)
-
-    def _text_step(self, request: Request) -> None:
+    @torch.inference_mode()
+    def draw_text(self, request: Request) -> int:
+        """The id after the last position read."""
         assert request.hidden is not None
         logits = self.model.text_logits(request.hidden).cpu()
         # A slot for sound is opened by its opening token only; the original fails on any other.
         logits[[self.config.audio_in_token_id, self.config.audio_out_token_id]] = -torch.inf
         seed, step = torch.tensor([request.seed]), torch.tensor([request.steps])
         number = uniforms(seed, step, 1, TEXT)[0, 0]
-        token = int(draw(warp(logits, request.sampling), number))
-        self._take_text(request, token)
+        return int(draw(warp(logits, request.sampling), number))
 
-    def _take_text(self, request: Request, token: int) -> None:
-        """Write a token; go on, unless it is one to stop at."""
-        request.write_text(token)
-        if token in request.stop_ids:
-            request.finish = Finish.STOP if request.segments else Finish.NO_AUDIO
-        else:
-            self._read_text(request, token)
+    @torch.inference_mode()
+    def step(self, rows: Tensor, reach: int) -> Drawn:
+        """Read the columns of these slots [B] and draw the next; no position is beyond `reach`."""
+        pages = -(-reach // PAGE)
+        if self._graphs is None:
+            return Drawn(*self._write(rows, pages))
+        self.slots.reserve(bucket(pages))
+        if self._moves != self.slots.moves:
+            self._graphs.forget()
+            self._moves = self.slots.moves
+        return Drawn(*self._graphs.run(rows, pages))
 
-    def _read_text(self, request: Request, token: int) -> None:
-        request.last_id = token
-        ids = torch.tensor([token], device=self.device)
-        nothing = ids.new_empty(0, self.config.num_codebooks)
-        request.hidden = self.model.prefill(
-            ids, nothing, torch.zeros_like(ids, dtype=torch.bool), request.cache
-        )[-1]
-
-    def _read_column(self, request: Request, column: Tensor) -> None:
-        request.hidden = self.model.decode(column[None].to(self.device), [request.cache])[0]
+    def _write(self, rows: Tensor, pages: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The step on the device: no number is read back, no shape depends on one."""
+        slots, config = self.slots, self.config
+        bos, eos = config.audio_stream_bos_id, config.audio_stream_eos_id
+        table = slots.table[rows, :pages]
+        cache = PagedBatch(self.pool, table, slots.position[rows])
+        hidden = self.model.decode(slots.column[rows], cache)
+        clocks, step, seed = slots.clocks[rows], slots.step[rows], slots.seed[rows]
+        clocks.close(slots.limit[rows] - step <= config.num_codebooks)
+        logits = clocks.mask(self.model.audio_logits(hidden), bos, eos)
+        numbers = [uniforms(seed, step, config.num_codebooks, use) for use in (FIRST, REDRAW)]
+        history = slots.history[rows]
+        drawn = sample(logits, history, slots.sampling[rows], (numbers[0], numbers[1]), (bos, eos))
+        columns, done = clocks.settle(drawn, bos, eos)
+        slots.column[rows] = columns
+        slots.history[rows] = torch.cat([history[..., 1:], columns[..., None]], dim=2)
+        slots.step[rows] = step + 1
+        slots.position[rows] += 1
+        slots.clocks.column[rows], slots.clocks.ending[rows] = clocks.column, clocks.ending
+        return columns, clocks.ending, done

@@ -15,11 +15,13 @@ import torch
 
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import FrameEvent, RequestFailed
+from faster_higgs.engine.scheduler import INTERACTIVE
 from faster_higgs.errors import EngineError
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 
 Inbox = queue.SimpleQueue[FrameEvent | Exception]
+HANDED_IN = FrameEvent(0, torch.empty(0, 0))
 Order = Callable[["_Thread"], None]
 
 
@@ -34,14 +36,33 @@ class Worker:
         weakref.finalize(self, self._served.stop)  # at exit too
 
     def frames(
-        self, prompt: Prompt, sampling: Sampling, stop_ids: Iterable[int] = ()
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        stop_ids: Iterable[int] = (),
+        *,
+        priority: int = INTERACTIVE,
+        deadline: float | None = None,
     ) -> Generator[FrameEvent]:
-        """Events of one request until the one with its result. Dropping the iterator aborts it."""
-        inbox: Inbox = queue.SimpleQueue()
+        """Events of one request until the one with its result. Dropping the iterator aborts it.
+
+        The engine begins at once, whenever the first event is asked for.
+        """
         stops = tuple(stop_ids)
-        if not self._tell(lambda thread: thread.add(inbox, prompt, sampling, stops)):
+
+        def add(engine: Engine) -> int:
+            return engine.add(prompt, sampling, stops, priority=priority, deadline=deadline)
+
+        events = self._events(add)
+        next(events)  # hands the request in
+        return events
+
+    def _events(self, add: Callable[[Engine], int]) -> Generator[FrameEvent]:
+        inbox: Inbox = queue.SimpleQueue()
+        if not self._tell(lambda thread: thread.add(inbox, add)):
             raise EngineError("The model was unloaded; load it again.")
         try:
+            yield HANDED_IN
             while True:
                 event = inbox.get()
                 if isinstance(event, Exception):
@@ -53,7 +74,7 @@ class Worker:
             self._tell(lambda thread: thread.drop(inbox))
 
     def close(self) -> None:
-        """Stop the thread; requests in flight end with an EngineError."""
+        """Stop the thread and let go of the engine; requests in flight end with an EngineError."""
         with self._lock:
             self._closed = True
         self._served.stop()
@@ -86,10 +107,16 @@ class _Thread:
         self.thread: threading.Thread | None = None
 
     def stop(self) -> None:
-        """End the thread and wait for it: one inside torch must not outlive the interpreter."""
+        """End the thread, wait for it and let go of the engine, with all its memory.
+
+        A thread inside torch must not outlive the interpreter.
+        """
         self._orders.put(None)
-        if self.thread is not None and self.thread is not threading.current_thread():
+        if self.thread is threading.current_thread():
+            return
+        if self.thread is not None:
             self.thread.join()
+        self.__dict__.pop("_engine", None)
 
     def run(self) -> None:
         """Obey and step until the order to stop, which is None."""
@@ -106,11 +133,9 @@ class _Thread:
                 self._deliver(event)
         self._fail(EngineError("The model was unloaded while it was speaking."))
 
-    def add(
-        self, inbox: Inbox, prompt: Prompt, sampling: Sampling, stop_ids: tuple[int, ...]
-    ) -> None:
+    def add(self, inbox: Inbox, add: Callable[[Engine], int]) -> None:
         try:
-            self._inboxes[self._engine.add(prompt, sampling, stop_ids)] = inbox
+            self._inboxes[add(self._engine)] = inbox
         except Exception as error:  # noqa: BLE001  whoever asked must hear of it
             inbox.put(_told(error))
 

@@ -6,6 +6,7 @@ Knows nothing of weights, nor of text and audio: it sees queries, keys and value
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,25 @@ from torch.nn import functional
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, queries [T, H, d], keys [T, G, d], values [T, G, d]) -> [T, H, d], rows in any order."""
+
+
+class PrefillCache(Protocol):
+    """Where the rows of one request go, and what they see: `KVCache`, or pages of a pool."""
+
+    length: int
+
+    def reserve(self, rows: int) -> None: ...
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]: ...
+    def advance(self, rows: int) -> None: ...
+
+
+class DecodeCache(Protocol):
+    """The same for one more row of each of several requests."""
+
+    @property
+    def positions(self) -> Tensor: ...
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor: ...
+    def advance(self) -> None: ...
 
 
 GROWTH = 1024  # positions a full cache grows by: 41 s of sound, however long the prompt was
@@ -57,7 +77,7 @@ class KVCache:
         self.length += rows
 
 
-def prefill_attend(cache: KVCache, order: Tensor, back: Tensor) -> Attend:
+def prefill_attend(cache: PrefillCache, order: Tensor, back: Tensor) -> Attend:
     """Each row sees the cache and earlier rows. `order` sorts by position, `back` undoes it."""
     rows, past = len(order), cache.length
     mask = _continued(rows, past, order.device) if past and rows > 1 else None
@@ -78,18 +98,28 @@ def _continued(rows: int, past: int, device: torch.device) -> Tensor:
     return torch.ones(rows, past + rows, dtype=torch.bool, device=device).tril(past)
 
 
-def decode_attend(caches: Sequence[KVCache]) -> Attend:
-    """Row b sees cache b and itself."""
+class KVCaches:
+    """Several caches that each read one row: row b sees cache b and itself."""
 
-    def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        return torch.stack(
-            [
-                _decode_one(cache, layer, queries[row], keys[row], values[row])
-                for row, cache in enumerate(caches)
-            ]
-        )
+    def __init__(self, caches: Sequence[KVCache]) -> None:
+        self._caches = caches
+        for cache in caches:
+            cache.reserve(1)
 
-    return attend
+    @property
+    def positions(self) -> Tensor:
+        """Where the new rows stand, [B]."""
+        device = self._caches[0].keys[0].device
+        return torch.tensor([cache.length for cache in self._caches], device=device)
+
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """[B, H, d] in, [B, H, d] out."""
+        rows = zip(self._caches, queries, keys, values, strict=True)
+        return torch.stack([_decode_one(cache, layer, *row) for cache, *row in rows])
+
+    def advance(self) -> None:
+        for cache in self._caches:
+            cache.advance(1)
 
 
 def _decode_one(cache: KVCache, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

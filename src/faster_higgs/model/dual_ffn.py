@@ -8,7 +8,7 @@ the rows in order of position and back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container
 from functools import partial
 
 import torch
@@ -16,9 +16,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from faster_higgs.config import ModelConfig
-from faster_higgs.model.attention import Attend, KVCache, decode_attend, prefill_attend
+from faster_higgs.model.attention import (
+    Attend,
+    DecodeCache,
+    KVCache,
+    PrefillCache,
+    prefill_attend,
+)
 from faster_higgs.model.layers import ColumnEmbedding, GatedMLP, RMSNorm, Rotary, rotate, table
 from faster_higgs.model.packed import AttentionWatch, packed_attend
+from faster_higgs.model.paged import PagePool
 
 RotaryTable = tuple[Tensor, Tensor]
 
@@ -119,8 +126,21 @@ class DualFFN(nn.Module):
             capacity,
         )
 
+    def new_pool(self, pages: int) -> PagePool:
+        """An empty pool with the model's dtype and device."""
+        config = self.config
+        return PagePool(
+            self.norm.weight,
+            config.num_hidden_layers,
+            config.num_key_value_heads,
+            config.head_dim,
+            pages,
+        )
+
     @torch.no_grad()
-    def prefill(self, ids: Tensor, columns: Tensor, is_audio: Tensor, cache: KVCache) -> Tensor:
+    def prefill(
+        self, ids: Tensor, columns: Tensor, is_audio: Tensor, cache: PrefillCache
+    ) -> Tensor:
         """Hidden states [T, D] of rows that continue `cache`; `columns` [A, K] fill the audio rows.
 
         The id of an audio row is not read.
@@ -139,15 +159,10 @@ class DualFFN(nn.Module):
         return hidden[back]
 
     @torch.no_grad()
-    def decode(self, columns: Tensor, caches: Sequence[KVCache]) -> Tensor:
+    def decode(self, columns: Tensor, cache: DecodeCache) -> Tensor:
         """Hidden states [B, D] after one more column each, [B, K]; no text weight is read."""
-        assert len(columns) == len(caches)
-        for cache in caches:
-            cache.reserve(1)
-        positions = torch.tensor([cache.length for cache in caches], device=columns.device)
-        hidden = self._run(self.embed_audio(columns), positions, 0, decode_attend(caches))
-        for cache in caches:
-            cache.advance(1)
+        hidden = self._run(self.embed_audio(columns), cache.positions, 0, cache.attend)
+        cache.advance()
         return hidden
 
     def train_forward(

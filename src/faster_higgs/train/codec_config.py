@@ -45,6 +45,7 @@ class CodecSettings:
     autocast: bool = False
     follow: bool = False  # joint: whether the codebooks move with what they code
     semantic: bool = False  # encoder, joint: whether HuBERT learns as well
+    only: tuple[str, ...] = ()  # beginnings of names: of the mode's weights just these learn
     given: float = 0.0  # joint: share of the crops that are decoded from the codes given with them
     discriminate_from: int | None = None  # the step at which the discriminator joins
     judged: int | None = None  # crops of a batch that it looks at; None means: all

@@ -125,7 +125,8 @@ class CodecTask:
                 pair = (one[part] for one in sound)
                 metrics[f"mel_db{name}"] = self.distance.mel_decibels(*pair)
         if self.settings.mode != "decoder" and batch.codes is not None and not self.settings.follow:
-            codes = self.codec.quantizer.encode(self.codec.latents(batch.samples))
+            latents = self.codec.latents(batch.samples, batch.features)
+            codes = self.codec.quantizer.encode(latents)
             same = self._inner(codes) == self._inner(batch.codes)
             for k, share in enumerate(same.float().mean((0, 2)).tolist()):
                 metrics[f"agreement_codebook_{k}"] = share
@@ -139,7 +140,8 @@ class CodecTask:
                 quantized = codec.quantizer.decode(batch.codes)
             return Made(codec.synthesize(quantized).float(), {})
         heard = batch.samples[: self._encoded(batch)]
-        latents, terms = codec.latents(heard), {}
+        features = None if batch.features is None else batch.features[: len(heard)]
+        latents, terms = codec.latents(heard, features), {}
         if batch.latents is not None:
             have, want = self._inner(latents.float()), self._inner(batch.latents[: len(heard)])
             terms["latents"] = functional.mse_loss(have, want) / want.var()
@@ -148,7 +150,8 @@ class CodecTask:
         coded = codec.quantizer.train_step(latents, follow=follow and self.settings.follow)
         terms["commitment"] = coded.commitment
         if hasattr(codec, "semantic_decoder"):
-            features = codec.semantic_features(heard).detach()
+            if features is None:
+                features = codec.semantic_features(heard).detach()
             guessed = codec.reconstruct_semantics(coded.quantized)
             terms["semantic"] = functional.mse_loss(guessed, features)
         quantized = coded.quantized
@@ -225,10 +228,8 @@ class CodecTask:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast)
 
     def _make_optimizers(self) -> dict[str, Optimizer]:
-        more = ("semantic_model.",) if self.settings.semantic else ()
-        wanted = TRAINED[self.settings.mode] + more
         for name, weight in self.codec.named_parameters():
-            weight.requires_grad_(name.startswith(wanted))
+            weight.requires_grad_(_learns(name, self.settings))
         made: dict[str, Optimizer] = {
             "codec": _adamw(self.codec.parameters(), self.settings.optimizer)
         }
@@ -236,6 +237,11 @@ class CodecTask:
             judge = self.discriminator.parameters()
             made["discriminator"] = _adamw(judge, self.settings.discriminator)
         return made
+
+
+def _learns(name: str, settings: CodecSettings) -> bool:
+    wanted = TRAINED[settings.mode] + (("semantic_model.",) if settings.semantic else ())
+    return name.startswith(wanted) and name.startswith(settings.only or "")
 
 
 def _adamw(weights: Iterable[nn.Parameter] | Iterator[nn.Parameter], s: OptimizerSettings) -> AdamW:
@@ -261,7 +267,14 @@ def _check(codec: Codec, crops: Crops, settings: CodecSettings) -> None:
         raise SettingError("Training a decoder needs the codes of every clip; encode them first.")
     if settings.mode == "encoder" and batch.latents is None:
         raise SettingError("Training an encoder needs the latents of every clip.")
+    if settings.semantic and batch.features is not None:
+        raise SettingError("HuBERT cannot learn where its features are given; leave one out.")
     if settings.given and batch.codes is None:
         raise SettingError("Decoding a share of given codes needs the codes of every clip.")
     if settings.mode != "decoder" and not codec.has_encoder:
         raise SettingError(f"Mode '{settings.mode}' needs a codec that was built with its encoder.")
+    if not any(_learns(name, settings) for name, _ in codec.named_parameters()):
+        raise SettingError(
+            f"only is {', '.join(map(repr, settings.only))}, and mode '{settings.mode}' trains no "
+            "weight whose name begins so; leave it out to train all of the mode's."
+        )

@@ -21,6 +21,7 @@ class CodecClip:
     samples: Tensor  # [hop * F] float or int16
     codes: Tensor | None = None  # [K, F]
     latents: Tensor | None = None  # [Q, F]
+    features: Tensor | None = None  # [H, F], HuBERT's
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class CropBatch:
     samples: Tensor  # [B, hop * F]
     codes: Tensor | None = None  # [B, K, F]
     latents: Tensor | None = None  # [B, Q, F]
+    features: Tensor | None = None  # [B, H, F]
 
 
 class Crops:
@@ -66,6 +68,7 @@ class Crops:
             torch.stack(samples),
             _stack([part.codes for part in parts]),
             _stack([part.latents for part in parts]),
+            _stack([part.features for part in parts]),
         )
 
     def _crop(self, clip: CodecClip, start: int) -> CodecClip:
@@ -76,6 +79,7 @@ class Crops:
             scaled,
             None if clip.codes is None else clip.codes[:, start:end].long(),
             None if clip.latents is None else clip.latents[:, start:end].float(),
+            None if clip.features is None else clip.features[:, start:end].float(),
         )
 
 

@@ -1,0 +1,87 @@
+"""Seconds to the first frame of a voice that was heard before, and of one that was not.
+
+    python benchmarks/prefix.py --precision int4 --json benchmarks/results/prefix.json
+
+benchmarks/README.md tells what is measured.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.contestants import Ours, prompt_ids
+from benchmarks.flags import Flags, read_flags
+from benchmarks.report import finish
+from faster_higgs.errors import HiggsError
+from faster_higgs.prompt.template import Prompt
+
+TEXT = 40  # positions, as many before the voice's clip as after it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    flags = Flags(__doc__ or "")
+    flags.add("--clip", type=int, default=250, help="frames of the voice; default: %(default)s")
+    flags.add("--rounds", type=int, default=3, help="voices; default: %(default)s")
+    try:
+        settings = read_flags(flags, arguments)
+        result = measure(settings)
+        finish(result, rows(result), settings.json)
+    except HiggsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def measure(settings: Any) -> dict[str, Any]:
+    """Each voice says two texts, one after the other; the medians."""
+    ours = Ours(settings.model)
+    columns = ours.model.config.num_codebooks + 1  # with these the first frame is whole
+    taken: dict[str, list[float]] = {"new": [], "known": []}
+    ours.first(columns=columns)  # warm
+    for voice in range(settings.rounds):
+        for text, kind in enumerate(taken):
+            asked = prompt(ours, settings.clip, voice, text)
+            taken[kind].append(ours.first(asked, columns))
+    new, known = (statistics.median(found) for found in taken.values())
+    return {
+        "precision": settings.precision,
+        "layers": settings.layers,
+        "clip_frames": settings.clip,
+        "new_voice_s": new,
+        "known_voice_s": known,
+        "ratio": new / known,
+        "rounds": taken,
+    }
+
+
+def prompt(ours: Ours, frames: int, voice: int, text: int) -> Prompt:
+    """A text of its own after a clip that only the number of the voice decides."""
+    config = ours.model.config
+    before, after = prompt_ids(config, TEXT), prompt_ids(config, TEXT + text)
+    generator = torch.Generator().manual_seed(voice)
+    shape = (config.num_codebooks, frames)
+    clip = torch.randint(config.num_codes, shape, generator=generator)
+    return Prompt((*before[:-1], config.audio_in_token_id, *after[text:]), (clip,))
+
+
+def rows(result: dict[str, Any]) -> list[tuple[object, ...]]:
+    """The table."""
+    return [
+        (f"first frame, {result['precision']}", "seconds"),
+        ("a new voice", result["new_voice_s"]),
+        ("a known voice", result["known_voice_s"]),
+        ("ratio", result["ratio"]),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,441 @@
+/* CPU kernels: products of a few rows of activations with stored weights, and attention over pages.
+ *
+ * Plain C with the vector extensions of gcc and clang. lanes.h holds every kernel once and is
+ * compiled here for each instruction set; the caller names the variant to run, by its number.
+ * Knows nothing of torch: pointers come in, and with them the function that starts its threads.
+ */
+#include <math.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#endif
+
+enum {
+    LANES = 16,       /* output rows that lie together: a tile */
+    PAGE = 16,        /* positions of a page of keys or values */
+    INT8_GROUP = 128, /* activations that share a step beside 8-bit weights */
+    MOST_GROUP = 128,
+    MOST_DIM = 256, /* of a head */
+    TILES = 4,      /* that a thread takes at once */
+    AHEAD = 4096,   /* bytes between what is read and what is asked for */
+};
+
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef float f32x8 __attribute__((vector_size(32)));
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+
+#define SIXTEEN(v) {v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}
+#define INLINE static inline __attribute__((always_inline))
+/* A loop over a few things whose number is known when compiled. */
+#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < n; i++)
+
+typedef struct {
+    int rows, inputs, outputs, group, groups;
+    int bf16;          /* whether activations, results and unpacked weights are; else fp32 */
+    const void *from;  /* activations [rows, inputs], or a weight to be packed [outputs, inputs] */
+    const void *codes; /* of the weight; or the weight itself, bf16 [outputs, inputs] */
+    const void *scales;
+    void *to;       /* [rows, outputs], or unpacked weights [inputs, outputs] */
+    int8_t *x;      /* activations in 8 bits [rows, inputs] */
+    float *steps;   /* [rows, groups], of x */
+    int32_t *sums;  /* [rows, groups], of x */
+    float *halves;  /* activations as they are: of each row the even ones, then the odd ones */
+} Linear;
+
+typedef struct {
+    const void *q, *keys, *values;
+    const int32_t *table, *lengths;
+    void *out;
+    int heads, groups, dim, pages; /* pages: entries of a row of the table */
+    int bf16, cache_bf16;
+} Attention;
+
+/* ---- threads: those of torch's own OpenMP, whose starter is handed in ---- */
+
+typedef void (*Start)(void (*)(void *), void *, unsigned, unsigned);
+static Start start_threads;
+
+void fh_threads(void *starter) { start_threads = (Start)starter; }
+
+typedef struct {
+    void (*body)(const void *job, int item);
+    const void *job;
+    int items, step;
+    atomic_int next;
+} Crew;
+
+static void take_items(void *shared) {
+    Crew *crew = shared;
+    for (;;) {
+        int item = atomic_fetch_add(&crew->next, crew->step);
+        int end = item + crew->step < crew->items ? item + crew->step : crew->items;
+        if (item >= crew->items) return;
+        for (; item < end; item++) crew->body(crew->job, item);
+    }
+}
+
+static void share(int threads, int items, int step, void (*body)(const void *, int),
+                  const void *job) {
+    Crew crew = {body, job, items, step, 0};
+    if (threads > 1 && start_threads && items > step)
+        start_threads(take_items, &crew, (unsigned)threads, 0);
+    else
+        take_items(&crew);
+}
+
+/* ---- single numbers ---- */
+
+INLINE float wide_bf16(uint16_t v) {
+    uint32_t bits = (uint32_t)v << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+INLINE uint16_t narrow_bf16(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    if (v != v) return (uint16_t)(bits >> 16 | 64);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+INLINE float number(const void *p, int bf16, size_t i) {
+    return bf16 ? wide_bf16(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
+
+INLINE void put(void *p, int bf16, size_t i, float value) {
+    if (bf16)
+        ((uint16_t *)p)[i] = narrow_bf16(value);
+    else
+        ((float *)p)[i] = value;
+}
+
+/* ---- the variants, the best last ----
+ *
+ * Each has Sums, 16 lanes of int32, Bytes, 16 lanes of 4 bytes, and on them
+ *   same(v)             a sum of v in each lane
+ *   floats(a, b)        a + b as numbers
+ *   nibbles(p, upper)   the lower or the upper halves of 64 bytes
+ *   bytes(p)            64 bytes as they are, each plus BIAS
+ *   dot4(sum, w, x)     each lane gains its 4 bytes of w, 0..15, times the 4 signed bytes of x
+ *   dot4_wide(..)       the same for what `bytes` gives
+ * and reads a tile once for AT_ONCE rows of activations.
+ */
+
+typedef struct {
+    const char *name;
+    int (*runs)(void);
+    void (*round_rows)(const Linear *job);
+    void (*split_rows)(const Linear *job);
+    void (*times_int4)(const void *job, int tile);
+    void (*times_int8)(const void *job, int tile);
+    void (*times_bf16)(const void *job, int tile);
+    void (*unpack_int4)(const void *job, int tile);
+    void (*unpack_int8)(const void *job, int tile);
+    void (*pack_int4)(const void *job, int tile);
+    void (*attend)(const void *job, int item);
+} Variant;
+
+#define PASTE(a, b) a##_##b
+#define JOIN(a, b) PASTE(a, b)
+#define V(name) JOIN(name, VARIANT)
+
+#if defined(__clang__)
+#define PRAGMA(x) _Pragma(#x)
+#define TARGET(list) PRAGMA(clang attribute push(__attribute__((target(list))), apply_to = function))
+#define TARGET_END _Pragma("clang attribute pop")
+#else
+#define PRAGMA(x) _Pragma(#x)
+#define TARGET(list) _Pragma("GCC push_options") PRAGMA(GCC target(list))
+#define TARGET_END _Pragma("GCC pop_options")
+#endif
+
+#define VARIANT plain
+#define BIAS 0
+#define AT_ONCE 1
+static int runs_plain(void) { return 1; }
+typedef i32x16 Sums_plain;
+typedef u32x16 Bytes_plain;
+INLINE i32x16 same_plain(int32_t v) { return (i32x16)SIXTEEN(v); }
+INLINE f32x16 floats_plain(i32x16 a, i32x16 b) { return __builtin_convertvector(a + b, f32x16); }
+INLINE u32x16 bytes_plain(const uint8_t *p) {
+    u32x16 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+INLINE u32x16 nibbles_plain(const uint8_t *p, int upper) {
+    return bytes_plain(p) >> 4 * upper & 0x0f0f0f0f;
+}
+INLINE i32x16 dot4_plain(i32x16 sum, u32x16 w, int32_t x) {
+    for (int i = 0; i < 4; i++) sum += (i32x16)(w >> 8 * i & 255) * (int8_t)(x >> 8 * i);
+    return sum;
+}
+INLINE i32x16 dot4_wide_plain(i32x16 sum, u32x16 w, int32_t x) {
+    for (int i = 0; i < 4; i++) sum += ((i32x16)(w << (24 - 8 * i)) >> 24) * (int8_t)(x >> 8 * i);
+    return sum;
+}
+#include "lanes.h"
+#undef VARIANT
+#undef BIAS
+#undef AT_ONCE
+
+#if defined(__x86_64__)
+#define VARIANT avx2
+#define BIAS 0
+#define AT_ONCE 4
+static int runs_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+TARGET("avx2,fma")
+typedef struct {
+    __m256i half[2];
+} Sums_avx2;
+typedef Sums_avx2 Bytes_avx2;
+INLINE Sums_avx2 same_avx2(int32_t v) {
+    return (Sums_avx2){{_mm256_set1_epi32(v), _mm256_set1_epi32(v)}};
+}
+INLINE f32x16 floats_avx2(Sums_avx2 a, Sums_avx2 b) {
+    f32x16 sum;
+    for (int i = 0; i < 2; i++) {
+        __m256 f = _mm256_cvtepi32_ps(_mm256_add_epi32(a.half[i], b.half[i]));
+        memcpy((char *)&sum + 32 * i, &f, sizeof f);
+    }
+    return sum;
+}
+INLINE Bytes_avx2 bytes_avx2(const uint8_t *p) {
+    const __m256i *at = (const __m256i *)p;
+    return (Bytes_avx2){{_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)}};
+}
+INLINE Bytes_avx2 nibbles_avx2(const uint8_t *p, int upper) {
+    Bytes_avx2 w = bytes_avx2(p);
+    for (int i = 0; i < 2; i++)
+        w.half[i] = _mm256_and_si256(_mm256_srli_epi32(w.half[i], 4 * upper), _mm256_set1_epi8(15));
+    return w;
+}
+INLINE __m256i pairs_avx2(__m256i sum, __m256i w, __m256i x) {
+    __m256i pairs = _mm256_maddubs_epi16(w, x); /* at most 2 x 127 x 127: no overflow */
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+INLINE Sums_avx2 dot4_avx2(Sums_avx2 s, Bytes_avx2 w, int32_t x) {
+    for (int i = 0; i < 2; i++) s.half[i] = pairs_avx2(s.half[i], w.half[i], _mm256_set1_epi32(x));
+    return s;
+}
+INLINE Sums_avx2 dot4_wide_avx2(Sums_avx2 s, Bytes_avx2 w, int32_t x) {
+    for (int i = 0; i < 2; i++)
+        s.half[i] = pairs_avx2(s.half[i], _mm256_abs_epi8(w.half[i]),
+                               _mm256_sign_epi8(_mm256_set1_epi32(x), w.half[i]));
+    return s;
+}
+#include "lanes.h"
+TARGET_END
+#undef VARIANT
+#undef BIAS
+#undef AT_ONCE
+
+#define VARIANT vnni
+#define BIAS 128
+#define AT_ONCE 8
+static int runs_vnni(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")
+typedef __m512i Sums_vnni;
+typedef __m512i Bytes_vnni;
+INLINE __m512i same_vnni(int32_t v) { return _mm512_set1_epi32(v); }
+INLINE f32x16 floats_vnni(__m512i a, __m512i b) {
+    return (f32x16)_mm512_cvtepi32_ps(_mm512_add_epi32(a, b));
+}
+INLINE __m512i nibbles_vnni(const uint8_t *p, int upper) {
+    return _mm512_and_si512(_mm512_srli_epi32(_mm512_loadu_si512(p), 4 * upper), _mm512_set1_epi8(15));
+}
+INLINE __m512i bytes_vnni(const uint8_t *p) {
+    return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-BIAS));
+}
+INLINE __m512i dot4_vnni(__m512i sum, __m512i w, int32_t x) {
+    return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(x));
+}
+INLINE __m512i dot4_wide_vnni(__m512i sum, __m512i w, int32_t x) { return dot4_vnni(sum, w, x); }
+#include "lanes.h"
+TARGET_END
+#undef VARIANT
+#undef BIAS
+#undef AT_ONCE
+#endif
+
+#if defined(__aarch64__) && (defined(__linux__) || defined(__ARM_FEATURE_DOTPROD))
+#define VARIANT neon
+#define BIAS 0
+#define AT_ONCE 4
+static int runs_neon(void) {
+#if defined(__ARM_FEATURE_DOTPROD)
+    return 1;
+#else
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#endif
+}
+#if defined(__clang__)
+TARGET("dotprod")
+#else
+TARGET("arch=armv8.2-a+dotprod")
+#endif
+typedef struct {
+    int32x4_t quarter[4];
+} Sums_neon;
+typedef struct {
+    int8x16_t quarter[4];
+} Bytes_neon;
+INLINE Sums_neon same_neon(int32_t v) {
+    int32x4_t q = vdupq_n_s32(v);
+    return (Sums_neon){{q, q, q, q}};
+}
+INLINE f32x16 floats_neon(Sums_neon a, Sums_neon b) {
+    f32x16 sum;
+    for (int i = 0; i < 4; i++) {
+        float32x4_t f = vcvtq_f32_s32(vaddq_s32(a.quarter[i], b.quarter[i]));
+        memcpy((char *)&sum + 16 * i, &f, sizeof f);
+    }
+    return sum;
+}
+INLINE Bytes_neon nibbles_neon(const uint8_t *p, int upper) {
+    Bytes_neon w;
+    for (int i = 0; i < 4; i++) {
+        uint8x16_t q = vld1q_u8(p + 16 * i);
+        w.quarter[i] = vreinterpretq_s8_u8(upper ? vshrq_n_u8(q, 4) : vandq_u8(q, vdupq_n_u8(15)));
+    }
+    return w;
+}
+INLINE Bytes_neon bytes_neon(const uint8_t *p) {
+    Bytes_neon w;
+    for (int i = 0; i < 4; i++) w.quarter[i] = vld1q_s8((const int8_t *)p + 16 * i);
+    return w;
+}
+INLINE Sums_neon dot4_neon(Sums_neon s, Bytes_neon w, int32_t x) {
+    int8x16_t word = vreinterpretq_s8_s32(vdupq_n_s32(x));
+    for (int i = 0; i < 4; i++) s.quarter[i] = vdotq_s32(s.quarter[i], w.quarter[i], word);
+    return s;
+}
+INLINE Sums_neon dot4_wide_neon(Sums_neon s, Bytes_neon w, int32_t x) { return dot4_neon(s, w, x); }
+#include "lanes.h"
+TARGET_END
+#undef VARIANT
+#undef BIAS
+#undef AT_ONCE
+#define HAS_NEON
+#endif
+
+#define VARIANT_OF(v)                                                                       \
+    {#v,            runs_##v,       round_rows_##v,  split_rows_##v,  times_int4_##v,       \
+     times_int8_##v, times_bf16_##v, unpack_int4_##v, unpack_int8_##v, pack_int4_##v, attend_##v}
+static const Variant variants[] = {
+    VARIANT_OF(plain),
+#if defined(__x86_64__)
+    VARIANT_OF(avx2),
+    VARIANT_OF(vnni),
+#elif defined(HAS_NEON)
+    VARIANT_OF(neon),
+#endif
+};
+
+/* ---- what the binding calls ---- */
+
+#ifndef STAMP
+#define STAMP 0
+#endif
+
+/* The checksum of the sources that this was compiled from. */
+unsigned fh_stamp(void) { return STAMP; }
+
+/* The name of a variant, NULL after the last. */
+const char *fh_name(int i) {
+    return i < (int)(sizeof variants / sizeof *variants) ? variants[i].name : NULL;
+}
+
+int fh_runs(int i) { return variants[i].runs(); }
+
+static int tiles_of(int outputs) { return (outputs + LANES - 1) / LANES; }
+
+/* 0, or 1 where memory ran out. */
+static int times(const Variant *v, int threads, Linear *job, void (*body)(const void *, int)) {
+    size_t codes = ((size_t)job->rows * job->inputs + 63) / 64 * 64, steps = job->rows * job->groups;
+    char *memory = malloc(codes + steps * (sizeof *job->steps + sizeof *job->sums));
+    if (!memory) return 1;
+    job->x = (int8_t *)memory;
+    job->steps = (float *)(memory + codes);
+    job->sums = (int32_t *)(job->steps + steps);
+    v->round_rows(job);
+    share(threads, tiles_of(job->outputs), TILES, body, job);
+    free(memory);
+    return 0;
+}
+
+int fh_linear_int4(int variant, int threads, const void *x, int bf16, int rows, int inputs,
+                   const void *codes, const void *scales, int group, int outputs, void *y) {
+    const Variant *v = &variants[variant];
+    Linear job = {rows, inputs, outputs, group, inputs / group, bf16, x, codes, scales, y, 0, 0, 0, 0};
+    return times(v, threads, &job, v->times_int4);
+}
+
+int fh_linear_int8(int variant, int threads, const void *x, int bf16, int rows, int inputs,
+                   const void *codes, const void *scales, int outputs, void *y) {
+    const Variant *v = &variants[variant];
+    int groups = (inputs + INT8_GROUP - 1) / INT8_GROUP;
+    Linear job = {rows, inputs, outputs, INT8_GROUP, groups, bf16, x, codes, scales, y, 0, 0, 0, 0};
+    return times(v, threads, &job, v->times_int8);
+}
+
+/* 0, or 1 where memory ran out. */
+int fh_linear_bf16(int variant, int threads, const void *x, int bf16, int rows, int inputs,
+                   const void *weight, int outputs, void *y) {
+    const Variant *v = &variants[variant];
+    Linear job = {rows, inputs, outputs, 0, 0, bf16, x, weight, 0, y, 0, 0, 0, 0};
+    job.halves = malloc(sizeof *job.halves * rows * inputs);
+    if (!job.halves) return 1;
+    v->split_rows(&job);
+    share(threads, tiles_of(outputs), TILES, v->times_bf16, &job);
+    free(job.halves);
+    return 0;
+}
+
+/* The weights of some tiles as numbers [inputs, 16 tiles]. */
+void fh_unpack_int4(int variant, int threads, const void *codes, const void *scales, int inputs,
+                    int group, int tiles, int bf16, void *to) {
+    Linear job = {0, inputs, tiles * LANES, group, inputs / group, bf16, 0, codes, scales, to,
+                  0, 0, 0, 0};
+    share(threads, tiles, 2, variants[variant].unpack_int4, &job);
+}
+
+void fh_unpack_int8(int variant, int threads, const void *codes, const void *scales, int inputs,
+                    int tiles, int bf16, void *to) {
+    Linear job = {0, inputs, tiles * LANES, 0, 0, bf16, 0, codes, scales, to, 0, 0, 0, 0};
+    share(threads, tiles, 2, variants[variant].unpack_int8, &job);
+}
+
+void fh_pack_int4(int variant, int threads, const void *weight, int bf16, int inputs, int group,
+                  int outputs, void *codes, void *scales) {
+    Linear job = {0, inputs, outputs, group, inputs / group, bf16, weight, codes, scales, 0,
+                  0, 0, 0, 0};
+    share(threads, tiles_of(outputs), TILES, variants[variant].pack_int4, &job);
+}
+
+void fh_paged_attention(int variant, int threads, const void *q, int bf16, const void *keys,
+                        const void *values, int cache_bf16, const int32_t *table,
+                        const int32_t *lengths, int requests, int pages, int heads, int groups,
+                        int dim, void *out) {
+    Attention job = {q, keys, values, table, lengths, out, heads, groups, dim, pages, bf16, cache_bf16};
+    share(threads, requests * groups, 1, variants[variant].attend, &job);
+}

@@ -1,0 +1,480 @@
+/* Every kernel, in terms of dot4 and vectors of 16 lanes; kernels.c includes this per variant.
+ *
+ * Everything here is compiled for the variant's instruction set, so its names carry the variant.
+ */
+#define Sums V(Sums)
+#define Bytes V(Bytes)
+#define same V(same)
+#define floats V(floats)
+#define nibbles V(nibbles)
+#define bytes V(bytes)
+#define dot4 V(dot4)
+#define dot4_wide V(dot4_wide)
+#define splat V(splat)
+#define pick V(pick)
+#define load_f32 V(load_f32)
+#define load_u32 V(load_u32)
+#define load_u16 V(load_u16)
+#define from_bf16 V(from_bf16)
+#define to_bf16 V(to_bf16)
+#define from_f16 V(from_f16)
+#define to_f16 V(to_f16)
+#define lanes_of V(lanes_of)
+#define sum_lanes V(sum_lanes)
+#define power_of_two V(power_of_two)
+#define put_lanes V(put_lanes)
+#define put_tile V(put_tile)
+#define round_group V(round_group)
+#define word_at V(word_at)
+#define int4_rows V(int4_rows)
+#define int8_rows V(int8_rows)
+#define by_rows V(by_rows)
+#define nearest V(nearest)
+#define best_scale V(best_scale)
+#define bf16_block V(bf16_block)
+#define bf16_outputs V(bf16_outputs)
+#define Heads V(Heads)
+#define see_page V(see_page)
+#define attend_heads V(attend_heads)
+
+/* ---- vectors ---- */
+
+INLINE f32x16 splat(float v) { return (f32x16)SIXTEEN(v); }
+
+INLINE f32x16 pick(i32x16 mask, f32x16 yes, f32x16 no) {
+    return (f32x16)(((i32x16)yes & mask) | ((i32x16)no & ~mask));
+}
+
+INLINE f32x16 load_f32(const float *p) {
+    f32x16 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE u32x16 load_u32(const void *p) {
+    u32x16 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE u16x16 load_u16(const void *p) {
+    u16x16 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE f32x16 from_bf16(u16x16 v) { return (f32x16)(__builtin_convertvector(v, u32x16) << 16); }
+
+INLINE u16x16 to_bf16(f32x16 v) {
+    u32x16 bits = (u32x16)v, nan = (u32x16)(v != v) & 0x400000;
+    return __builtin_convertvector((((bits + 0x7fff + (bits >> 16 & 1)) & ~(nan << 1)) | nan) >> 16, u16x16);
+}
+
+/* Scales are finite, so neither infinity nor NaN is looked for. */
+INLINE f32x16 from_f16(u16x16 v) {
+    u32x16 wide = __builtin_convertvector(v, u32x16);
+    f32x16 size = (f32x16)((wide & 0x7fff) << 13) * 0x1p112f;
+    return (f32x16)((u32x16)size | (wide & 0x8000) << 16);
+}
+
+/* Rounded to fp16; what is smaller than 2^-20 becomes that, as scales are divided by. */
+INLINE u16x16 to_f16(f32x16 v) {
+    u32x16 sign = (u32x16)v & 0x80000000;
+    f32x16 size = (f32x16)((u32x16)v ^ sign);
+    size = pick(size < splat(0x1p-20f), splat(0x1p-20f), size);
+    u32x16 bits = (u32x16)size, normal = (bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13;
+    u32x16 small = (u32x16)(size + 0.5f) - 0x3f000000;
+    size = pick(size < splat(0x1p-14f), (f32x16)small, (f32x16)normal);
+    return __builtin_convertvector((u32x16)size | sign >> 16, u16x16);
+}
+
+/* Sixteen numbers from the i-th on; zeros after `left` of them. */
+INLINE f32x16 lanes_of(const void *p, int bf16, size_t i, int left) {
+    if (left >= LANES)
+        return bf16 ? from_bf16(load_u16((const uint16_t *)p + i)) : load_f32((const float *)p + i);
+    float few[LANES] = {0};
+    for (int j = 0; j < left; j++) few[j] = number(p, bf16, i + j);
+    return load_f32(few);
+}
+
+INLINE void put_lanes(void *p, int bf16, size_t i, f32x16 v) {
+    if (bf16) {
+        u16x16 narrow = to_bf16(v);
+        memcpy((uint16_t *)p + i, &narrow, sizeof narrow);
+    } else {
+        memcpy((float *)p + i, &v, sizeof v);
+    }
+}
+
+INLINE float sum_lanes(f32x16 v) {
+    f32x8 half[2];
+    f32x4 quarter[2];
+    memcpy(half, &v, sizeof half);
+    half[0] += half[1];
+    memcpy(quarter, half, sizeof quarter);
+    quarter[0] += quarter[1];
+    return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
+}
+
+/* 2^x for x at most 0; below 2^-126 it stays there. */
+INLINE f32x16 power_of_two(f32x16 x) {
+    x = pick(x < splat(-126), splat(-126), x);
+    f32x16 shifted = x + 0x1.8p23f; /* the nearest integer, in the low bits */
+    f32x16 f = (x - (shifted - 0x1.8p23f)) * 0.6931471805599453f;
+    f32x16 sum = splat(1.0f / 5040);
+    sum = sum * f + 1.0f / 720;
+    sum = sum * f + 1.0f / 120;
+    sum = sum * f + 1.0f / 24;
+    sum = sum * f + 1.0f / 6;
+    sum = sum * f + 0.5f;
+    sum = sum * f + 1;
+    sum = sum * f + 1;
+    return (f32x16)((i32x16)sum + ((i32x16)shifted << 23));
+}
+
+/* ---- weights of 8 and 4 bits ---- */
+
+/* One group of activations to 8 bits. */
+INLINE void round_group(const float *x, int n, int8_t *codes, float *step, int32_t *sum) {
+    uint32_t bits[MOST_GROUP], largest = 0; /* as bits, among which NaN is the largest */
+    memcpy(bits, x, n * sizeof *x);
+    for (int i = 0; i < n; i++) {
+        uint32_t size = bits[i] & 0x7fffffff;
+        largest = size > largest ? size : largest;
+    }
+    float most, scaled[MOST_GROUP];
+    memcpy(&most, &largest, sizeof most);
+    float per_step = largest ? 127 / most : 0;
+    for (int i = 0; i < n; i++) scaled[i] = rintf(x[i] * per_step);
+    int32_t total = 0;
+    for (int i = 0; i < n; i++) {
+        codes[i] = (int8_t)(int)scaled[i];
+        total += (int)scaled[i];
+    }
+    *step = most / 127, *sum = total;
+}
+
+static void V(round_rows)(const Linear *job) {
+    for (int r = 0; r < job->rows; r++)
+        for (int g = 0; g < job->groups; g++) {
+            int first = g * job->group, left = job->inputs - first, place = r * job->groups + g;
+            int n = left < job->group ? left : job->group;
+            size_t at = (size_t)r * job->inputs + first;
+            float wide[MOST_GROUP];
+            if (job->bf16)
+                for (int i = 0; i < n; i++) wide[i] = wide_bf16(((const uint16_t *)job->from)[at + i]);
+            else
+                memcpy(wide, (const float *)job->from + at, n * sizeof *wide);
+            round_group(wide, n, job->x + at, job->steps + place, job->sums + place);
+        }
+}
+
+INLINE int32_t word_at(const int8_t *p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+INLINE void put_tile(const Linear *job, int tile, int row, f32x16 sum) {
+    int first = tile * LANES, left = job->outputs - first;
+    size_t at = (size_t)row * job->outputs + first;
+    if (left >= LANES)
+        put_lanes(job->to, job->bf16, at, sum);
+    else
+        for (int i = 0; i < left; i++) put(job->to, job->bf16, at + i, sum[i]);
+}
+
+/* One tile times `rows` rows of activations; their number is known when compiled. */
+INLINE void int4_rows(const Linear *job, int tile, int first, const int rows) {
+    const int inputs = job->inputs, groups = job->groups, words = job->group / 8;
+    const uint8_t *codes = (const uint8_t *)job->codes + (size_t)tile * inputs * 8;
+    const uint16_t *scales = (const uint16_t *)job->scales + (size_t)tile * groups * LANES;
+    const int8_t *x = job->x + (size_t)first * inputs;
+    f32x16 sum[8];
+    EACH(r, rows) sum[r] = splat(0);
+    for (int g = 0; g < groups; g++) {
+        Sums low[8], high[8];
+        EACH(r, rows) {
+            low[r] = same(-8 * job->sums[(first + r) * groups + g]); /* codes stand for -8..7 */
+            high[r] = same(0);
+        }
+        for (int k = 0; k < words; k++, codes += 64, x += 8) {
+            __builtin_prefetch(codes + AHEAD);
+            Bytes lower = nibbles(codes, 0), upper = nibbles(codes, 1);
+            EACH(r, rows) {
+                low[r] = dot4(low[r], lower, word_at(x + (size_t)r * inputs));
+                high[r] = dot4(high[r], upper, word_at(x + (size_t)r * inputs + 4));
+            }
+        }
+        f32x16 scale = from_f16(load_u16(scales + g * LANES));
+        EACH(r, rows)
+        sum[r] += floats(low[r], high[r]) * (scale * job->steps[(first + r) * groups + g]);
+    }
+    EACH(r, rows) put_tile(job, tile, first + r, sum[r]);
+}
+
+INLINE void int8_rows(const Linear *job, int tile, int first, const int rows) {
+    const int inputs = job->inputs, groups = job->groups;
+    const uint8_t *codes = (const uint8_t *)job->codes + (size_t)tile * inputs * LANES;
+    const int8_t *x = job->x + (size_t)first * inputs;
+    f32x16 sum[8];
+    EACH(r, rows) sum[r] = splat(0);
+    for (int g = 0; g < groups; g++) {
+        int left = inputs - g * INT8_GROUP, n = left < INT8_GROUP ? left : INT8_GROUP;
+        Sums even[8], odd[8];
+        EACH(r, rows) {
+            even[r] = same(-BIAS * job->sums[(first + r) * groups + g]);
+            odd[r] = same(0);
+        }
+        for (int k = 0; k < n; k += 8, codes += 128, x += 8) {
+            __builtin_prefetch(codes + AHEAD);
+            __builtin_prefetch(codes + AHEAD + 64);
+            Bytes w = bytes(codes), next = bytes(codes + 64);
+            EACH(r, rows) {
+                even[r] = dot4_wide(even[r], w, word_at(x + (size_t)r * inputs));
+                odd[r] = dot4_wide(odd[r], next, word_at(x + (size_t)r * inputs + 4));
+            }
+        }
+        EACH(r, rows)
+        sum[r] += floats(even[r], odd[r]) * job->steps[(first + r) * groups + g];
+    }
+    f32x16 scale = load_f32((const float *)job->scales + tile * LANES);
+    EACH(r, rows) put_tile(job, tile, first + r, sum[r] * scale);
+}
+
+/* All rows, AT_ONCE or fewer of them with each reading of the tile. */
+INLINE void by_rows(const Linear *job, int tile, void (*body)(const Linear *, int, int, const int)) {
+    int r = 0, rows = job->rows;
+    for (; AT_ONCE >= 8 && rows - r >= 8; r += 8) body(job, tile, r, 8);
+    for (; AT_ONCE >= 4 && rows - r >= 4; r += 4) body(job, tile, r, 4);
+    for (; AT_ONCE >= 2 && rows - r >= 2; r += 2) body(job, tile, r, 2);
+    for (; r < rows; r++) body(job, tile, r, 1);
+}
+
+static void V(times_int4)(const void *job, int tile) { by_rows(job, tile, int4_rows); }
+static void V(times_int8)(const void *job, int tile) { by_rows(job, tile, int8_rows); }
+
+static void V(unpack_int4)(const void *linear, int tile) {
+    const Linear *job = linear;
+    const uint8_t *codes = (const uint8_t *)job->codes + (size_t)tile * job->inputs * 8;
+    const uint16_t *scales = (const uint16_t *)job->scales + (size_t)tile * job->groups * LANES;
+    for (int i = 0; i < job->inputs; i += 8, codes += 64) {
+        f32x16 scale = from_f16(load_u16(scales + i / job->group * LANES));
+        u32x16 words = load_u32(codes);
+        EACH(j, 8) {
+            i32x16 code = (i32x16)(words >> (8 * (j % 4) + 4 * (j / 4)) & 15) - 8;
+            size_t at = (size_t)(i + j) * job->outputs + tile * LANES;
+            put_lanes(job->to, job->bf16, at, __builtin_convertvector(code, f32x16) * scale);
+        }
+    }
+}
+
+static void V(unpack_int8)(const void *linear, int tile) {
+    const Linear *job = linear;
+    const uint8_t *codes = (const uint8_t *)job->codes + (size_t)tile * job->inputs * LANES;
+    f32x16 scale = load_f32((const float *)job->scales + tile * LANES);
+    for (int i = 0; i < job->inputs; i += 4, codes += 64) {
+        u32x16 words = load_u32(codes);
+        EACH(j, 4) {
+            i32x16 code = (i32x16)(words << (24 - 8 * j)) >> 24;
+            size_t at = (size_t)(i + j) * job->outputs + tile * LANES;
+            put_lanes(job->to, job->bf16, at, __builtin_convertvector(code, f32x16) * scale);
+        }
+    }
+}
+
+/* The nearest of -8..7. */
+INLINE f32x16 nearest(f32x16 v) {
+    v = pick(v < splat(-8), splat(-8), pick(v > splat(7), splat(7), v));
+    return v + 0x1.8p23f - 0x1.8p23f;
+}
+
+/* The scale of a group of 16 rows with the smallest squared error, as quant/rounding.py has it. */
+INLINE u16x16 best_scale(const f32x16 *w, int group) {
+    f32x16 high = w[0], low = w[0], best = splat(0), gain = splat(-1);
+    for (int i = 1; i < group; i++)
+        high = pick(w[i] > high, w[i], high), low = pick(w[i] < low, w[i], low);
+    f32x16 extreme = pick(high > -low, high, low);
+    for (int s = 0; s < 6; s++) {
+        f32x16 step = extreme * (-0.125f * (1 - 0.05f * s)), fit = splat(0), size = splat(0);
+        f32x16 per_step = 1 / pick(step == splat(0), splat(1), step);
+        for (int i = 0; i < group; i++) {
+            f32x16 code = nearest(w[i] * per_step);
+            fit += w[i] * code, size += code * code;
+        }
+        size = pick(size < splat(1), splat(1), size);
+        f32x16 gained = fit * fit / size;
+        i32x16 better = gained > gain;
+        gain = pick(better, gained, gain), best = pick(better, fit / size, best);
+    }
+    return to_f16(best);
+}
+
+static void V(pack_int4)(const void *linear, int tile) {
+    const Linear *job = linear;
+    const int inputs = job->inputs, group = job->group, groups = job->groups;
+    uint8_t *codes = (uint8_t *)job->codes + (size_t)tile * inputs * 8;
+    uint16_t *scales = (uint16_t *)job->scales + (size_t)tile * groups * LANES;
+    f32x16 w[MOST_GROUP];
+    for (int g = 0; g < groups; g++) {
+        for (int l = 0; l < LANES; l++) {
+            float *lane = (float *)w + l;
+            size_t row = (size_t)tile * LANES + l, at = row * inputs + g * group;
+            if (row >= (size_t)job->outputs)
+                for (int i = 0; i < group; i++) lane[i * LANES] = 0;
+            else
+                for (int i = 0; i < group; i++) lane[i * LANES] = number(job->from, job->bf16, at + i);
+        }
+        u16x16 scale = best_scale(w, group);
+        f32x16 per_step = 1 / from_f16(scale);
+        memcpy(scales + g * LANES, &scale, sizeof scale);
+        for (int i = 0; i < group; i += 8, codes += 64) {
+            u32x16 words = {0};
+            EACH(j, 8) {
+                i32x16 code = __builtin_convertvector(nearest(w[i + j] * per_step), i32x16) + 8;
+                words |= (u32x16)code << (8 * (j % 4) + 4 * (j / 4));
+            }
+            memcpy(codes, &words, sizeof words);
+        }
+    }
+}
+
+/* ---- weights of 16 bits, row by row as torch keeps them ---- */
+
+static void V(split_rows)(const Linear *job) {
+    int inputs = job->inputs, half = inputs / 2;
+    for (int r = 0; r < job->rows; r++) {
+        float *even = job->halves + (size_t)r * inputs, *odd = even + half;
+        size_t at = (size_t)r * inputs;
+        if (job->bf16) {
+            const uint16_t *x = (const uint16_t *)job->from + at;
+            for (int i = 0; i < half; i++) even[i] = wide_bf16(x[2 * i]), odd[i] = wide_bf16(x[2 * i + 1]);
+        } else {
+            const float *x = (const float *)job->from + at;
+            for (int i = 0; i < half; i++) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
+        }
+    }
+}
+
+INLINE void bf16_block(const Linear *job, int output, int first, const int outputs, const int rows) {
+    const int inputs = job->inputs, half = inputs / 2, vectors = inputs / 32;
+    const uint16_t *weight = (const uint16_t *)job->codes + (size_t)output * inputs;
+    const float *even = job->halves + (size_t)first * inputs, *odd = even + half;
+    f32x16 sum[4][4];
+    EACH(o, outputs) EACH(r, rows) sum[o][r] = splat(0);
+    for (int k = 0; k < vectors; k++) {
+        f32x16 low[4], high[4];
+        EACH(o, outputs) {
+            const uint16_t *w = weight + (size_t)o * inputs + k * 32;
+            __builtin_prefetch((const char *)w + AHEAD / 4);
+            u32x16 pair = load_u32(w);
+            low[o] = (f32x16)(pair << 16), high[o] = (f32x16)(pair & 0xffff0000);
+        }
+        EACH(r, rows) {
+            f32x16 x0 = load_f32(even + (size_t)r * inputs + k * LANES);
+            f32x16 x1 = load_f32(odd + (size_t)r * inputs + k * LANES);
+            EACH(o, outputs) sum[o][r] += low[o] * x0, sum[o][r] += high[o] * x1;
+        }
+    }
+    EACH(o, outputs) EACH(r, rows) {
+        float total = sum_lanes(sum[o][r]);
+        for (int i = vectors * 32; i < inputs; i++)
+            total += wide_bf16(weight[(size_t)o * inputs + i]) *
+                     (i % 2 ? odd : even)[(size_t)r * inputs + i / 2];
+        put(job->to, job->bf16, (size_t)(first + r) * job->outputs + output + o, total);
+    }
+}
+
+INLINE void bf16_outputs(const Linear *job, int output, const int outputs) {
+    int r = 0, rows = job->rows;
+    for (; AT_ONCE >= 4 && rows - r >= 4; r += 4) bf16_block(job, output, r, outputs, 4);
+    for (; AT_ONCE >= 2 && rows - r >= 2; r += 2) bf16_block(job, output, r, outputs, 2);
+    for (; r < rows; r++) bf16_block(job, output, r, outputs, 1);
+}
+
+static void V(times_bf16)(const void *linear, int tile) {
+    const Linear *job = linear;
+    int output = tile * LANES, end = output + LANES < job->outputs ? output + LANES : job->outputs;
+    for (; output + 4 <= end; output += 4) bf16_outputs(job, output, 4);
+    for (; output < end; output++) bf16_outputs(job, output, 1);
+}
+
+/* ---- attention of one request's query heads over the pages of one key head ---- */
+
+typedef struct {
+    float q[4][MOST_DIM], sum[4][MOST_DIM], most[4], total[4];
+} Heads;
+
+/* The first `n` positions of the page at `at`. */
+INLINE void see_page(Heads *state, const Attention *job, size_t at, int n, const int bf16,
+                     const int heads) {
+    const int dim = job->dim;
+    float scores[4][PAGE], shrink[4];
+    EACH(h, heads) for (int i = 0; i < PAGE; i++) scores[h][i] = -INFINITY;
+    for (int i = 0; i < n; i++) {
+        f32x16 dot[4];
+        EACH(h, heads) dot[h] = splat(0);
+        for (int c = 0; c < dim; c += LANES) {
+            f32x16 key = lanes_of(job->keys, bf16, at + (size_t)i * dim + c, dim - c);
+            EACH(h, heads) dot[h] += key * load_f32(state->q[h] + c);
+        }
+        EACH(h, heads) scores[h][i] = sum_lanes(dot[h]);
+    }
+    EACH(h, heads) {
+        float most = state->most[h];
+        for (int i = 0; i < n; i++) most = scores[h][i] > most ? scores[h][i] : most;
+        f32x16 part = power_of_two(load_f32(scores[h]) - most);
+        memcpy(scores[h], &part, sizeof part);
+        shrink[h] = exp2f(state->most[h] - most);
+        state->most[h] = most;
+        state->total[h] = state->total[h] * shrink[h] + sum_lanes(part);
+    }
+    for (int c = 0; c < dim; c += LANES) {
+        f32x16 sum[4];
+        EACH(h, heads) sum[h] = load_f32(state->sum[h] + c) * shrink[h];
+        for (int i = 0; i < n; i++) {
+            f32x16 value = lanes_of(job->values, bf16, at + (size_t)i * dim + c, dim - c);
+            EACH(h, heads) sum[h] += value * scores[h][i];
+        }
+        EACH(h, heads) memcpy(state->sum[h] + c, &sum[h], sizeof sum[h]);
+    }
+}
+
+/* `heads` query heads from `first` on, all with key head `group` of request `request`. */
+INLINE void attend_heads(const Attention *job, int request, int group, int first, const int heads) {
+    const int dim = job->dim, length = job->lengths[request];
+    const int32_t *table = job->table + (size_t)request * job->pages;
+    const size_t query = ((size_t)request * job->heads + first) * dim;
+    const float scale = 1.4426950408889634f / sqrtf((float)dim);
+    Heads state;
+    EACH(h, heads) {
+        state.most[h] = -INFINITY, state.total[h] = 0;
+        for (int i = 0; i < (dim + LANES - 1) / LANES * LANES; i++) {
+            state.q[h][i] = i < dim ? number(job->q, job->bf16, query + h * dim + i) * scale : 0;
+            state.sum[h][i] = 0;
+        }
+    }
+    for (int start = 0; start < length; start += PAGE) {
+        size_t at = ((size_t)table[start / PAGE] * job->groups + group) * PAGE * dim;
+        int n = length - start < PAGE ? length - start : PAGE;
+        if (job->cache_bf16)
+            see_page(&state, job, at, n, 1, heads);
+        else
+            see_page(&state, job, at, n, 0, heads);
+    }
+    EACH(h, heads) {
+        float per = state.total[h] > 0 ? 1 / state.total[h] : 0;
+        for (int i = 0; i < dim; i++)
+            put(job->out, job->bf16, query + h * dim + i, state.sum[h][i] * per);
+    }
+}
+
+static void V(attend)(const void *attention, int item) {
+    const Attention *job = attention;
+    int request = item / job->groups, group = item % job->groups, heads = job->heads / job->groups;
+    int h = group * heads, end = h + heads;
+    for (; AT_ONCE >= 4 && h + 4 <= end; h += 4) attend_heads(job, request, group, h, 4);
+    for (; AT_ONCE >= 4 && h + 3 <= end; h += 3) attend_heads(job, request, group, h, 3);
+    for (; AT_ONCE >= 2 && h + 2 <= end; h += 2) attend_heads(job, request, group, h, 2);
+    for (; h < end; h++) attend_heads(job, request, group, h, 1);
+}

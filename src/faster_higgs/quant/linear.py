@@ -1,0 +1,198 @@
+"""Linear layers with weights of 8 or 4 bits, in the order that the CPU kernels read.
+
+Sixteen output rows form a tile and are the sixteen lanes of a vector; each 32-bit lane holds
+neighbouring inputs. Up to sixteen rows of activations on the CPU are rounded to 8 bits as well and
+multiplied as integers: by the compiled kernels, or where there are none by torch with the same
+numbers. More rows, rows that need a gradient, and other devices multiply by the dequantised
+weights, a block of tiles at a time. Knows nothing of files, nor which layers of a model are small.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faster_higgs.errors import SettingError
+from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Kernels, load
+from faster_higgs.quant.rounding import OFFSET, round_int4, round_int8, round_rows
+
+LANES = 16  # output rows in a tile
+INT8_GROUP = 128  # activations that share a scale beside 8-bit weights
+GROUPS = (128, 64, 32, 16, 8)  # weights that may share a scale of Int4Linear
+_BLOCK = 1 << 19  # weights that are rounded or dequantised together
+
+
+class PackedLinear(nn.Module, ABC):
+    """y = x W^T without a bias; W is `codes` and `scales`, and stays so when a model is cast."""
+
+    codes: Tensor
+    scales: Tensor
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        if in_features % 8:
+            raise SettingError(
+                f"A linear layer with {in_features} inputs cannot be quantised: "
+                "they must be a multiple of 8."
+            )
+        self.in_features = in_features
+        self.out_features = out_features
+        self.tiles = -(-out_features // LANES)
+        self._kernels = load()
+
+    @abstractmethod
+    def pack_tiles(self, weight: Tensor, search: bool) -> tuple[Tensor, Tensor]:
+        """Codes and scales of whole tiles of rows."""
+
+    @abstractmethod
+    def floats(self, tiles: slice, dtype: torch.dtype) -> Tensor:
+        """The weights of some tiles, [rows, in], by torch."""
+
+    @abstractmethod
+    def rounded(self, x: Tensor) -> Tensor:
+        """Activations as the kernel sees them."""
+
+    @abstractmethod
+    def compiled_floats(self, kernels: Kernels, tiles: slice, dtype: torch.dtype) -> Tensor:
+        """The weights of some tiles, [in, rows], by the kernel."""
+
+    @abstractmethod
+    def compiled(self, kernels: Kernels, x: Tensor) -> Tensor:
+        """The kernel's product for a few rows."""
+
+    @torch.no_grad()
+    def pack(self, weight: Tensor, search: bool = True) -> dict[str, Tensor]:
+        """The buffers that hold `weight` [out, in]; the layer itself may be on meta."""
+        assert weight.shape == (self.out_features, self.in_features)
+        device = weight.device
+        packed = {n: torch.empty_like(b, device=device) for n, b in self.named_buffers()}
+        for tiles in self._blocks():
+            rows = weight[tiles.start * LANES : tiles.stop * LANES]
+            missing = (tiles.stop - tiles.start) * LANES - len(rows)
+            whole = functional.pad(rows, (0, 0, 0, missing)) if missing else rows
+            packed["codes"][tiles], packed["scales"][tiles] = self.pack_tiles(whole, search)
+        return packed
+
+    def dequantized(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The weights [out, in]."""
+        return self._columns(slice(None), dtype).T[: self.out_features]
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, self.in_features)
+        if len(rows) > FEW_ROWS or not rows.is_cpu or (rows.requires_grad and _grad()):
+            out = self._by_blocks(rows)
+        elif self._kernels is not None:
+            out = self.compiled(self._kernels, rows)
+        else:
+            out = self._by_blocks(self.rounded(rows)).to(x.dtype)
+        return out.view(*x.shape[:-1], self.out_features)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}"
+
+    def _blocks(self) -> Iterator[slice]:
+        step = max(1, _BLOCK // (LANES * self.in_features))
+        for start in range(0, self.tiles, step):
+            yield slice(start, min(start + step, self.tiles))
+
+    def _by_blocks(self, x: Tensor) -> Tensor:
+        parts = [x @ self._columns(tiles, x.dtype) for tiles in self._blocks()]
+        return torch.cat(parts, 1)[:, : self.out_features]
+
+    def _columns(self, tiles: slice, dtype: torch.dtype) -> Tensor:
+        """The weights of some tiles, [in, rows]."""
+        if self._kernels is None or not self.codes.is_cpu or dtype not in COMPILED:
+            return self.floats(tiles, dtype).T
+        return self.compiled_floats(self._kernels, tiles, dtype)
+
+    def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
+        """Moves the buffers; a cast finds only integers and leaves them as they are."""
+        same = torch.int32 if self.scales.dtype == torch.float32 else torch.int16
+        scales = fn(self.scales.view(same)).view(self.scales.dtype)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.scales = scales
+        return self
+
+
+class Int8Linear(PackedLinear):
+    """8 bits a weight, one scale per output row; a lane holds 4 inputs."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        shape = (self.tiles, in_features // 4, 4 * LANES)
+        self.register_buffer("codes", torch.empty(shape, dtype=torch.int8))
+        self.register_buffer("scales", torch.empty((self.tiles, LANES), dtype=torch.float32))
+
+    def pack_tiles(self, weight: Tensor, search: bool) -> tuple[Tensor, Tensor]:
+        codes, scales = round_int8(weight)
+        lanes = codes.view(-1, LANES, self.in_features // 4, 4).transpose(1, 2)
+        return lanes.flatten(2), scales.view(-1, LANES)
+
+    def floats(self, tiles: slice, dtype: torch.dtype) -> Tensor:
+        lanes = self.codes[tiles].view(-1, self.in_features // 4, LANES, 4)
+        rows = lanes.transpose(1, 2).reshape(-1, self.in_features).float()
+        return rows.mul_(self.scales[tiles].view(-1, 1)).to(dtype)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        return round_rows(x, INT8_GROUP)
+
+    def compiled_floats(self, kernels: Kernels, tiles: slice, dtype: torch.dtype) -> Tensor:
+        return kernels.unpack_int8(self.codes[tiles], self.scales[tiles], dtype)
+
+    def compiled(self, kernels: Kernels, x: Tensor) -> Tensor:
+        return kernels.linear_int8(x, self.codes, self.scales, self.out_features)
+
+
+class Int4Linear(PackedLinear):
+    """4 bits a weight, one scale per group of a row; a lane holds 4 inputs low, 4 more high."""
+
+    def __init__(self, in_features: int, out_features: int, group: int = GROUPS[0]) -> None:
+        super().__init__(in_features, out_features)
+        self.group = next(size for size in GROUPS if size <= group and in_features % size == 0)
+        shape = (self.tiles, in_features // 8, 4 * LANES)
+        scales = (self.tiles, in_features // self.group, LANES)
+        self.register_buffer("codes", torch.empty(shape, dtype=torch.uint8))
+        self.register_buffer("scales", torch.empty(scales, dtype=torch.float16))
+
+    @torch.no_grad()
+    def pack(self, weight: Tensor, search: bool = True) -> dict[str, Tensor]:
+        """As above; the compiled search is much the quicker."""
+        fits = weight.is_cpu and weight.is_contiguous() and weight.dtype in COMPILED
+        if self._kernels is None or not (search and fits):
+            return super().pack(weight, search)
+        assert weight.shape == (self.out_features, self.in_features)
+        codes, scales = self._kernels.pack_int4(weight, self.group)
+        return {"codes": codes, "scales": scales}
+
+    def pack_tiles(self, weight: Tensor, search: bool) -> tuple[Tensor, Tensor]:
+        codes, scales = round_int4(weight, self.group, search)
+        low, high = codes.view(-1, LANES, self.in_features // 8, 2, 4).unbind(3)
+        lanes = (low | high << 4).transpose(1, 2)  # [t, I/8, 16, 4]
+        return lanes.flatten(2), scales.view(-1, LANES, scales.shape[1]).transpose(1, 2)
+
+    def floats(self, tiles: slice, dtype: torch.dtype) -> Tensor:
+        lanes = self.codes[tiles].view(-1, self.in_features // 8, LANES, 4).transpose(1, 2)
+        codes = torch.stack((lanes & 15, lanes >> 4), 3).float().sub_(OFFSET)  # [t, 16, I/8, 2, 4]
+        groups = codes.view(len(codes), LANES, -1, self.group)
+        scales = self.scales[tiles].transpose(1, 2)[..., None]  # [t, 16, G, 1]
+        return groups.mul_(scales).view(-1, self.in_features).to(dtype)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        return round_rows(x, self.group)
+
+    def compiled_floats(self, kernels: Kernels, tiles: slice, dtype: torch.dtype) -> Tensor:
+        return kernels.unpack_int4(self.codes[tiles], self.scales[tiles], dtype)
+
+    def compiled(self, kernels: Kernels, x: Tensor) -> Tensor:
+        return kernels.linear_int4(x, self.codes, self.scales, self.out_features)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, group={self.group}"
+
+
+def _grad() -> bool:
+    return torch.is_grad_enabled()

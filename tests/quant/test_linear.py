@@ -1,0 +1,85 @@
+"""Small linear layers: every way of computing them gives the same, and stays near the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from faster_higgs.errors import SettingError
+from faster_higgs.native.kernels import FEW_ROWS
+from faster_higgs.quant.linear import Int4Linear, Int8Linear
+from tests.quant.layers import KINDS, SHAPES, activations, distance, filled
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_many_rows_are_multiplied_by_the_dequantized_weights(kind, inputs, outputs):
+    layer, _ = filled(kind, inputs, outputs)
+    x = activations(FEW_ROWS + 5, inputs)
+    assert distance(layer(x), functional.linear(x, layer.dequantized())) < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_rows_and_many_agree_but_for_the_rounding_of_activations(kind):
+    layer, _ = filled(kind, 512, 64)
+    x = activations(FEW_ROWS + 1, 512)
+    assert 0 < distance(layer(x[:3]), layer(x)[:3]) < 0.01
+
+
+@pytest.mark.parametrize(("kind", "room"), [(Int8Linear, 0.01), (Int4Linear, 0.11)])
+def test_the_weights_stay_near(kind, room):
+    layer, weight = filled(kind, 256, 100)
+    assert distance(layer.dequantized(), weight) < room
+
+
+def test_smaller_groups_stay_nearer():
+    errors = []
+    for group in (128, 32, 8):
+        layer, weight = filled(Int4Linear, 256, 64, group=group)
+        errors.append(distance(layer.dequantized(), weight))
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize(("inputs", "group"), [(256, 128), (192, 64), (96, 32), (40, 8)])
+def test_the_group_is_the_largest_that_divides_the_inputs(inputs, group):
+    assert Int4Linear(inputs, 4).group == group
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_that_do_not_fit_are_refused_in_words(kind):
+    with pytest.raises(SettingError, match="12 inputs"):
+        kind(12, 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_on_meta_packs_a_weight_and_computes_like_any(kind):
+    with torch.device("meta"):
+        empty = kind(64, 20)
+    layer, weight = filled(kind, 64, 20)
+    for name, value in empty.pack(weight).items():
+        assert value.equal(getattr(layer, name)) and not value.is_meta
+        assert value.shape == getattr(empty, name).shape
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cast_changes_no_weight(kind):
+    layer, _ = filled(kind, 64, 20)
+    before = layer.dequantized()
+    assert layer.to(torch.bfloat16).double().half().dequantized().equal(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_goes_through_to_the_input(kind):
+    layer, _ = filled(kind, 64, 20)
+    x = activations(3, 64).requires_grad_()
+    layer(x).sum().backward()
+    assert distance(x.grad[0], layer.dequantized().sum(0)) < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_leading_dimensions_will_do(kind):
+    layer, _ = filled(kind, 64, 20)
+    x = activations(6, 64)
+    assert layer(x.view(2, 3, 64)).flatten(0, 1).equal(layer(x))
+    assert layer(x[0]).equal(layer(x[:1])[0])
