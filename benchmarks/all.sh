@@ -2,15 +2,16 @@
 # Runs every benchmark of the processor with the Python that is named, and keeps what each one writes.
 set -eu
 python=${1:-python}
-CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
-"$python" weights.py
+CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+results=benchmarks/results
+"$python" benchmarks/weights.py --to int8 int4
 for precision in bf16 int8 int4; do
-    "$python" cpu_decode.py --precision "$precision" --json "results/cpu_decode_$precision.json"
+    "$python" benchmarks/cpu_decode.py --precision "$precision" --json "$results/cpu_decode_$precision.json"
 done
 for precision in int8 int4; do
-    "$python" cpu_batch.py --precision "$precision" --json "results/cpu_batch_$precision.json"
+    "$python" benchmarks/cpu_batch.py --precision "$precision" --json "$results/cpu_batch_$precision.json"
 done
-"$python" cpu_codec.py --json results/cpu_codec.json
-"$python" cpu_load.py --json results/cpu_load.json
-"$python" pico_cold.py --json results/pico_cold.json
-"$python" prefix.py --precision int4 --json results/prefix.json
+"$python" benchmarks/cpu_codec.py --json "$results/cpu_codec.json"
+"$python" benchmarks/cpu_load.py --json "$results/cpu_load.json"
+"$python" benchmarks/pico_cold.py --json "$results/pico_cold.json"
+"$python" benchmarks/prefix.py --precision int4 --json "$results/prefix.json"

@@ -37,7 +37,7 @@ from faster_higgs.train.state import Checkpoints
 LATENT, HIDDEN = PHONETIC + ACOUSTIC, SHAPE["hidden_size"]
 WIDTH = ACOUSTIC + HIDDEN
 CONFIG = CodecConfig(
-    encoder_hidden_size=13,
+    encoder_hidden_size=10,
     decoder_hidden_size=256,
     hidden_size=ACOUSTIC,
     codebook_size=ENTRIES,

@@ -1,19 +1,20 @@
-"""Where a model runs and in which precision. Knows no more of models than their size."""
+"""The devices of this machine and their memory. Knows nothing of models."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from faster_higgs.errors import SettingError
 
-BESIDES = 1_500_000_000  # bytes for the codec, caches and libraries
+# Estimates, in bytes.
+CUDA_CONTEXT = 400_000_000  # what CUDA takes of a card for every process that asks it anything
+PROCESS = 230_000_000  # Python with torch, where the system does not tell
 
 
 @dataclass(frozen=True)
@@ -24,59 +25,33 @@ class Device:
     model: str
     free: int | None
     total: int | None
-
-
-class Place(NamedTuple):
-    """Where to load a model, and in which precision."""
-
-    device: torch.device
-    dtype: torch.dtype
-
-
-def choose_device(name: str, weights: int = 0) -> Place:
-    """The device of a name, "auto" being the first with room for so many weights, else the last.
-
-    Raises SettingError when the device is not there.
-    """
-    if name == "auto":
-        found = first_with_room(devices(), weights)
-        name = found.name if found else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingError(_unknown(name)) from None
-    _refuse_absent(device, name)
-    return Place(device, _precision(device.type))
-
-
-def passed_over(device: torch.device) -> bool:
-    """Whether the processor was taken although there are graphics devices."""
-    here = _present()
-    return device.type == "cpu" and bool(here["cuda"] or here["mps"])
-
-
-def first_with_room(found: Iterable[Device], weights: int) -> Device | None:
-    """The first device with room for a model; one that tells nothing is believed to have it."""
-    for device in found:
-        room = device.total if device.free is None else device.free
-        if room is None or room >= needed(weights, device):
-            return device
-    return None
-
-
-def needed(weights: int, device: Device) -> int:
-    """Bytes a model takes on a device, with what it brings."""
-    size = weights * _precision(device.name).itemsize
-    return size + min(BESIDES, size)
+    own: int = 0  # what this process has there already
+    host: int = 0  # free main memory beside a card
 
 
 def devices() -> Iterator[Device]:
     """Graphics cards first, the processor last; each is asked when its turn comes."""
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        yield Device(f"cuda:{i}", torch.cuda.get_device_name(i), *_card_memory(i))
+        yield _card(i)
     if torch.backends.mps.is_available():
-        yield Device("mps", "Apple", *memory())
-    yield Device("cpu", platform.processor() or platform.machine(), *memory())
+        yield _apple()
+    yield _processor()
+
+
+def named(name: str) -> Iterator[Device]:
+    """The device of a name; "auto" means all of them. Raises SettingError for one not there."""
+    if name == "auto":
+        yield from devices()
+        return
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingError(_unknown(name)) from None
+    _refuse_absent(device, name)
+    if device.type == "cuda":
+        yield _card(device.index or 0)
+    else:
+        yield _processor() if device.type == "cpu" else _apple()
 
 
 def memory() -> tuple[int | None, int | None]:
@@ -86,12 +61,25 @@ def memory() -> tuple[int | None, int | None]:
     limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
     if limit is not None and total is not None and limit < total:
         total = limit
-        free = min(free or limit, limit - (used or 0))
+        free = min(free or limit, limit - max(0, (used or 0) - _droppable()))
     return free, total
 
 
-def _precision(kind: str) -> torch.dtype:
-    return torch.float32 if kind == "cpu" else torch.bfloat16
+def _processor() -> Device:
+    return Device("cpu", platform.processor() or platform.machine(), *memory(), own=_resident())
+
+
+def _apple() -> Device:
+    return Device("mps", "Apple", *memory(), own=_resident())
+
+
+def _card(index: int) -> Device:
+    device = Device(f"cuda:{index}", torch.cuda.get_device_name(index), 0, None)
+    try:
+        free, total = torch.cuda.mem_get_info(index)
+    except RuntimeError:
+        return device  # too full, or another's: it cannot even be asked
+    return replace(device, free=free, total=total, own=CUDA_CONTEXT, host=memory()[0] or 0)
 
 
 def _refuse_absent(device: torch.device, name: str) -> None:
@@ -120,11 +108,12 @@ def _unknown(name: str) -> str:
     return f"There is no device '{name}'; use auto, cpu, cuda, cuda:N or mps."
 
 
-def _card_memory(index: int) -> tuple[int | None, int | None]:
+def _resident() -> int:
     try:
-        return torch.cuda.mem_get_info(index)
-    except RuntimeError:
-        return 0, None  # too full, or another's: it cannot even be asked
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return PROCESS
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _pages(name: str) -> int | None:
@@ -141,6 +130,16 @@ def _available() -> int | None:
         return None
     found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
     return int(found) * 1024 if found else None
+
+
+def _droppable() -> int:
+    """Bytes of files that a container keeps in memory only as long as nobody needs the room."""
+    try:
+        lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    parts = dict(line.split(maxsplit=1) for line in lines)
+    return int(parts.get("active_file", 0)) + int(parts.get("inactive_file", 0))
 
 
 def _number(path: str) -> int | None:

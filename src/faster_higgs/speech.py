@@ -23,14 +23,16 @@ from faster_higgs.audio.encode import encoder_for
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.quiet import Quiet
 from faster_higgs.audio.reference import read_clip
+from faster_higgs.checkpoint.choice import Plan
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import default_model, find_codec, resolve
-from faster_higgs.checkpoint.load import count_weights, load_model, refuse_other_codec
+from faster_higgs.checkpoint.fit import fit, loading, wish_for
+from faster_higgs.checkpoint.load import load_model, refuse_other_codec
 from faster_higgs.codec.codec import Codec
 from faster_higgs.codec.stream import SharedDecoder
 from faster_higgs.config import EngineConfig
 from faster_higgs.delivery import Delivery, Utterance, cast, utterances
-from faster_higgs.device import choose_device
+from faster_higgs.device import named
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import Finish, FrameEvent, Result
 from faster_higgs.engine.worker import Worker
@@ -95,27 +97,29 @@ class Higgs:
         *,
         codec: str | Path | None = None,
         revision: str | None = None,
-        device: str = "auto",
+        device: str | Plan = "auto",
         voices: Sequence[str | Path] = (),
         text_head: bool = False,
         quantization: Quantization | None = None,
-        engine: EngineConfig = EngineConfig(),
+        engine: EngineConfig | None = None,
     ) -> Higgs:
         """A checkpoint: a folder, a hub id that is on this machine, or None for the default one.
 
         `voices` are folders of voices; the first may be written, the checkpoint's own never.
-        Without `quantization` weights are as the files have them.
-        Raises CheckpointNotFound, CheckpointError, SettingError.
+        Without `quantization` weights are as the files have them, without `engine` the cache is as
+        large as there is room for; a plan in place of a device's name says both.
+        Raises CheckpointNotFound, CheckpointError, and SettingError, also where there is no room.
         """
         folder = resolve(default_model().folder if model is None else model, revision)
         codec_folder = find_codec(folder) if codec is None else resolve(codec)
-        where, dtype = choose_device(device, count_weights(folder, text_head))
+        plan = device
+        if isinstance(plan, str):
+            wish = wish_for(quantization, engine)
+            plan = fit(folder, codec_folder, named(plan), wish, text_head=text_head)
         tokenizer = TextTokenizer.load(folder)
-        config, network = load_model(
-            folder, device=where, dtype=dtype, text_head=text_head, quantization=quantization
-        )
+        config, network = load_model(folder, text_head=text_head, **loading(plan))
         tokenizer.refuse_other_ids(config)
-        sound = load_codec(codec_folder, device=where, encoder=False)
+        sound = load_codec(codec_folder, device=plan.device, encoder=False)
         refuse_other_codec(config, sound.config)
         return cls(
             network.eval(),
@@ -124,7 +128,7 @@ class Higgs:
             folder,
             codec_folder=codec_folder,
             voices=[Path(v) for v in voices],
-            engine=engine,
+            engine=plan.engine,
         )
 
     def pieces(

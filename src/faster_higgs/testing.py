@@ -19,6 +19,7 @@ from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.reference import LONGEST_CLIP
 from faster_higgs.audio.save import save
+from faster_higgs.checkpoint.choice import Plan
 from faster_higgs.checkpoint.codec_files import save_codec
 from faster_higgs.checkpoint.save import save_model
 from faster_higgs.codec.codec import Codec
@@ -229,11 +230,11 @@ class FakeHiggs(Higgs):
         *,
         codec: str | Path | None = None,
         revision: str | None = None,
-        device: str = "auto",
+        device: str | Plan = "auto",
         voices: Sequence[str | Path] = (),
         text_head: bool = False,
         quantization: Quantization | None = None,
-        engine: EngineConfig = EngineConfig(),
+        engine: EngineConfig | None = None,
     ) -> FakeHiggs:
         """As `Higgs.load`, but nothing is loaded; of a folder only its voices are used."""
         return cls(model if model and Path(model).is_dir() else None, voices)

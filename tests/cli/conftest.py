@@ -12,7 +12,11 @@ import pytest
 
 from faster_higgs import speech
 from faster_higgs.checkpoint import files
+from faster_higgs.checkpoint.choice import Wish, plans
+from faster_higgs.checkpoint.plan import PUBLISHED
+from faster_higgs.cli import loading
 from faster_higgs.cli.main import main
+from faster_higgs.device import Device
 from faster_higgs.testing import FakeHiggs, tiny_checkpoint, tiny_config
 
 
@@ -33,6 +37,7 @@ class Ended(NamedTuple):
 
 
 Run = Callable[..., Ended]
+ROOM = Device("cpu", "x", None, None)  # where the fake model runs
 
 
 @pytest.fixture
@@ -72,6 +77,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(speech, "Higgs", FakeHiggs)
     default = files.DefaultModel(folder, packaged=True)
     monkeypatch.setattr(files, "default_model", lambda: default)
+    monkeypatch.setattr(loading, "plan_for", lambda *_, **__: next(plans(PUBLISHED, ROOM, Wish())))
     return folder
 
 

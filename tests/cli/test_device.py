@@ -1,19 +1,18 @@
-"""Where a model runs: what `auto` chooses is what `higgs doctor` names."""
+"""Where a model runs: what `auto` means, and what a device's name means."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 import torch
 
 from faster_higgs import device
+from faster_higgs.checkpoint.choice import Wish, choose
+from faster_higgs.checkpoint.plan import PUBLISHED
 from faster_higgs.cli import doctor
-from faster_higgs.device import Device, choose_device, devices, needed
+from faster_higgs.device import CUDA_CONTEXT, PROCESS, Device, devices, named
 from faster_higgs.errors import SettingError
-from tests.cli.test_doctor import CPU, GB, HERE
+from tests.cli.test_doctor import CPU, GB
 
-FULL = doctor.FULL_WEIGHTS
 CARD = Device("cuda:0", "card", 20 * GB, 24 * GB)
 SMALL = Device("cuda:0", "card", 7 * GB, 8 * GB)
 SECOND = Device("cuda:1", "card", 20 * GB, 24 * GB)
@@ -27,8 +26,7 @@ def machine(monkeypatch):
 
     def put(*found):
         monkeypatch.setattr(device, "devices", lambda: iter(found))
-        monkeypatch.setattr(device, "_present", lambda: {"cpu": 1, "cuda": 2, "mps": 1})
-        return replace(HERE, devices=found)
+        return found
 
     return put
 
@@ -46,36 +44,27 @@ def machine(monkeypatch):
 )
 def test_auto_takes_the_device_that_the_doctor_names(machine, found, name):
     here = machine(*found)
-    told = doctor._speaks(here, doctor.Speaker("model", "codec", FULL))
-    assert str(choose_device("auto", FULL).device) == name
-    assert told.endswith(f"can speak on {name}.")
+    told = doctor._speaks(doctor.Speaker("model", "codec", PUBLISHED), here, Wish(automatic=True))
+    assert choose(PUBLISHED, named("auto"), Wish()).device == name
+    assert f"can speak on {name}: it needs " in told
 
 
-def test_where_nothing_has_room_the_doctor_says_so_and_auto_tries_the_processor(machine):
-    here = machine(SMALL, replace(CPU, free=8 * GB))
-    assert "does not fit" in doctor._speaks(here, doctor.Speaker("model", "codec", FULL))
-    assert choose_device("auto", FULL).device.type == "cpu"
+def test_where_nothing_has_room_the_doctor_says_what_would_fit(machine):
+    here = machine(SMALL)
+    told = doctor._speaks(doctor.Speaker("model", "codec", PUBLISHED), here, Wish(automatic=True))
+    assert "There is no room for the model" in told and "--precision int8" in told
 
 
-def test_a_device_that_is_named_is_taken_whatever_its_room(machine):
-    machine(SMALL, replace(CPU, free=8 * GB))
-    for name in ("cuda:0", "cuda", "cpu", "mps"):
-        assert str(choose_device(name, FULL).device) == name
-
-
-def test_without_a_size_auto_takes_the_first_device(machine):
-    machine(SMALL, CPU)
-    assert str(choose_device("auto").device) == "cuda:0"
-
-
-def test_later_devices_are_not_even_asked(monkeypatch):
-    def found():
-        yield CARD
-        pytest.fail("the second device was asked")
-
-    monkeypatch.setattr(device, "_present", lambda: {"cuda": 1})
-    monkeypatch.setattr(device, "devices", found)
-    assert choose_device("auto", FULL) == (torch.device("cuda:0"), torch.bfloat16)
+def test_a_name_means_one_device(monkeypatch):
+    monkeypatch.setattr(device, "_present", lambda: {"cpu": 1, "cuda": 2, "mps": 1})
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (index * GB, 24 * GB))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "card")
+    names = {"cuda:1": "cuda:1", "cuda": "cuda:0", "cpu": "cpu", "mps": "mps"}
+    for name, meant in names.items():
+        (found,) = named(name)
+        assert found.name == meant
+    (second,) = named("cuda:1")
+    assert (second.free, second.own) == (GB, CUDA_CONTEXT) and second.host
 
 
 def test_a_card_that_does_not_answer_has_no_room(monkeypatch):
@@ -88,21 +77,32 @@ def test_a_card_that_does_not_answer_has_no_room(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "card")
     card, *_, cpu = devices()
     assert (card, cpu.name) == (Device("cuda:0", "card", 0, None), "cpu")
-    assert choose_device("auto", 1000).device.type == "cpu"
+    with pytest.raises(SettingError, match="no room"):
+        choose(PUBLISHED, [card], Wish())
 
 
-def test_precision_and_room_go_together():
-    assert choose_device("cpu") == (torch.device("cpu"), torch.float32)
-    assert needed(GB, CPU) == 5.5 * GB and needed(GB, CARD) == 3.5 * GB
-    assert needed(1000, CPU) == 8000, "a small model brings little along"
+def test_the_memory_of_this_process_is_known(monkeypatch):
+    assert PROCESS / 4 < device._resident() < 20 * PROCESS
+    monkeypatch.setattr(device, "Path", lambda path: GONE)
+    assert device._resident() == PROCESS
+
+
+class Gone:
+    """A file that no system has."""
+
+    def read_text(self):
+        raise FileNotFoundError
+
+
+GONE = Gone()
 
 
 def test_a_device_that_is_not_here_is_refused(monkeypatch):
     monkeypatch.setattr(device, "_present", lambda: {"cpu": 1, "cuda": 1, "mps": 0})
     with pytest.raises(SettingError, match="has 1 of that kind"):
-        choose_device("cuda:1")
+        list(named("cuda:1"))
     with pytest.raises(SettingError, match="No MPS device is at hand"):
-        choose_device("mps")
+        list(named("mps"))
     for name in ("tpu", "meta", "cuda:x"):
         with pytest.raises(SettingError, match="use auto, cpu, cuda, cuda:N or mps"):
-            choose_device(name)
+            list(named(name))

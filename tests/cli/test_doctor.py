@@ -9,6 +9,9 @@ from dataclasses import replace
 import pytest
 
 from faster_higgs import device
+from faster_higgs.checkpoint.choice import Wish
+from faster_higgs.checkpoint.plan import PUBLISHED as PUBLISHED_SIZE
+from faster_higgs.checkpoint.plan import Size
 from faster_higgs.cli import doctor, machine, verify
 from faster_higgs.cli.machine import Machine
 from faster_higgs.cli.verify import PUBLISHED, Comparison, Smoke, columns, compare
@@ -21,7 +24,8 @@ from tests.project.source import ROOT
 GB = 1_000_000_000
 CPU = Device("cpu", "x", 30 * GB, 32 * GB)
 HERE = Machine("1", "3.11", "Linux", "2", 2, (CPU,), "cache", 50 * GB, {"plot": True}, ("aplay",))
-PICO = doctor.Speaker("pico", "codec", 3_000_000, packaged=True)
+PICO = doctor.Speaker("pico", "codec", Size(tiny_config(), PUBLISHED_SIZE.codec), packaged=True)
+ASKED = Wish(automatic=True)
 
 
 def test_it_sees_this_machine():
@@ -44,13 +48,33 @@ def test_it_tells_facts_and_verdicts(run, tiny):
     ended = run("doctor", tiny)
     assert ended.code == 0
     assert f"Model:        {tiny}" in ended.out and f"Codec:        {tiny / 'codec'}" in ended.out
-    assert "The model of 0.1 M weights can speak on cpu." in ended.out
+    assert "The model of 0.1 M weights can speak on cpu: it needs " in ended.out
+    assert "Ways to hold this model" in ended.out and "--precision auto takes full on" in ended.out
 
 
 def test_it_tells_the_same_to_machines(run, tiny):
     told = json.loads(run("doctor", tiny, "--json").out)
     assert told["model"]["folder"] == str(tiny) and told["model"]["fault"] == ""
     assert told["verdicts"] and told["devices"][-1]["name"] == "cpu"
+    assert told["model"]["weights"] > 50_000 and "size" not in told["model"]
+    assert told["choice"] in told["plans"] or told["choice"]["fits"]
+
+
+def test_it_judges_by_the_memory_that_is_given(run, tiny):
+    told = json.loads(run("doctor", "--json", "--max-memory", "5GB", "--device", "cpu").out)
+    assert {plan["room"] for plan in told["plans"]} == {5 * GB}
+    assert told["choice"]["precision"] == "int4" and "would need" in told["reason"]
+    short = json.loads(run("doctor", tiny, "--json", "--context", "100").out)
+    assert {plan["positions"] for plan in short["plans"]} == {100}
+    ended = run("doctor", "--max-memory", "much")
+    assert ended.code == 2 and "--max-memory is 'much'; write a size such as 8GB" in ended.error
+    assert "--context is 0; use 1 or more." in run("doctor", "--context", "0").error
+
+
+def test_the_table_of_what_runs_where_needs_no_model(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("faster_higgs.checkpoint.files.PACKAGED", tmp_path)
+    ended = run("doctor", "--table")
+    assert ended.code == 0 and ended.out.startswith("| memory |")
 
 
 def test_without_a_model_it_says_so_and_fails(run, monkeypatch, tmp_path):
@@ -67,21 +91,23 @@ def test_a_model_without_its_codec_cannot_speak(run, tiny, tmp_path):
 
 
 def verdicts(**changes):
-    return " ".join(doctor._verdicts(replace(HERE, **changes), PICO))
+    here = replace(HERE, **changes)
+    return " ".join(doctor._verdicts(here, PICO, here.devices, ASKED))
 
 
 def test_the_full_model_is_judged_by_the_memory_that_is_free():
     assert "The full model fits on cpu" in verdicts()
+    assert "fits on cpu;" in verdicts()
     small = replace(CPU, free=8 * GB)
-    assert "does not fit here: it needs 23.0 GB on cpu" in verdicts(devices=(small,))
+    assert "fits on cpu with --precision int8;" in verdicts(devices=(small,))
     card = Device("cuda:0", "card", 13 * GB, 16 * GB)
     assert "The full model fits on cuda:0" in verdicts(devices=(card, small))
-    tight = replace(card, free=11 * GB)
-    assert "12.3 GB on cuda:0, 23.0 GB on cpu" in verdicts(devices=(tight, small))
+    tiny = replace(CPU, free=2 * GB)
+    assert "The full model does not fit here." in verdicts(devices=(tiny,))
 
 
 def test_every_lack_is_one_sentence():
-    assert "Pico, the small model of this package, can speak on cpu." in verdicts()
+    assert "Pico, the small model of this package, can speak on cpu: it needs " in verdicts()
     assert "are free: enough" in verdicts() and "are free: not enough" in verdicts(disk_free=GB)
     assert "faster-higgs[serve]" in verdicts(extras={"serve": False})
     assert "--play cannot be used" in verdicts(players=()) and "--play" not in verdicts()
@@ -90,7 +116,10 @@ def test_every_lack_is_one_sentence():
 def test_a_limit_of_the_container_counts(monkeypatch):
     numbers = {"/sys/fs/cgroup/memory.max": 1000, "/sys/fs/cgroup/memory.current": 400}
     monkeypatch.setattr(device, "_number", numbers.get)
+    monkeypatch.setattr(device, "_droppable", lambda: 0)
     assert device.memory() == (600, 1000)
+    monkeypatch.setattr(device, "_droppable", lambda: 300)  # files that it has read
+    assert device.memory() == (900, 1000)
 
 
 # --- is it the right model? -----------------------------------------------------------------------

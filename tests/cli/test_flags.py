@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
-import torch
 
 from faster_higgs import speech
 from faster_higgs.audio.save import save
-from faster_higgs.checkpoint import files
+from faster_higgs.checkpoint.choice import Wish
+from faster_higgs.checkpoint.plan import Held
 from faster_higgs.cli import say
 from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags, facts
 from faster_higgs.cli.main import build, main
 from faster_higgs.cli.request import request
 from faster_higgs.cli.scenes import SCENES
 from faster_higgs.delivery import Delivery
-from faster_higgs.device import Place
 from faster_higgs.errors import SettingError
 from faster_higgs.sampling import Sampling
 from faster_higgs.testing import FakeHiggs, spoken, tones
@@ -176,52 +176,60 @@ def test_a_flag_of_the_device(parsed, arguments, device):
     assert asked(parsed, *arguments.split()).device == device
 
 
-QUANTIZED = ["--quantization_bits", "4"]
+@pytest.mark.parametrize(
+    ("arguments", "wish"),
+    [
+        ("", Wish()),
+        ("--precision full", Wish(Held())),
+        ("--precision int8", Wish(Held("int8", "int8"))),
+        ("--precision int4 --text_precision int8", Wish(Held("int4", "int8"))),
+        ("--text-precision host", Wish(Held(None, "host"))),
+        ("--precision auto", Wish(automatic=True)),
+        ("--quantization_bits 4", Wish(Held("int4", "int4"))),
+        ("--quantization_bits 8 --precision int8", Wish(Held("int8", "int8"))),
+        ("--no_quantization", Wish(Held())),
+        ("--no_quantization --quantization_bits 4", Wish(Held())),
+        ("--max-memory 8GB --context 2000", Wish(memory=8_000_000_000, context=2000)),
+    ],
+)
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
+def test_a_flag_of_memory_and_precision_means_the_same_everywhere(
+    parsed, fake, device, arguments, wish
+):
+    assert asked(parsed, *arguments.split(), "--device", device).wish == wish
 
 
-@pytest.fixture
-def large(fake, monkeypatch):
-    """The default model is one that was fetched."""
-    fetched = files.DefaultModel(fake, packaged=False)
-    monkeypatch.setattr(files, "default_model", lambda: fetched)
-    return fake
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--precision int3", "use one of full, int8, int4, auto"),
+        ("--text_precision auto", "use one of full, int8, int4, host"),
+        ("--precision int8 --quantization_bits 4", "means --precision int4, but"),
+        ("--precision auto --quantization_bits 4", "means --precision int4, but"),
+        ("--precision int4 --no_quantization", "--no-quantization means --precision full"),
+        ("--precision auto --text_precision int8", "leave --text-precision out"),
+        ("--context 0", "--context is 0"),
+        ("--max_memory 8", "--max-memory is '8'"),
+    ],
+)
+def test_flags_of_memory_and_precision_that_cannot_be_followed(parsed, fake, arguments, told):
+    with pytest.raises(SettingError) as raised:
+        asked(parsed, *arguments.split())
+    assert told in str(raised.value)
 
 
-@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "mps"])
-def test_pico_is_never_quantised(parsed, fake, device):
-    (note,) = asked(parsed, *QUANTIZED, "--device", device).notes
-    assert note.startswith("Note: --quantization-bits changes nothing with pico")
+def test_bits_that_do_not_count_are_told(parsed, fake):
+    bits = ["--no_quantization", "--quantization_bits", "4"]
+    assert asked(parsed, *bits).notes == (
+        "Note: --quantization-bits changes nothing with --no-quantization.",
+    )
 
 
-@pytest.mark.parametrize("arguments", [[], ["--model", "large"]])
-def test_nothing_is_quantised_on_a_processor(parsed, large, arguments):
-    (note,) = asked(parsed, *QUANTIZED, "--device", "cpu", *arguments).notes
-    assert note.startswith("Note: --quantization-bits changes nothing on a processor")
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
-def test_a_large_model_on_a_card_is_refused_with_the_reason(parsed, large, device):
-    with pytest.raises(SettingError, match="may not fit on the graphics card"):
-        asked(parsed, *QUANTIZED, "--device", device)
-    with pytest.raises(SettingError, match="does not quantise yet"):
-        asked(parsed, *QUANTIZED, "--device", device, "--model", str(large))
-
-
-def test_auto_is_asked_which_device_it_means(parsed, large, monkeypatch):
-    for place in ("cpu", "cuda:0"):
-        chosen = Place(torch.device(place), torch.float32)
-        monkeypatch.setattr("faster_higgs.device.choose_device", lambda name, p=chosen: p)
-        if place == "cpu":
-            assert asked(parsed, *QUANTIZED).notes
-        else:
-            with pytest.raises(SettingError, match="graphics card"):
-                asked(parsed, *QUANTIZED)
-
-
-@pytest.mark.parametrize("more", [[], QUANTIZED])
-def test_full_precision_may_be_asked_for_everywhere(parsed, large, more):
-    (note,) = asked(parsed, "--no_quantization", "--device", "cuda", *more).notes
-    assert note.startswith("Note: --no-quantization changes nothing")
+def test_a_clip_needs_room_to_be_encoded(parsed, here):
+    save("clip.wav", tones(spoken("Twenty-five letters, more.")))
+    (here / "clip.txt").write_text("What is said.")
+    assert asked(parsed, "--voice", "clip.wav").wish == Wish(clones=True)
+    assert asked(parsed, "--voice", "profile:male_en").wish == Wish()
 
 
 def test_other_numbers_of_bits_are_refused(parsed):
@@ -230,9 +238,30 @@ def test_other_numbers_of_bits_are_refused(parsed):
             asked(parsed, "--quantization_bits", bits, "--device", "cpu")
 
 
-def test_a_documented_line_with_bits_speaks(spoken):
-    ended = spoken("Hi.", *QUANTIZED, "--device", "cpu")
-    assert ended.code == 0 and "changes nothing" in ended.err
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_the_model_speaks_in_the_precision_that_is_asked_for(run, tiny, precision):
+    line = ["Hi.", "--model", tiny, "--seed", 1, "--max-new-tokens", 30, "--device", "cpu"]
+    for flags in ([], ["--precision", precision], ["--quantization_bits", precision[3:]]):
+        assert run("say", *line, *flags, "-o", f"{len(flags) and flags[0][2:]}.wav").code == 0
+    whole, asked_for, theirs = (
+        Path(f"{name}.wav").read_bytes() for name in ("0", "precision", "quantization_bits")
+    )
+    assert asked_for == theirs != whole
+
+
+def test_the_automatic_choice_is_told_and_any_other_only_when_asked(run, tiny):
+    line = ["say", "Hi.", "--model", tiny, "--max-new-tokens", 30]
+    assert "Precision: full on cpu: " in run(*line, "--precision", "auto").err
+    assert "Precision" not in run(*line).err
+    assert "Precision: full on cpu: " in run(*line, "-v").err
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(run, tiny, monkeypatch):
+    monkeypatch.setattr(speech, "load_model", lambda *_, **__: pytest.fail("it was loaded"))
+    ended = run("say", "Hi.", "--model", tiny, "--max-memory", "100MB")
+    assert ended.code == 2 and "There is no room for the model: full needs" in ended.error
+    ended = run("say", "Hi.", "--model", tiny, "--max-memory", "3GB", "--context", "100000000")
+    assert ended.code == 2 and "--context 16384 would fit on cpu" in ended.error
 
 
 def test_flags_of_the_model_reach_the_loader(spoken, fake, monkeypatch):
@@ -245,7 +274,7 @@ def test_flags_of_the_model_reach_the_loader(spoken, fake, monkeypatch):
     monkeypatch.setattr(speech.Higgs, "load", load)
     flags = ["--model", fake, "--audio_tokenizer", "c", "--device", "cpu", "--voices_dir", "v"]
     assert spoken("Hi.", *flags).code == 0
-    assert seen["model"] == fake and seen["codec"] == "c" and seen["device"] == "cpu"
+    assert seen["model"] == fake and seen["codec"] == "c" and seen["device"].device == "cpu"
     assert [str(folder) for folder in seen["voices"]] == ["v"]
 
 

@@ -79,6 +79,9 @@ def test_bytes_that_are_no_text(wrong, fake, here, monkeypatch):
     ("arguments", "told"),
     [
         (["--quantization_bits", 5], "use 4 or 8"),
+        (["--precision", "int2"], "--precision is 'int2'"),
+        (["--max_memory", "lots"], "--max-memory is 'lots'"),
+        (["--context", -1], "--context is -1"),
         (["--temperature", -1], "--temperature is -1.0"),
         (["--temperature", "nan"], "--temperature is nan"),
         (["--top_k", "many"], "--top-k"),

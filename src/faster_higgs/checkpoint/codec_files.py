@@ -51,15 +51,20 @@ def load_codec(
     training_parts: bool = False,
 ) -> Codec:
     """The codec in `folder`, whichever its layout; strict both ways about the parts asked for."""
+    stored, table = stored_codec(folder)
+    config = stored.config(read_settings(folder), table.name, encoder)
+    codec = _built(config, folder, encoder, training_parts)
+    unwanted = UNUSED + (() if encoder else ENCODING) + (() if training_parts else TRAINING)
+    fill(codec, stored.files, table, device=device, dtype=dtype, unwanted=unwanted)
+    return codec.eval()
+
+
+def stored_codec(folder: Path) -> tuple[StoredCodec, Table]:
+    """What is known of the codec in `folder` before a weight is read, and the table it follows."""
     files = _embedded(open_tensors(folder, prefer=_PREFER))
     table = choose_layout(files, codec_layouts())
     table = next(one for one in codec_layouts(_blocks(files, table)) if one.name == table.name)
-    matched = match(table, files.shapes)
-    config = StoredCodec(files, matched).config(read_settings(folder), table.name, encoder)
-    codec = _built(config, folder, encoder, training_parts)
-    unwanted = UNUSED + (() if encoder else ENCODING) + (() if training_parts else TRAINING)
-    fill(codec, files, table, device=device, dtype=dtype, unwanted=unwanted)
-    return codec.eval()
+    return StoredCodec(files, match(table, files.shapes)), table
 
 
 def _built(config: CodecConfig, folder: Path, encoder: bool, training_parts: bool) -> Codec:

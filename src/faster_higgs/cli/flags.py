@@ -120,13 +120,34 @@ class SayFlags:
         default="auto",
     )
     device_id: int | None = _model("--device-id", "N", "The same as --device cuda:N.")
+    precision: str | None = _model(
+        "--precision",
+        "PRECISION",
+        "How the weights are held; `auto` is the best there is room for, and says which. "
+        "[default: as in the files]",
+    )
+    text_precision: str | None = _model(
+        "--text-precision",
+        "PRECISION",
+        "And those that only read text; on the `host` they stay out of a graphics card. "
+        "[default: as --precision]",
+    )
+    max_memory: str | None = _model(
+        "--max-memory",
+        "SIZE",
+        "Plan for so much, as in 8GB. [default: what is free]",
+    )
+    context: int | None = _model(
+        "--context",
+        "N",
+        "Positions of the cache for prompts and speech; 25 make a second. "
+        "[default: as many as there is room for, up to 16384]",
+    )
     quantization_bits: int | None = _model(
-        "--quantization-bits",
-        "4|8",
-        "This version does not quantise yet: ignored on a processor and with pico, else refused.",
+        "--quantization-bits", "4|8", "The same as --precision int4 or int8."
     )
     no_quantization: bool = _model(
-        "--no-quantization", None, "Full precision, which is what this version always uses."
+        "--no-quantization", None, "The same as --precision full; bits that are given do not count."
     )
     use_static_kv_cache: int | None = _model(
         "--use-static-kv-cache",
@@ -176,6 +197,7 @@ class SayFlags:
 def facts() -> Mapping[str, str]:
     """Defaults and choices for the help page, read from where they are written."""
     from faster_higgs.audio.encode import FORMATS
+    from faster_higgs.cli.memory import PRECISIONS, TEXT_PRECISIONS
     from faster_higgs.cli.scenes import SCENES
     from faster_higgs.delivery import ChunkMethod, Delivery, Normalization
     from faster_higgs.sampling import Rules, Sampling
@@ -184,6 +206,8 @@ def facts() -> Mapping[str, str]:
         "normalization": get_args(Normalization),
         "chunk_method": get_args(ChunkMethod),
         "rules": get_args(Rules),
+        "precision": PRECISIONS,
+        "text_precision": TEXT_PRECISIONS,
         "scene_prompt": SCENES,
         "format": FORMATS,
     }

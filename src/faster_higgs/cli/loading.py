@@ -15,6 +15,8 @@ from faster_higgs.prompt.voices import VoiceStore
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from faster_higgs.checkpoint.choice import Plan, Wish
+
 PICO_NOTE = (
     "Speaking with pico, the small model inside this package: no other is on this machine. "
     "`higgs download` fetches the full one."
@@ -28,6 +30,17 @@ def model_folder(name: str | None, revision: str | None = None) -> files.Default
             raise SettingError("--revision belongs to a hub id; name it with --model.")
         return files.default_model()
     return files.DefaultModel(files.resolve(name, revision), packaged=False)
+
+
+def plan_for(
+    model: Path, codec: str | None, device: str, wish: Wish, *, text_head: bool = False
+) -> Plan:
+    """How and where a model will be loaded. Raises CheckpointError, SettingError."""
+    from faster_higgs.checkpoint.fit import fit
+    from faster_higgs.device import named
+
+    codec_folder = files.find_codec(model) if codec is None else files.resolve(codec)
+    return fit(model, codec_folder, named(device), wish, text_head=text_head)
 
 
 def voice_folders(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from faster_higgs.audio.checks import Finding
+from faster_higgs.checkpoint.choice import Wish
 from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags
+from faster_higgs.cli.memory import PRECISIONS, TEXT_PRECISIONS, bytes_of, held_of
 from faster_higgs.cli.scenes import scene
 from faster_higgs.cli.words import existing_file, given_text, text_of
 from faster_higgs.delivery import Cut, Delivery, cast, cuts, prepared
@@ -36,6 +38,7 @@ class Request:
     sampling: Sampling
     delivery: Delivery
     device: str
+    wish: Wish
     notes: tuple[str, ...] = ()
 
 
@@ -44,9 +47,9 @@ def request(flags: SayFlags) -> Request:
 
     Raises SettingError, TextError, VoiceError, AudioError: every mistake that shows before loading.
     """
-    notes = [*_static_cache_note(flags), *_chunk_notes(flags)]
+    notes = [*_static_cache_note(flags), *_bits_note(flags), *_chunk_notes(flags)]
     device = device_of(flags.device, flags.device_id)
-    notes += _quantisation_notes(flags, device)
+    wish = wish_of(flags)
     asked = sampling_of(flags), delivery_of(flags)
     text = given_text(flags.text, flags.transcript)
     prepared(text, asked[1])
@@ -54,7 +57,8 @@ def request(flags: SayFlags) -> Request:
     for voice in voices:
         if isinstance(voice, ClipFile):
             notes += [f"Warning: {voice.path}: {finding.message}" for finding in linted(voice.path)]
-    return Request(text, voices, *asked, device, tuple(notes))
+    wish = replace(wish, clones=any(isinstance(voice, ClipFile) for voice in voices))
+    return Request(text, voices, *asked, device, wish, tuple(notes))
 
 
 def sampling_of(flags: SayFlags) -> Sampling:
@@ -175,31 +179,44 @@ def device_of(device: str, number: int | None) -> str:
     return f"cuda:{number}"
 
 
-def _quantisation_notes(flags: SayFlags, device: str) -> Iterator[str]:
-    """Raises SettingError where fewer bits may have been meant to make a model fit."""
-    bits = flags.quantization_bits
+def wish_of(flags: SayFlags) -> Wish:
+    """What the flags ask of memory and precision. Raises SettingError where they contradict."""
+    for name, known in (("precision", PRECISIONS), ("text_precision", TEXT_PRECISIONS)):
+        if (given := getattr(flags, name)) not in (None, *known):
+            flag = f"--{name.replace('_', '-')}"
+            raise SettingError(f"{flag} is '{given}'; use one of {', '.join(known)}.")
+    if flags.context is not None and flags.context < 1:
+        raise SettingError(f"--context is {flags.context}; use 1 or more.")
+    precision = _precision(flags)
+    automatic = precision == "auto"
+    if automatic and flags.text_precision:
+        raise SettingError(
+            "--precision auto chooses for the text side, too; leave --text-precision out."
+        )
+    return Wish(
+        None if automatic else held_of(precision, flags.text_precision),
+        automatic,
+        context=flags.context,
+        memory=None if flags.max_memory is None else bytes_of(flags.max_memory, "--max-memory"),
+    )
+
+
+def _precision(flags: SayFlags) -> str | None:
+    """What --precision says, or the original's flags for the same."""
+    bits, asked = flags.quantization_bits, flags.precision
     if bits not in (None, 4, 8):
         raise SettingError(f"--quantization-bits is {bits}; use 4 or 8.")
+    theirs = {"--quantization-bits": f"int{bits}"} if bits else {}
     if flags.no_quantization:
-        yield "Note: --no-quantization changes nothing; every model speaks in full precision."
-    elif bits is not None:
-        yield f"Note: --quantization-bits changes nothing {_full_precision(flags, device)}."
-
-
-def _full_precision(flags: SayFlags, device: str) -> str:
-    """Why full precision is as good as fewer bits. Raises SettingError where it is not."""
-    from faster_higgs.cli.loading import model_folder
-    from faster_higgs.device import choose_device
-
-    if flags.model is None and model_folder(None).packaged:
-        return "with pico, which is small"
-    if device == "cpu" or (device == "auto" and choose_device(device).device.type == "cpu"):
-        return "on a processor, where full precision is used"
-    raise SettingError(
-        "This version does not quantise yet, and in full precision the model may not fit on the "
-        "graphics card; `higgs doctor` says whether it does. Leave --quantization-bits out, or "
-        "add --device cpu."
-    )
+        theirs = {"--no-quantization": "full"}
+    for flag, meant in theirs.items():
+        if asked not in (None, meant):
+            raise SettingError(
+                f"{flag} means --precision {meant}, but --precision is {asked}; "
+                "leave one of them out."
+            )
+        asked = meant
+    return asked
 
 
 def _chunk_notes(flags: SayFlags) -> Iterator[str]:
@@ -214,6 +231,12 @@ def _chunk_notes(flags: SayFlags) -> Iterator[str]:
             "Note: --generation-chunk-buffer-size matters only for voices without a clip; "
             "with --chunk-method auto each chunk begins afresh from the clip."
         )
+
+
+def _bits_note(flags: SayFlags) -> list[str]:
+    if flags.no_quantization and flags.quantization_bits:
+        return ["Note: --quantization-bits changes nothing with --no-quantization."]
+    return []
 
 
 def _static_cache_note(flags: SayFlags) -> list[str]:

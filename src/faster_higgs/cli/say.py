@@ -80,12 +80,11 @@ def _check_extras(flags: SayFlags) -> None:
 
 def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
     from faster_higgs.checkpoint.load import holds_text_head
-    from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
+    from faster_higgs.cli.loading import PICO_NOTE, model_folder, plan_for, voice_folders
     from faster_higgs.cli.output import writer
     from faster_higgs.cli.progress import Bar
     from faster_higgs.cli.request import planned
     from faster_higgs.cli.take import Take
-    from faster_higgs.device import passed_over
     from faster_higgs.speech import Higgs
 
     write = writer(flags.output, flags.format)
@@ -97,22 +96,20 @@ def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
         warn(note)
     tell: Tell = warn if flags.verbose else _silent
     tell(f"Model: {model.folder}")
-    with Higgs.load(
-        model.folder,
-        codec=flags.audio_tokenizer,
-        device=asked.device,
-        voices=own,
-        # By the original's rules the model writes text after the sound, if it can.
-        text_head=asked.sampling.rules == "original" and holds_text_head(model.folder),
-    ) as higgs:
-        if asked.device == "auto" and passed_over(higgs.codec.device):
-            warn("Note: no graphics device has room for this model; the processor speaks.")
+    # By the original's rules the model writes text after the sound, if it can.
+    head = asked.sampling.rules == "original" and holds_text_head(model.folder)
+    codec = flags.audio_tokenizer
+    plan = plan_for(model.folder, codec, asked.device, asked.wish, text_head=head)
+    for note in plan.notes:
+        warn(note)
+    (warn if asked.wish.automatic else tell)(f"Precision: {plan.reason}")
+    with Higgs.load(model.folder, codec=codec, device=plan, voices=own, text_head=head) as higgs:
         voices = _voices(higgs, asked)
-        plan = higgs.plan(asked.text, voices, asked.delivery)
+        cuts = higgs.plan(asked.text, voices, asked.delivery)
         seed = asked.sampling.seed
-        take = Take(higgs.rate, secrets.randbits(32) if seed is None else seed, plan, tell)
+        take = Take(higgs.rate, secrets.randbits(32) if seed is None else seed, cuts, tell)
         sampling = replace(asked.sampling, seed=take.seed)
-        with Bar([u.text for u in plan], hidden=flags.quiet) as bar:
+        with Bar([u.text for u in cuts], hidden=flags.quiet) as bar:
             pieces = higgs.pieces(asked.text, voices, sampling, asked.delivery)
             write(take.listen(pieces, bar), higgs.rate)
     tell(f"Real-time factor: {take.real_time_factor:.2f} ({take.elapsed:.1f} s of work)")

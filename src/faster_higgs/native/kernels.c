@@ -26,8 +26,8 @@ enum {
     INT8_GROUP = 128, /* activations that share a step beside 8-bit weights */
     MOST_GROUP = 128,
     MOST_DIM = 256, /* of a head */
-    TILES = 4,      /* that a thread takes at once */
-    AHEAD = 4096,   /* bytes between what is read and what is asked for */
+    TURNS = 4,      /* that each thread takes, so that a slow one takes fewer */
+    AHEAD = 2048,   /* bytes between what is read and what is asked for */
 };
 
 typedef float f32x4 __attribute__((vector_size(16)));
@@ -87,10 +87,9 @@ static void take_items(void *shared) {
     }
 }
 
-static void share(int threads, int items, int step, void (*body)(const void *, int),
-                  const void *job) {
-    Crew crew = {body, job, items, step, 0};
-    if (threads > 1 && start_threads && items > step)
+static void share(int threads, int items, void (*body)(const void *, int), const void *job) {
+    Crew crew = {body, job, items, items / (threads * TURNS) + 1, 0};
+    if (threads > 1 && start_threads && items > 1)
         start_threads(take_items, &crew, (unsigned)threads, 0);
     else
         take_items(&crew);
@@ -378,7 +377,7 @@ static int times(const Variant *v, int threads, Linear *job, void (*body)(const 
     job->steps = (float *)(memory + codes);
     job->sums = (int32_t *)(job->steps + steps);
     v->round_rows(job);
-    share(threads, tiles_of(job->outputs), TILES, body, job);
+    share(threads, tiles_of(job->outputs), body, job);
     free(memory);
     return 0;
 }
@@ -406,7 +405,7 @@ int fh_linear_bf16(int variant, int threads, const void *x, int bf16, int rows, 
     job.halves = malloc(sizeof *job.halves * rows * inputs);
     if (!job.halves) return 1;
     v->split_rows(&job);
-    share(threads, tiles_of(outputs), TILES, v->times_bf16, &job);
+    share(threads, tiles_of(outputs), v->times_bf16, &job);
     free(job.halves);
     return 0;
 }
@@ -416,20 +415,20 @@ void fh_unpack_int4(int variant, int threads, const void *codes, const void *sca
                     int group, int tiles, int bf16, void *to) {
     Linear job = {0, inputs, tiles * LANES, group, inputs / group, bf16, 0, codes, scales, to,
                   0, 0, 0, 0};
-    share(threads, tiles, 2, variants[variant].unpack_int4, &job);
+    share(threads, tiles, variants[variant].unpack_int4, &job);
 }
 
 void fh_unpack_int8(int variant, int threads, const void *codes, const void *scales, int inputs,
                     int tiles, int bf16, void *to) {
     Linear job = {0, inputs, tiles * LANES, 0, 0, bf16, 0, codes, scales, to, 0, 0, 0, 0};
-    share(threads, tiles, 2, variants[variant].unpack_int8, &job);
+    share(threads, tiles, variants[variant].unpack_int8, &job);
 }
 
 void fh_pack_int4(int variant, int threads, const void *weight, int bf16, int inputs, int group,
                   int outputs, void *codes, void *scales) {
     Linear job = {0, inputs, outputs, group, inputs / group, bf16, weight, codes, scales, 0,
                   0, 0, 0, 0};
-    share(threads, tiles_of(outputs), TILES, variants[variant].pack_int4, &job);
+    share(threads, tiles_of(outputs), variants[variant].pack_int4, &job);
 }
 
 void fh_paged_attention(int variant, int threads, const void *q, int bf16, const void *keys,
@@ -437,5 +436,5 @@ void fh_paged_attention(int variant, int threads, const void *q, int bf16, const
                         const int32_t *lengths, int requests, int pages, int heads, int groups,
                         int dim, void *out) {
     Attention job = {q, keys, values, table, lengths, out, heads, groups, dim, pages, bf16, cache_bf16};
-    share(threads, requests * groups, 1, variants[variant].attend, &job);
+    share(threads, requests * groups, variants[variant].attend, &job);
 }

@@ -15,11 +15,10 @@
 #define load_f32 V(load_f32)
 #define load_u32 V(load_u32)
 #define load_u16 V(load_u16)
-#define from_bf16 V(from_bf16)
 #define to_bf16 V(to_bf16)
 #define from_f16 V(from_f16)
 #define to_f16 V(to_f16)
-#define lanes_of V(lanes_of)
+#define sum_quarters V(sum_quarters)
 #define sum_lanes V(sum_lanes)
 #define power_of_two V(power_of_two)
 #define put_lanes V(put_lanes)
@@ -34,6 +33,11 @@
 #define bf16_block V(bf16_block)
 #define bf16_outputs V(bf16_outputs)
 #define Heads V(Heads)
+#define ask_for V(ask_for)
+#define place V(place)
+#define load_pair V(load_pair)
+#define score_page V(score_page)
+#define share_out V(share_out)
 #define see_page V(see_page)
 #define attend_heads V(attend_heads)
 
@@ -63,8 +67,6 @@ INLINE u16x16 load_u16(const void *p) {
     return v;
 }
 
-INLINE f32x16 from_bf16(u16x16 v) { return (f32x16)(__builtin_convertvector(v, u32x16) << 16); }
-
 INLINE u16x16 to_bf16(f32x16 v) {
     u32x16 bits = (u32x16)v, nan = (u32x16)(v != v) & 0x400000;
     return __builtin_convertvector((((bits + 0x7fff + (bits >> 16 & 1)) & ~(nan << 1)) | nan) >> 16, u16x16);
@@ -88,15 +90,6 @@ INLINE u16x16 to_f16(f32x16 v) {
     return __builtin_convertvector((u32x16)size | sign >> 16, u16x16);
 }
 
-/* Sixteen numbers from the i-th on; zeros after `left` of them. */
-INLINE f32x16 lanes_of(const void *p, int bf16, size_t i, int left) {
-    if (left >= LANES)
-        return bf16 ? from_bf16(load_u16((const uint16_t *)p + i)) : load_f32((const float *)p + i);
-    float few[LANES] = {0};
-    for (int j = 0; j < left; j++) few[j] = number(p, bf16, i + j);
-    return load_f32(few);
-}
-
 INLINE void put_lanes(void *p, int bf16, size_t i, f32x16 v) {
     if (bf16) {
         u16x16 narrow = to_bf16(v);
@@ -106,14 +99,18 @@ INLINE void put_lanes(void *p, int bf16, size_t i, f32x16 v) {
     }
 }
 
-INLINE float sum_lanes(f32x16 v) {
+INLINE f32x4 sum_quarters(f32x16 v) {
     f32x8 half[2];
     f32x4 quarter[2];
     memcpy(half, &v, sizeof half);
     half[0] += half[1];
     memcpy(quarter, half, sizeof quarter);
-    quarter[0] += quarter[1];
-    return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
+    return quarter[0] + quarter[1];
+}
+
+INLINE float sum_lanes(f32x16 v) {
+    f32x4 sum = sum_quarters(v);
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
 /* 2^x for x at most 0; below 2^-126 it stays there. */
@@ -399,73 +396,129 @@ static void V(times_bf16)(const void *linear, int tile) {
     for (; output < end; output++) bf16_outputs(job, output, 1);
 }
 
-/* ---- attention of one request's query heads over the pages of one key head ---- */
+/* ---- attention of one request's query heads over the pages of one key head ----
+ *
+ * 32 numbers of a head are two vectors: of bf16 the even ones and the odd ones, of fp32 the first
+ * half and the second. Queries and sums are kept in the same order.
+ */
 
 typedef struct {
     float q[4][MOST_DIM], sum[4][MOST_DIM], most[4], total[4];
 } Heads;
 
-/* The first `n` positions of the page at `at`. */
-INLINE void see_page(Heads *state, const Attention *job, size_t at, int n, const int bf16,
-                     const int heads) {
-    const int dim = job->dim;
-    float scores[4][PAGE], shrink[4];
-    EACH(h, heads) for (int i = 0; i < PAGE; i++) scores[h][i] = -INFINITY;
-    for (int i = 0; i < n; i++) {
-        f32x16 dot[4];
-        EACH(h, heads) dot[h] = splat(0);
-        for (int c = 0; c < dim; c += LANES) {
-            f32x16 key = lanes_of(job->keys, bf16, at + (size_t)i * dim + c, dim - c);
-            EACH(h, heads) dot[h] += key * load_f32(state->q[h] + c);
-        }
-        EACH(h, heads) scores[h][i] = sum_lanes(dot[h]);
+INLINE int place(int i, int bf16) { return bf16 ? i / 32 * 32 + i % 2 * 16 + i % 32 / 2 : i; }
+
+/* The 32 numbers from the i-th on; zeros after `left` of them. */
+INLINE void load_pair(f32x16 *pair, const void *p, int bf16, size_t i, int left) {
+    float few[32] = {0};
+    if (left < 32) {
+        for (int j = 0; j < left; j++) few[place(j, bf16)] = number(p, bf16, i + j);
+        pair[0] = load_f32(few), pair[1] = load_f32(few + LANES);
+    } else if (bf16) {
+        u32x16 both = load_u32((const uint16_t *)p + i);
+        pair[0] = (f32x16)(both << 16), pair[1] = (f32x16)(both & 0xffff0000);
+    } else {
+        pair[0] = load_f32((const float *)p + i), pair[1] = load_f32((const float *)p + i + LANES);
     }
+}
+
+/* Queries times the first `n` keys of a page; `whole`: heads are a multiple of 32 wide. */
+INLINE void score_page(const Heads *state, const Attention *job, size_t at, int n, const int bf16,
+                       const int whole, const int heads, float scores[4][PAGE]) {
+    const int dim = job->dim;
+    float parts[4][PAGE][4];
+    for (int i = 0; i < n; i++) {
+        f32x16 dot[4], key[2];
+        EACH(h, heads) dot[h] = splat(0);
+        for (int c = 0; c < dim; c += 32) {
+            load_pair(key, job->keys, bf16, at + (size_t)i * dim + c, whole ? 32 : dim - c);
+            EACH(h, heads) {
+                dot[h] += key[0] * load_f32(state->q[h] + c);
+                dot[h] += key[1] * load_f32(state->q[h] + c + LANES);
+            }
+        }
+        EACH(h, heads) {
+            f32x4 part = sum_quarters(dot[h]);
+            memcpy(parts[h][i], &part, sizeof part);
+        }
+    }
+    EACH(h, heads) for (int i = 0; i < PAGE; i++) {
+        const float *p = parts[h][i];
+        scores[h][i] = i < n ? (p[0] + p[2]) + (p[1] + p[3]) : -INFINITY;
+    }
+}
+
+/* Scores become shares of the sum so far, which shrinks where a greater score came. */
+INLINE void share_out(Heads *state, const int heads, float scores[4][PAGE], float *shrink) {
     EACH(h, heads) {
         float most = state->most[h];
-        for (int i = 0; i < n; i++) most = scores[h][i] > most ? scores[h][i] : most;
+        for (int i = 0; i < PAGE; i++) most = scores[h][i] > most ? scores[h][i] : most;
         f32x16 part = power_of_two(load_f32(scores[h]) - most);
         memcpy(scores[h], &part, sizeof part);
-        shrink[h] = exp2f(state->most[h] - most);
+        shrink[h] = power_of_two(splat(state->most[h] - most))[0];
         state->most[h] = most;
         state->total[h] = state->total[h] * shrink[h] + sum_lanes(part);
     }
-    for (int c = 0; c < dim; c += LANES) {
-        f32x16 sum[4];
-        EACH(h, heads) sum[h] = load_f32(state->sum[h] + c) * shrink[h];
-        for (int i = 0; i < n; i++) {
-            f32x16 value = lanes_of(job->values, bf16, at + (size_t)i * dim + c, dim - c);
-            EACH(h, heads) sum[h] += value * scores[h][i];
+}
+
+INLINE void see_page(Heads *state, const Attention *job, size_t at, int n, const int bf16,
+                     const int whole, const int heads) {
+    const int dim = job->dim;
+    float scores[4][PAGE], shrink[4];
+    score_page(state, job, at, n, bf16, whole, heads, scores);
+    share_out(state, heads, scores, shrink);
+    for (int c = 0; c < dim; c += 32) {
+        f32x16 even[4], odd[4], value[2];
+        EACH(h, heads) {
+            even[h] = load_f32(state->sum[h] + c) * shrink[h];
+            odd[h] = load_f32(state->sum[h] + c + LANES) * shrink[h];
         }
-        EACH(h, heads) memcpy(state->sum[h] + c, &sum[h], sizeof sum[h]);
+        for (int i = 0; i < n; i++) {
+            load_pair(value, job->values, bf16, at + (size_t)i * dim + c, whole ? 32 : dim - c);
+            EACH(h, heads) even[h] += value[0] * scores[h][i], odd[h] += value[1] * scores[h][i];
+        }
+        EACH(h, heads) {
+            memcpy(state->sum[h] + c, &even[h], sizeof even[h]);
+            memcpy(state->sum[h] + c + LANES, &odd[h], sizeof odd[h]);
+        }
     }
+}
+
+INLINE void ask_for(const void *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i);
 }
 
 /* `heads` query heads from `first` on, all with key head `group` of request `request`. */
 INLINE void attend_heads(const Attention *job, int request, int group, int first, const int heads) {
-    const int dim = job->dim, length = job->lengths[request];
+    const int dim = job->dim, bf16 = job->cache_bf16, length = job->lengths[request];
     const int32_t *table = job->table + (size_t)request * job->pages;
     const size_t query = ((size_t)request * job->heads + first) * dim;
+    const size_t page = (size_t)PAGE * dim, bytes = page * (bf16 ? 2 : 4);
     const float scale = 1.4426950408889634f / sqrtf((float)dim);
     Heads state;
     EACH(h, heads) {
         state.most[h] = -INFINITY, state.total[h] = 0;
-        for (int i = 0; i < (dim + LANES - 1) / LANES * LANES; i++) {
-            state.q[h][i] = i < dim ? number(job->q, job->bf16, query + h * dim + i) * scale : 0;
-            state.sum[h][i] = 0;
-        }
+        for (int i = 0; i < (dim + 31) / 32 * 32; i++) state.q[h][i] = state.sum[h][i] = 0;
+        for (int i = 0; i < dim; i++)
+            state.q[h][place(i, bf16)] = number(job->q, job->bf16, query + h * dim + i) * scale;
     }
     for (int start = 0; start < length; start += PAGE) {
-        size_t at = ((size_t)table[start / PAGE] * job->groups + group) * PAGE * dim;
+        size_t at = (size_t)table[start / PAGE] * job->groups + group;
         int n = length - start < PAGE ? length - start : PAGE;
-        if (job->cache_bf16)
-            see_page(&state, job, at, n, 1, heads);
+        if (start + PAGE < length) {
+            size_t next = (size_t)table[start / PAGE + 1] * job->groups + group;
+            ask_for((const char *)job->keys + next * bytes, bytes);
+            ask_for((const char *)job->values + next * bytes, bytes);
+        }
+        if (bf16 && dim % 32 == 0)
+            see_page(&state, job, at * page, n, 1, 1, heads);
         else
-            see_page(&state, job, at, n, 0, heads);
+            see_page(&state, job, at * page, n, bf16, 0, heads);
     }
     EACH(h, heads) {
         float per = state.total[h] > 0 ? 1 / state.total[h] : 0;
         for (int i = 0; i < dim; i++)
-            put(job->out, job->bf16, query + h * dim + i, state.sum[h][i] * per);
+            put(job->out, job->bf16, query + h * dim + i, state.sum[h][place(i, bf16)] * per);
     }
 }
 

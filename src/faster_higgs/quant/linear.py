@@ -82,14 +82,14 @@ class PackedLinear(nn.Module, ABC):
         return self._columns(slice(None), dtype).T[: self.out_features]
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, self.in_features)
-        if len(rows) > FEW_ROWS or not rows.is_cpu or (rows.requires_grad and _grad()):
-            out = self._by_blocks(rows)
-        elif self._kernels is not None:
-            out = self.compiled(self._kernels, rows)
-        else:
-            out = self._by_blocks(self.rounded(rows)).to(x.dtype)
-        return out.view(*x.shape[:-1], self.out_features)
+        if x.ndim != 2:
+            out = self.forward(x.reshape(-1, self.in_features))
+            return out.view(*x.shape[:-1], self.out_features)
+        if len(x) > FEW_ROWS or not x.is_cpu or (x.requires_grad and torch.is_grad_enabled()):
+            return self._by_blocks(x)
+        if self._kernels is None or x.dtype not in COMPILED:
+            return self._by_blocks(self.rounded(x)).to(x.dtype)
+        return self.compiled(self._kernels, x.contiguous())
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}"
@@ -192,7 +192,3 @@ class Int4Linear(PackedLinear):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, group={self.group}"
-
-
-def _grad() -> bool:
-    return torch.is_grad_enabled()
