@@ -8,6 +8,7 @@ benchmarks/README.md tells what is measured.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import sys
 import time
@@ -24,7 +25,7 @@ from benchmarks.contestants import quiet
 from benchmarks.report import finish, verdict
 from benchmarks.weights import codec_folder, scratch
 from faster_higgs.checkpoint.codec_files import load_codec
-from faster_higgs.errors import EngineError, HiggsError
+from faster_higgs.errors import EngineError, HiggsError, MissingExtra
 
 MUST = {"decode": 1.5, "encode": 1.2}  # times the rival
 CLOSE = 1e-3  # of the loudest sample; what float32 leaves of a difference
@@ -71,6 +72,11 @@ def contestants(folder: Path, seconds: float) -> tuple[dict[str, Work], dict[str
     """What each has to do: codes to samples, and samples to codes."""
     from transformers import HiggsAudioV2TokenizerModel
 
+    if importlib.util.find_spec("torchaudio") is None:
+        raise MissingExtra(
+            "The rival, transformers' codec, needs torchaudio; install the release that belongs "
+            "to this torch."
+        )
     quiet()
     codec = load_codec(folder)
     rival = HiggsAudioV2TokenizerModel.from_pretrained(folder).eval()
