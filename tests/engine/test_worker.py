@@ -15,6 +15,7 @@ from torch import Tensor
 
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import FrameEvent
+from faster_higgs.engine.runner import Runner
 from faster_higgs.engine.worker import Worker
 from faster_higgs.errors import EngineError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
@@ -124,11 +125,11 @@ def test_a_full_memory_is_told_in_a_sentence_and_given_back(
 ) -> None:
     taken = []
 
-    def decode(model: DualFFN, columns: Tensor, cache: PagedBatch) -> Tensor:
+    def scores(runner: Runner, columns: Tensor, cache: PagedBatch) -> Tensor:
         taken.append(weakref.ref(cache))
         raise error
 
-    monkeypatch.setattr(DualFFN, "decode", decode)
+    monkeypatch.setattr(Runner, "_scores", scores)
     worker = Worker(Engine(model))
     with pytest.raises(EngineError, match="ran out of memory") as told:
         list(worker.frames(prompt, LIVELY))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from faster_higgs.native.kernels import FEW_ROWS, PAGE
+from faster_higgs.native.kernels import FEW_ROWS, PAGE, Stored
 
 FLOATS = (torch.float32, torch.bfloat16)
 SHAPES = [(32, 16), (40, 17), (6, 3), (136, 33), (640, 256)]  # inputs, outputs
@@ -35,12 +35,13 @@ def two_threads():
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+@pytest.mark.parametrize("kept", FLOATS)
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 16])
-def test_16_bit_weights_multiply_as_in_torch(kernels, rows, inputs, outputs, dtype):
+def test_weights_as_they_are_multiply_as_in_torch(kernels, rows, kept, inputs, outputs, dtype):
     x = seeded(rows, inputs, dtype=dtype)
-    weight = seeded(outputs, inputs, dtype=torch.bfloat16, seed=1)
+    weight = seeded(outputs, inputs, dtype=kept, seed=1)
     wanted = functional.linear(x.float(), weight.float()).to(dtype)
-    assert_close(kernels.linear_bf16(x, weight), wanted)
+    assert_close(kernels.linear(x, Stored.plain(weight)), wanted)
 
 
 def attention(heads, groups, dim, lengths, dtype=torch.float32):
@@ -102,21 +103,22 @@ def test_a_request_is_attended_in_company_as_alone(kernels):
         assert together[one].equal(alone)
 
 
-def test_a_row_is_multiplied_in_company_as_alone(kernels):
-    weight = seeded(50, 72, dtype=torch.bfloat16)
+@pytest.mark.parametrize("kept", FLOATS)
+def test_a_row_is_multiplied_in_company_as_alone(kernels, kept):
+    weight = Stored.plain(seeded(50, 72, dtype=kept))
     x = seeded(FEW_ROWS, 72, seed=1)
-    together = kernels.linear_bf16(x, weight)
-    alone = torch.cat([kernels.linear_bf16(row[None], weight) for row in x])
+    together = kernels.linear(x, weight)
+    alone = torch.cat([kernels.linear(row[None], weight) for row in x])
     assert together.equal(alone)
 
 
 @pytest.mark.usefixtures("two_threads")
 def test_two_threads_compute_what_one_does(kernels):
-    weight, x = seeded(512, 64, dtype=torch.bfloat16), seeded(3, 64)
+    weight, x = Stored.plain(seeded(512, 64, dtype=torch.bfloat16)), seeded(3, 64)
     args = attention(8, 4, 64, [30, 31])
-    both = kernels.linear_bf16(x, weight), kernels.paged_attention(*args)
+    both = kernels.linear(x, weight), kernels.paged_attention(*args)
     torch.set_num_threads(1)
-    assert both[0].equal(kernels.linear_bf16(x, weight))
+    assert both[0].equal(kernels.linear(x, weight))
     assert both[1].equal(kernels.paged_attention(*args))
 
 
@@ -131,4 +133,4 @@ def test_two_threads_compute_what_one_does(kernels):
 )
 def test_what_the_library_cannot_take_never_reaches_it(kernels, x):
     with pytest.raises(AssertionError):
-        kernels.linear_bf16(x, torch.zeros(4, 8, dtype=torch.bfloat16))
+        kernels.linear(x, Stored.plain(torch.zeros(4, 8, dtype=torch.bfloat16)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from faster_higgs.checkpoint.arena import Arena, arena_for, room_of
 from faster_higgs.quant.host import HostLinear, on_host
 from faster_higgs.quant.linear import PackedLinear
 
@@ -26,6 +27,7 @@ class Target:
     stored: torch.dtype | None = None  # the only type it may be stored in
     linear: PackedLinear | None = None  # packs it
     copied: bool = False  # else it may map its file, and keep what was read of it in memory
+    arena: Arena | None = None  # takes what is packed
 
     @property
     def read_to(self) -> torch.device | str:
@@ -47,11 +49,15 @@ class Target:
         if self.linear is not None:
             packed = self.linear.pack(value)
             del value
-            yield from ((name.removesuffix("weight") + leaf, part) for leaf, part in packed.items())
+            for leaf, part in packed.items():
+                yield name.removesuffix("weight") + leaf, self._home(part)
         elif self.stays_on_host:
             yield name, on_host(value, self.device)
         else:
-            yield name, value
+            yield name, self._home(value)
+
+    def _home(self, value: Tensor) -> Tensor:
+        return value if self.arena is None else self.arena.copy(value)
 
 
 Targets = Mapping[str, Target]
@@ -62,13 +68,23 @@ def targets_of(
 ) -> dict[str, Target]:
     """Every parameter and persistent buffer of `module`; packed weights are never cast."""
     found = {}
+    arena = _arena_of(module, device)
     for name, value in module.state_dict().items():
         owner, shape = module.get_submodule(name.rpartition(".")[0]), tuple(value.shape)
         if isinstance(owner, PackedLinear):
-            found[name] = Target(shape, device, stored=value.dtype)
+            found[name] = Target(shape, device, stored=value.dtype, arena=arena)
         else:
-            found[name] = Target(shape, device, dtype, isinstance(owner, HostLinear))
+            home = arena if isinstance(owner, nn.Linear) else None
+            found[name] = Target(shape, device, dtype, isinstance(owner, HostLinear), arena=home)
     return found
+
+
+def _arena_of(module: nn.Module, device: torch.device | str) -> Arena | None:
+    """For the linear layers of a model that has packed ones; others may map their files."""
+    linears = [one for one in module.modules() if isinstance(one, (PackedLinear, nn.Linear))]
+    if not any(isinstance(one, PackedLinear) for one in linears):
+        return None
+    return arena_for(sum(room_of(v) for one in linears for v in one.state_dict().values()), device)
 
 
 def packing(
@@ -92,7 +108,12 @@ def packing(
     return {
         **{n: replace(t, copied=apart) for n, t in targets.items() if n not in parts},
         **{
-            name: Target((linear.out_features, linear.in_features), device, linear=linear)
+            name: Target(
+                (linear.out_features, linear.in_features),
+                device,
+                linear=linear,
+                arena=targets[name.removesuffix("weight") + "codes"].arena,
+            )
             for name, linear in packed.items()
         },
     }

@@ -15,8 +15,10 @@ from faster_higgs.config import PAGE
 from faster_higgs.engine.graphs import Graphs, bucket
 from faster_higgs.engine.request import Request
 from faster_higgs.engine.slots import Slots
+from faster_higgs.model.compiled import compiled_step
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.paged import PagedBatch
+from faster_higgs.native.kernels import FEW_ROWS
 from faster_higgs.sampling import draw, sample, uniforms, warp
 
 FIRST, REDRAW, TEXT = 0, 1, 2  # independent streams of random numbers
@@ -52,6 +54,7 @@ class Runner:
         self.device = model.embed_text.weight.device
         self.pool = model.new_pool(pages)
         self.slots = Slots(model.config, slots, spare=pages, device=self.device)
+        self._compiled = compiled_step(model, self.pool)
         on_cuda = self.device.type == "cuda"
         self._graphs = Graphs(self._write, self.slots.nobodys) if on_cuda else None
         self._moves = 0  # of the slots, when the graphs were recorded
@@ -107,10 +110,10 @@ class Runner:
         bos, eos = config.audio_stream_bos_id, config.audio_stream_eos_id
         table = slots.table[rows, :pages]
         cache = PagedBatch(self.pool, table, slots.position[rows])
-        hidden = self.model.decode(slots.column[rows], cache)
+        scores = self._scores(slots.column[rows], cache)
         clocks, step, seed = slots.clocks[rows], slots.step[rows], slots.seed[rows]
         clocks.close(slots.limit[rows] - step <= config.num_codebooks)
-        logits = clocks.mask(self.model.audio_logits(hidden), bos, eos)
+        logits = clocks.mask(scores, bos, eos)
         numbers = [uniforms(seed, step, config.num_codebooks, use) for use in (FIRST, REDRAW)]
         history = slots.history[rows]
         drawn = sample(logits, history, slots.sampling[rows], (numbers[0], numbers[1]), (bos, eos))
@@ -121,3 +124,9 @@ class Runner:
         slots.position[rows] += 1
         slots.clocks.column[rows], slots.clocks.ending[rows] = clocks.column, clocks.ending
         return columns, clocks.ending, done
+
+    def _scores(self, columns: Tensor, cache: PagedBatch) -> Tensor:
+        """What follows these columns [B, K], as scores [B, K, V] in fp32."""
+        if self._compiled is not None and len(columns) <= FEW_ROWS:
+            return self._compiled.logits(columns, cache)
+        return self.model.audio_logits(self.model.decode(columns, cache))

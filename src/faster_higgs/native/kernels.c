@@ -1,10 +1,12 @@
-/* CPU kernels: products of a few rows of activations with stored weights, and attention over pages.
+/* CPU kernels: products of a few rows of activations with stored weights, attention over pages, and a
+ * whole decoding step made of both.
  *
  * Plain C with the vector extensions of gcc and clang. lanes.h holds every kernel once and is
  * compiled here for each instruction set; the caller names the variant to run, by its number.
  * Knows nothing of torch: pointers come in, and with them the function that starts its threads.
  */
 #include <math.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,17 +44,25 @@ typedef uint16_t u16x16 __attribute__((vector_size(32)));
 /* A loop over a few things whose number is known when compiled. */
 #define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < n; i++)
 
+/* A stored matrix [outputs, inputs]: tiles of codes with 4 or 8 bits, or rows of bf16 or fp32. */
 typedef struct {
-    int rows, inputs, outputs, group, groups;
-    int bf16;          /* whether activations, results and unpacked weights are; else fp32 */
-    const void *from;  /* activations [rows, inputs], or a weight to be packed [outputs, inputs] */
-    const void *codes; /* of the weight; or the weight itself, bf16 [outputs, inputs] */
-    const void *scales;
-    void *to;       /* [rows, outputs], or unpacked weights [inputs, outputs] */
-    int8_t *x;      /* activations in 8 bits [rows, inputs] */
-    float *steps;   /* [rows, groups], of x */
-    int32_t *sums;  /* [rows, groups], of x */
-    float *halves;  /* activations as they are: of each row the even ones, then the odd ones */
+    int bits, inputs, outputs;
+    int group; /* activations that share a step beside integers */
+    const void *codes, *scales;
+} Weight;
+
+/* y = x W^T. Activations are laid out by `ready`, as the weight wants them. */
+typedef struct {
+    Weight weight;
+    int rows, groups;
+    int bf16;  /* whether results and unpacked weights are; else fp32 */
+    int adds;  /* results are added to what is there */
+    void *to;  /* [rows, outputs], or unpacked weights [inputs, outputs] */
+    const void *from; /* a weight to be packed [outputs, inputs] */
+    int8_t *x;        /* in 8 bits [rows, inputs] */
+    float *steps;     /* [rows, groups], of x */
+    int32_t *sums;    /* [rows, groups], of x */
+    float *numbers;   /* beside fp32 as they are; beside bf16 of each row the even ones, then the odd */
 } Linear;
 
 typedef struct {
@@ -62,6 +72,27 @@ typedef struct {
     int heads, groups, dim, pages; /* pages: entries of a row of the table */
     int bf16, cache_bf16;
 } Attention;
+
+typedef struct {
+    const void *input_norm, *post_norm;
+    Weight q, k, v, o, gate, up, down;
+    void *keys, *values; /* [pages, groups, PAGE, dim] */
+} Block;
+
+/* One more position of each row's request: a column of codes in, scores of the next one out. */
+typedef struct {
+    int layers, rows, books, entries, width, heads, groups, dim, pages;
+    int bf16, cache_bf16; /* of embeddings and norms; of the cache */
+    float eps;
+    const Block *blocks;
+    const void *embedding, *norm; /* embedding [books * entries, width] */
+    Weight head;
+    const int64_t *columns;       /* [rows, books] */
+    const float *cosines, *sines; /* [rows, dim / 2] */
+    const int32_t *table, *lengths;
+    float *logits; /* [rows, outputs of the head] */
+    char *memory;  /* of fh_decode_memory */
+} Decode;
 
 /* ---- threads: those of torch's own OpenMP, whose starter is handed in ---- */
 
@@ -95,6 +126,30 @@ static void share(int threads, int items, void (*body)(const void *, int), const
         take_items(&crew);
 }
 
+/* Work of several kinds one after the other: nobody goes on before everything of a kind is done. */
+typedef struct {
+    atomic_int next, done;
+    char apart[64 - 2 * sizeof(atomic_int)];
+} Stage;
+
+enum { PATIENCE = 4000 }; /* looks at a stage before the core is offered to others */
+
+static void pass_stage(Stage *stage, int threads, int items, void (*body)(const void *, int),
+                       const void *job) {
+    int step = items / (threads * TURNS) + 1;
+    for (int item; (item = atomic_fetch_add(&stage->next, step)) < items;) {
+        int end = item + step < items ? item + step : items, taken = end - item;
+        for (; item < end; item++) body(job, item);
+        atomic_fetch_add(&stage->done, taken);
+    }
+    for (int looks = 0; atomic_load(&stage->done) < items; looks++) {
+        if (looks > PATIENCE) sched_yield();
+#if defined(__x86_64__)
+        _mm_pause();
+#endif
+    }
+}
+
 /* ---- single numbers ---- */
 
 INLINE float wide_bf16(uint16_t v) {
@@ -122,6 +177,76 @@ INLINE void put(void *p, int bf16, size_t i, float value) {
         ((float *)p)[i] = value;
 }
 
+/* ---- sizes and places ---- */
+
+static int tiles_of(int outputs) { return (outputs + LANES - 1) / LANES; }
+
+static int groups_of(const Weight *w) {
+    return w->bits > 8 ? 0 : (w->inputs + w->group - 1) / w->group;
+}
+
+/* Bytes of the activations of `rows` rows beside this weight. */
+static size_t scratch_of(const Weight *w, int rows) {
+    size_t each = w->bits > 8 ? sizeof(float) * w->inputs
+                              : (w->inputs + 63) / 64 * 64 +
+                                    (sizeof(float) + sizeof(int32_t)) * (groups_of(w) + 15);
+    return (each * rows + 63) / 64 * 64;
+}
+
+/* Where the activations of a product lie in its scratch. */
+static void lay_out(Linear *job, char *scratch) {
+    const Weight *w = &job->weight;
+    job->groups = groups_of(w);
+    job->numbers = (float *)scratch;
+    job->x = (int8_t *)scratch;
+    job->steps = (float *)(scratch + ((size_t)job->rows * w->inputs + 63) / 64 * 64);
+    job->sums = (int32_t *)(job->steps + (size_t)job->rows * job->groups);
+}
+
+/* A step and what lies between its stages, all of it fp32. */
+typedef struct {
+    const Decode *job;
+    const Block *block; /* each thread's own */
+    int threads;
+    Stage *stages;
+    float *x, *normal;           /* the residual stream [rows, width]; after a norm */
+    float *q, *k, *v, *attended; /* [rows, heads * dim], of k and v [rows, groups * dim] */
+    float *gate, *up;            /* [rows, inner] */
+    char *scratch;               /* activations of the product that is next */
+} Walk;
+
+static int stages_of(const Decode *job) { return 10 * job->layers + 3; }
+
+static char *take(char **from, size_t bytes) {
+    char *start = *from;
+    *from += (bytes + 63) / 64 * 64;
+    return start;
+}
+
+/* Spreads a walk over the memory of its job, of which it takes so many bytes. */
+static size_t lay_walk(Walk *walk, const Decode *job, int threads) {
+    const Block *b = job->blocks;
+    size_t row = sizeof(float) * job->rows, head = row * job->dim, most = scratch_of(&job->head, job->rows);
+    const Weight *wide[] = {&b->q, &b->o, &b->gate, &b->down};
+    for (int i = 0; i < 4; i++) {
+        size_t scratch = scratch_of(wide[i], job->rows);
+        most = scratch > most ? scratch : most;
+    }
+    char *at = job->memory;
+    *walk = (Walk){.job = job, .threads = threads};
+    walk->stages = (Stage *)take(&at, sizeof(Stage) * stages_of(job));
+    walk->x = (float *)take(&at, row * job->width);
+    walk->normal = (float *)take(&at, row * job->width);
+    walk->q = (float *)take(&at, head * job->heads);
+    walk->k = (float *)take(&at, head * job->groups);
+    walk->v = (float *)take(&at, head * job->groups);
+    walk->attended = (float *)take(&at, head * job->heads);
+    walk->gate = (float *)take(&at, row * b->gate.outputs);
+    walk->up = (float *)take(&at, row * b->gate.outputs);
+    walk->scratch = take(&at, most);
+    return at - job->memory;
+}
+
 /* ---- the variants, the best last ----
  *
  * Each has Sums, 16 lanes of int32, Bytes, 16 lanes of 4 bytes, and on them
@@ -137,15 +262,13 @@ INLINE void put(void *p, int bf16, size_t i, float value) {
 typedef struct {
     const char *name;
     int (*runs)(void);
-    void (*round_rows)(const Linear *job);
-    void (*split_rows)(const Linear *job);
-    void (*times_int4)(const void *job, int tile);
-    void (*times_int8)(const void *job, int tile);
-    void (*times_bf16)(const void *job, int tile);
+    void (*ready)(const Linear *job, int row, const float *x);
+    void (*times)(const void *job, int tile);
     void (*unpack_int4)(const void *job, int tile);
     void (*unpack_int8)(const void *job, int tile);
     void (*pack_int4)(const void *job, int tile);
     void (*attend)(const void *job, int item);
+    void (*decode)(void *walk);
 } Variant;
 
 #define PASTE(a, b) a##_##b
@@ -337,9 +460,9 @@ TARGET_END
 #define HAS_NEON
 #endif
 
-#define VARIANT_OF(v)                                                                       \
-    {#v,            runs_##v,       round_rows_##v,  split_rows_##v,  times_int4_##v,       \
-     times_int8_##v, times_bf16_##v, unpack_int4_##v, unpack_int8_##v, pack_int4_##v, attend_##v}
+#define VARIANT_OF(v)                                                                          \
+    {#v,          runs_##v,    ready_##v,  times_##v, unpack_int4_##v, unpack_int8_##v, pack_int4_##v, \
+     attend_##v, decode_##v}
 static const Variant variants[] = {
     VARIANT_OF(plain),
 #if defined(__x86_64__)
@@ -366,69 +489,36 @@ const char *fh_name(int i) {
 
 int fh_runs(int i) { return variants[i].runs(); }
 
-static int tiles_of(int outputs) { return (outputs + LANES - 1) / LANES; }
-
 /* 0, or 1 where memory ran out. */
-static int times(const Variant *v, int threads, Linear *job, void (*body)(const void *, int)) {
-    size_t codes = ((size_t)job->rows * job->inputs + 63) / 64 * 64, steps = job->rows * job->groups;
-    char *memory = malloc(codes + steps * (sizeof *job->steps + sizeof *job->sums));
+int fh_linear(int variant, int threads, const void *x, int bf16, int rows, const Weight *weight,
+              void *y) {
+    const Variant *v = &variants[variant];
+    Linear job = {.weight = *weight, .rows = rows, .bf16 = bf16, .to = y};
+    size_t row = (sizeof(float) * weight->inputs + 63) / 64 * 64;
+    char *memory = malloc(row + scratch_of(weight, rows));
     if (!memory) return 1;
-    job->x = (int8_t *)memory;
-    job->steps = (float *)(memory + codes);
-    job->sums = (int32_t *)(job->steps + steps);
-    v->round_rows(job);
-    share(threads, tiles_of(job->outputs), body, job);
+    lay_out(&job, memory + row);
+    for (int r = 0; r < rows; r++) {
+        float *wide = (float *)memory;
+        for (int i = 0; i < weight->inputs; i++) wide[i] = number(x, bf16, (size_t)r * weight->inputs + i);
+        v->ready(&job, r, wide);
+    }
+    share(threads, tiles_of(weight->outputs), v->times, &job);
     free(memory);
     return 0;
 }
 
-int fh_linear_int4(int variant, int threads, const void *x, int bf16, int rows, int inputs,
-                   const void *codes, const void *scales, int group, int outputs, void *y) {
-    const Variant *v = &variants[variant];
-    Linear job = {rows, inputs, outputs, group, inputs / group, bf16, x, codes, scales, y, 0, 0, 0, 0};
-    return times(v, threads, &job, v->times_int4);
-}
-
-int fh_linear_int8(int variant, int threads, const void *x, int bf16, int rows, int inputs,
-                   const void *codes, const void *scales, int outputs, void *y) {
-    const Variant *v = &variants[variant];
-    int groups = (inputs + INT8_GROUP - 1) / INT8_GROUP;
-    Linear job = {rows, inputs, outputs, INT8_GROUP, groups, bf16, x, codes, scales, y, 0, 0, 0, 0};
-    return times(v, threads, &job, v->times_int8);
-}
-
-/* 0, or 1 where memory ran out. */
-int fh_linear_bf16(int variant, int threads, const void *x, int bf16, int rows, int inputs,
-                   const void *weight, int outputs, void *y) {
-    const Variant *v = &variants[variant];
-    Linear job = {rows, inputs, outputs, 0, 0, bf16, x, weight, 0, y, 0, 0, 0, 0};
-    job.halves = malloc(sizeof *job.halves * rows * inputs);
-    if (!job.halves) return 1;
-    v->split_rows(&job);
-    share(threads, tiles_of(outputs), v->times_bf16, &job);
-    free(job.halves);
-    return 0;
-}
-
 /* The weights of some tiles as numbers [inputs, 16 tiles]. */
-void fh_unpack_int4(int variant, int threads, const void *codes, const void *scales, int inputs,
-                    int group, int tiles, int bf16, void *to) {
-    Linear job = {0, inputs, tiles * LANES, group, inputs / group, bf16, 0, codes, scales, to,
-                  0, 0, 0, 0};
-    share(threads, tiles, variants[variant].unpack_int4, &job);
+void fh_unpack(int variant, int threads, const Weight *weight, int bf16, void *to) {
+    const Variant *v = &variants[variant];
+    Linear job = {.weight = *weight, .groups = groups_of(weight), .bf16 = bf16, .to = to};
+    share(threads, tiles_of(weight->outputs), weight->bits == 4 ? v->unpack_int4 : v->unpack_int8, &job);
 }
 
-void fh_unpack_int8(int variant, int threads, const void *codes, const void *scales, int inputs,
-                    int tiles, int bf16, void *to) {
-    Linear job = {0, inputs, tiles * LANES, 0, 0, bf16, 0, codes, scales, to, 0, 0, 0, 0};
-    share(threads, tiles, variants[variant].unpack_int8, &job);
-}
-
-void fh_pack_int4(int variant, int threads, const void *weight, int bf16, int inputs, int group,
-                  int outputs, void *codes, void *scales) {
-    Linear job = {0, inputs, outputs, group, inputs / group, bf16, weight, codes, scales, 0,
-                  0, 0, 0, 0};
-    share(threads, tiles_of(outputs), variants[variant].pack_int4, &job);
+/* Fills the codes and scales of `weight`. */
+void fh_pack_int4(int variant, int threads, const void *from, int bf16, const Weight *weight) {
+    Linear job = {.weight = *weight, .groups = groups_of(weight), .bf16 = bf16, .from = from};
+    share(threads, tiles_of(weight->outputs), variants[variant].pack_int4, &job);
 }
 
 void fh_paged_attention(int variant, int threads, const void *q, int bf16, const void *keys,
@@ -437,4 +527,20 @@ void fh_paged_attention(int variant, int threads, const void *q, int bf16, const
                         int dim, void *out) {
     Attention job = {q, keys, values, table, lengths, out, heads, groups, dim, pages, bf16, cache_bf16};
     share(threads, requests * groups, variants[variant].attend, &job);
+}
+
+/* Bytes that a step needs beside its results. */
+int64_t fh_decode_memory(const Decode *job) {
+    Walk walk;
+    return (int64_t)lay_walk(&walk, job, 1);
+}
+
+void fh_decode(int variant, int threads, const Decode *job) {
+    Walk walk;
+    lay_walk(&walk, job, threads);
+    memset(walk.stages, 0, sizeof *walk.stages * stages_of(job));
+    if (threads > 1 && start_threads)
+        start_threads(variants[variant].decode, &walk, (unsigned)threads, 0);
+    else
+        variants[variant].decode(&walk);
 }

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from ctypes import c_int, c_void_p
+from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,91 @@ LIBRARY = Path(__file__).with_name("libkernels.so")
 SOURCES = ("kernels.c", "lanes.h")
 
 COMPILED = (torch.float32, torch.bfloat16)  # numbers that the kernels take and give
+
+_BITS = {torch.float32: 32, torch.bfloat16: 16}
+
+
+class Stored(NamedTuple):
+    """A matrix [outputs, inputs] as the kernels read it."""
+
+    bits: int  # of a weight: 4 and 8 are tiles of codes with scales, 16 and 32 rows of numbers
+    inputs: int
+    outputs: int
+    group: int  # activations that share a step beside integers
+    codes: Tensor
+    scales: Tensor | None = None
+
+    @classmethod
+    def plain(cls, weight: Tensor) -> Stored:
+        """Numbers [outputs, inputs] as torch keeps them."""
+        outputs, inputs = weight.shape
+        return cls(_BITS[weight.dtype], inputs, outputs, 0, weight)
+
+    @classmethod
+    def int8(cls, codes: Tensor, scales: Tensor, outputs: int, group: int) -> Stored:
+        """Codes [tiles, inputs / 4, 64] and scales fp32 [tiles, 16]."""
+        return cls(8, codes.shape[1] * 4, outputs, group, codes, scales)
+
+    @classmethod
+    def int4(cls, codes: Tensor, scales: Tensor, outputs: int) -> Stored:
+        """Codes [tiles, inputs / 8, 64] and scales fp16 [tiles, inputs / group, 16]."""
+        inputs = codes.shape[1] * 8
+        return cls(4, inputs, outputs, inputs // scales.shape[1], codes, scales)
+
+    def check(self) -> None:
+        """Nothing but this reaches the library."""
+        tiles, inputs = -(-self.outputs // LANES), self.inputs
+        if self.bits > 8:
+            dtype = torch.float32 if self.bits == 32 else torch.bfloat16
+            assert self.scales is None and inputs % 2 == 0
+            return _expect(self.codes, dtype, (self.outputs, inputs))
+        assert self.scales is not None and self.group <= MOST_GROUP
+        if self.bits == 8:
+            _expect(self.codes, torch.int8, (tiles, inputs // 4, 4 * LANES))
+            return _expect(self.scales, torch.float32, (tiles, LANES))
+        assert self.group % 8 == 0
+        _expect(self.codes, torch.uint8, (tiles, inputs // 8, 4 * LANES))
+        return _expect(self.scales, torch.float16, (tiles, inputs // self.group, LANES))
+
+    def in_c(self) -> CWeight:
+        """What the library wants; it must not outlive the tensors."""
+        self.check()
+        scales = None if self.scales is None else self.scales.data_ptr()
+        sizes = self.bits, self.inputs, self.outputs, self.group
+        return CWeight(*sizes, self.codes.data_ptr(), scales)
+
+
+class CWeight(ctypes.Structure):
+    """`Weight` of kernels.c."""
+
+    _fields_: ClassVar = [
+        *((name, c_int) for name in ("bits", "inputs", "outputs", "group")),
+        *((name, c_void_p) for name in ("codes", "scales")),
+    ]
+
+
+class CBlock(ctypes.Structure):
+    """`Block` of kernels.c."""
+
+    _fields_: ClassVar = [
+        *((name, c_void_p) for name in ("input_norm", "post_norm")),
+        *((name, CWeight) for name in ("q", "k", "v", "o", "gate", "up", "down")),
+        *((name, c_void_p) for name in ("keys", "values")),
+    ]
+
+
+class CDecode(ctypes.Structure):
+    """`Decode` of kernels.c."""
+
+    _fields_: ClassVar = [
+        *((name, c_int) for name in ("layers", "rows", "books", "entries", "width")),
+        *((name, c_int) for name in ("heads", "groups", "dim", "pages", "bf16", "cache_bf16")),
+        ("eps", c_float),
+        *((name, c_void_p) for name in ("blocks", "embedding", "norm")),
+        ("head", CWeight),
+        *((name, c_void_p) for name in ("columns", "cosines", "sines", "table", "lengths")),
+        *((name, c_void_p) for name in ("logits", "memory")),
+    ]
 
 
 class Found(NamedTuple):
@@ -95,129 +180,55 @@ class Kernels:
         self.library = library
         self.name = name
         self._index = index
-        self._int4 = _typed(library.fh_linear_int4, "iipiiippiip")
-        self._int8 = _typed(library.fh_linear_int8, "iipiiippip")
-        self._bf16 = _typed(library.fh_linear_bf16, "iipiiipip")
-        self._unpack_int4 = _typed(library.fh_unpack_int4, "iippiiiip")
-        self._unpack_int8 = _typed(library.fh_unpack_int8, "iippiiip")
-        self._pack_int4 = _typed(library.fh_pack_int4, "iipiiiipp")
+        self._linear = _typed(library.fh_linear, "iipiiwp")
+        self._unpack = _typed(library.fh_unpack, "iiwip")
+        self._pack_int4 = _typed(library.fh_pack_int4, "iipiw")
         self._attend = _typed(library.fh_paged_attention, "iipippippiiiiip")
+        self._decode = _typed(library.fh_decode, "iid")
+        self._decode_memory = _typed(library.fh_decode_memory, "d")
+        self._decode_memory.restype = c_int64
 
-    def linear_int4(self, x: Tensor, codes: Tensor, scales: Tensor, outputs: int) -> Tensor:
-        """x [R, I] times codes [tiles, I / 8, 64] with scales [tiles, I / group, 16]: [R, O]."""
-        rows, inputs, out = _prepare(x, outputs)
-        groups = scales.shape[1]
-        _expect(codes, torch.uint8, (-(-outputs // LANES), inputs // 8, 4 * LANES))
-        _expect(scales, torch.float16, (-(-outputs // LANES), groups, LANES))
-        failed = self._int4(
-            self._index,
-            torch.get_num_threads(),
-            x.data_ptr(),
-            x.dtype == torch.bfloat16,
-            rows,
-            inputs,
-            codes.data_ptr(),
-            scales.data_ptr(),
-            inputs // groups,
-            outputs,
-            out.data_ptr(),
-        )
-        return _made(out, failed)
-
-    def linear_int8(self, x: Tensor, codes: Tensor, scales: Tensor, outputs: int) -> Tensor:
-        """x [R, I] times codes [tiles, I / 4, 64] with scales [tiles, 16]: [R, O]."""
-        rows, inputs, out = _prepare(x, outputs)
-        _expect(codes, torch.int8, (-(-outputs // LANES), inputs // 4, 4 * LANES))
-        _expect(scales, torch.float32, (-(-outputs // LANES), LANES))
-        failed = self._int8(
-            self._index,
-            torch.get_num_threads(),
-            x.data_ptr(),
-            x.dtype == torch.bfloat16,
-            rows,
-            inputs,
-            codes.data_ptr(),
-            scales.data_ptr(),
-            outputs,
-            out.data_ptr(),
-        )
-        return _made(out, failed)
-
-    def linear_bf16(self, x: Tensor, weight: Tensor) -> Tensor:
-        """x [R, I] times weight [O, I]: [R, O]."""
-        outputs = weight.shape[0]
-        rows, inputs, out = _prepare(x, outputs)
-        _expect(weight, torch.bfloat16, (outputs, inputs))
-        failed = self._bf16(
-            self._index,
-            torch.get_num_threads(),
-            x.data_ptr(),
-            x.dtype == torch.bfloat16,
-            rows,
-            inputs,
-            weight.data_ptr(),
-            outputs,
-            out.data_ptr(),
-        )
-        return _made(out, failed)
-
-    def unpack_int4(self, codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
-        """The weights of some tiles, [I, 16 tiles]."""
-        (tiles, groups, _), inputs = scales.shape, codes.shape[1] * 8
-        _expect(codes, torch.uint8, (tiles, inputs // 8, 4 * LANES))
-        _expect(scales, torch.float16, (tiles, groups, LANES))
-        out = _numbers(inputs, tiles, dtype)
-        self._unpack_int4(
-            self._index,
-            torch.get_num_threads(),
-            codes.data_ptr(),
-            scales.data_ptr(),
-            inputs,
-            inputs // groups,
-            tiles,
-            dtype == torch.bfloat16,
-            out.data_ptr(),
-        )
+    def linear(self, x: Tensor, weight: Stored) -> Tensor:
+        """x [R, I] times the weight: [R, O]."""
+        rows, inputs = x.shape
+        assert rows <= FEW_ROWS and x.dtype in COMPILED and inputs == weight.inputs
+        _expect(x, x.dtype, x.shape)
+        out = x.new_empty(rows, weight.outputs)
+        threads, bf16 = torch.get_num_threads(), x.dtype == torch.bfloat16
+        if self._linear(
+            self._index, threads, x.data_ptr(), bf16, rows, weight.in_c(), out.data_ptr()
+        ):
+            raise MemoryError("No memory for the activations of a linear layer.")
         return out
 
-    def unpack_int8(self, codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
-        """The weights of some tiles, [I, 16 tiles]."""
-        tiles, inputs = len(codes), codes.shape[1] * 4
-        _expect(codes, torch.int8, (tiles, inputs // 4, 4 * LANES))
-        _expect(scales, torch.float32, (tiles, LANES))
-        out = _numbers(inputs, tiles, dtype)
-        self._unpack_int8(
-            self._index,
-            torch.get_num_threads(),
-            codes.data_ptr(),
-            scales.data_ptr(),
-            inputs,
-            tiles,
-            dtype == torch.bfloat16,
-            out.data_ptr(),
-        )
+    def unpack(self, weight: Stored, dtype: torch.dtype) -> Tensor:
+        """The numbers that the codes stand for, [I, O]; O must be whole tiles."""
+        assert weight.bits <= 8 and weight.outputs % LANES == 0 and dtype in COMPILED
+        out = torch.empty(weight.inputs, weight.outputs, dtype=dtype)
+        threads, bf16 = torch.get_num_threads(), dtype == torch.bfloat16
+        self._unpack(self._index, threads, weight.in_c(), bf16, out.data_ptr())
         return out
 
     def pack_int4(self, weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
         """The codes and scales of weight [O, I], each group clipped where the error is smallest."""
         outputs, inputs = weight.shape
         tiles = -(-outputs // LANES)
-        assert weight.dtype in COMPILED and inputs % group == 0 and group % 8 == 0
-        assert group <= MOST_GROUP and weight.is_cpu and weight.is_contiguous()
+        assert weight.dtype in COMPILED and inputs % group == 0
+        _expect(weight, weight.dtype, weight.shape)
         codes = torch.empty(tiles, inputs // 8, 4 * LANES, dtype=torch.uint8)
         scales = torch.empty(tiles, inputs // group, LANES, dtype=torch.float16)
-        self._pack_int4(
-            self._index,
-            torch.get_num_threads(),
-            weight.data_ptr(),
-            weight.dtype == torch.bfloat16,
-            inputs,
-            group,
-            outputs,
-            codes.data_ptr(),
-            scales.data_ptr(),
-        )
+        packed, bf16 = Stored.int4(codes, scales, outputs), weight.dtype == torch.bfloat16
+        threads = torch.get_num_threads()
+        self._pack_int4(self._index, threads, weight.data_ptr(), bf16, packed.in_c())
         return codes, scales
+
+    def decode_memory(self, job: CDecode) -> int:
+        """Bytes that `decode` needs in `job.memory`."""
+        return int(self._decode_memory(job))
+
+    def decode(self, job: CDecode) -> None:
+        """One step; whoever fills `job` answers for every pointer in it."""
+        self._decode(self._index, torch.get_num_threads(), job)
 
     def paged_attention(
         self, q: Tensor, keys: Tensor, values: Tensor, table: Tensor, lengths: Tensor
@@ -256,28 +267,14 @@ class Kernels:
         return out
 
 
+_KINDS: dict[str, Any] = {"i": c_int, "p": c_void_p, "w": POINTER(CWeight), "d": POINTER(CDecode)}
+
+
 def _typed(function: ctypes._NamedFuncPointer, kinds: str) -> ctypes._NamedFuncPointer:
-    function.argtypes = [c_int if kind == "i" else c_void_p for kind in kinds]
+    function.argtypes = [_KINDS[kind] for kind in kinds]
     return function
-
-
-def _prepare(x: Tensor, outputs: int) -> tuple[int, int, Tensor]:
-    rows, inputs = x.shape
-    assert rows <= FEW_ROWS and x.dtype in COMPILED and x.is_cpu and x.is_contiguous()
-    return rows, inputs, x.new_empty(rows, outputs)
-
-
-def _numbers(inputs: int, tiles: int, dtype: torch.dtype) -> Tensor:
-    assert dtype in COMPILED
-    return torch.empty(inputs, tiles * LANES, dtype=dtype)
 
 
 def _expect(tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     assert tensor.dtype == dtype and tensor.shape == shape, (tensor.dtype, tensor.shape, shape)
     assert tensor.is_cpu and tensor.is_contiguous()
-
-
-def _made(out: Tensor, failed: int) -> Tensor:
-    if failed:
-        raise MemoryError("No memory for the activations of a linear layer.")
-    return out

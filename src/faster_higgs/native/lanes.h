@@ -22,6 +22,7 @@
 #define sum_lanes V(sum_lanes)
 #define power_of_two V(power_of_two)
 #define put_lanes V(put_lanes)
+#define put_sum V(put_sum)
 #define put_tile V(put_tile)
 #define round_group V(round_group)
 #define word_at V(word_at)
@@ -30,8 +31,9 @@
 #define by_rows V(by_rows)
 #define nearest V(nearest)
 #define best_scale V(best_scale)
-#define bf16_block V(bf16_block)
-#define bf16_outputs V(bf16_outputs)
+#define plain_block V(plain_block)
+#define plain_rows V(plain_rows)
+#define plain_outputs V(plain_outputs)
 #define Heads V(Heads)
 #define ask_for V(ask_for)
 #define place V(place)
@@ -40,6 +42,26 @@
 #define share_out V(share_out)
 #define see_page V(see_page)
 #define attend_heads V(attend_heads)
+#define load_row V(load_row)
+#define normed V(normed)
+#define silu V(silu)
+#define rotate_head V(rotate_head)
+#define store_head V(store_head)
+#define product V(product)
+#define stage_embed V(stage_embed)
+#define stage_before V(stage_before)
+#define stage_before_qkv V(stage_before_qkv)
+#define stage_qkv V(stage_qkv)
+#define stage_rotate V(stage_rotate)
+#define stage_see V(stage_see)
+#define stage_before_o V(stage_before_o)
+#define stage_o V(stage_o)
+#define stage_before_gate V(stage_before_gate)
+#define stage_gate_up V(stage_gate_up)
+#define stage_before_down V(stage_before_down)
+#define stage_down V(stage_down)
+#define stage_before_head V(stage_before_head)
+#define stage_head V(stage_head)
 
 /* ---- vectors ---- */
 
@@ -151,19 +173,21 @@ INLINE void round_group(const float *x, int n, int8_t *codes, float *step, int32
     *step = most / 127, *sum = total;
 }
 
-static void V(round_rows)(const Linear *job) {
-    for (int r = 0; r < job->rows; r++)
+/* Lays out a row of activations as the weight wants it. */
+static void V(ready)(const Linear *job, int row, const float *x) {
+    const int inputs = job->weight.inputs, group = job->weight.group, half = inputs / 2;
+    float *numbers = job->numbers + (size_t)row * inputs;
+    if (job->weight.bits == 32) {
+        memcpy(numbers, x, sizeof *x * inputs);
+    } else if (job->weight.bits == 16) {
+        for (int i = 0; i < half; i++) numbers[i] = x[2 * i], numbers[half + i] = x[2 * i + 1];
+    } else {
         for (int g = 0; g < job->groups; g++) {
-            int first = g * job->group, left = job->inputs - first, place = r * job->groups + g;
-            int n = left < job->group ? left : job->group;
-            size_t at = (size_t)r * job->inputs + first;
-            float wide[MOST_GROUP];
-            if (job->bf16)
-                for (int i = 0; i < n; i++) wide[i] = wide_bf16(((const uint16_t *)job->from)[at + i]);
-            else
-                memcpy(wide, (const float *)job->from + at, n * sizeof *wide);
-            round_group(wide, n, job->x + at, job->steps + place, job->sums + place);
+            int first = g * group, place = row * job->groups + g, left = inputs - first;
+            round_group(x + first, left < group ? left : group, job->x + (size_t)row * inputs + first,
+                        job->steps + place, job->sums + place);
         }
+    }
 }
 
 INLINE int32_t word_at(const int8_t *p) {
@@ -172,20 +196,24 @@ INLINE int32_t word_at(const int8_t *p) {
     return word;
 }
 
+INLINE void put_sum(const Linear *job, size_t at, float sum) {
+    put(job->to, job->bf16, at, job->adds ? sum + ((float *)job->to)[at] : sum);
+}
+
 INLINE void put_tile(const Linear *job, int tile, int row, f32x16 sum) {
-    int first = tile * LANES, left = job->outputs - first;
-    size_t at = (size_t)row * job->outputs + first;
-    if (left >= LANES)
-        put_lanes(job->to, job->bf16, at, sum);
+    int first = tile * LANES, left = job->weight.outputs - first;
+    size_t at = (size_t)row * job->weight.outputs + first;
+    if (left < LANES)
+        for (int i = 0; i < left; i++) put_sum(job, at + i, sum[i]);
     else
-        for (int i = 0; i < left; i++) put(job->to, job->bf16, at + i, sum[i]);
+        put_lanes(job->to, job->bf16, at, job->adds ? sum + load_f32((float *)job->to + at) : sum);
 }
 
 /* One tile times `rows` rows of activations; their number is known when compiled. */
 INLINE void int4_rows(const Linear *job, int tile, int first, const int rows) {
-    const int inputs = job->inputs, groups = job->groups, words = job->group / 8;
-    const uint8_t *codes = (const uint8_t *)job->codes + (size_t)tile * inputs * 8;
-    const uint16_t *scales = (const uint16_t *)job->scales + (size_t)tile * groups * LANES;
+    const int inputs = job->weight.inputs, groups = job->groups, words = job->weight.group / 8;
+    const uint8_t *codes = (const uint8_t *)job->weight.codes + (size_t)tile * inputs * 8;
+    const uint16_t *scales = (const uint16_t *)job->weight.scales + (size_t)tile * groups * LANES;
     const int8_t *x = job->x + (size_t)first * inputs;
     f32x16 sum[8];
     EACH(r, rows) sum[r] = splat(0);
@@ -211,13 +239,13 @@ INLINE void int4_rows(const Linear *job, int tile, int first, const int rows) {
 }
 
 INLINE void int8_rows(const Linear *job, int tile, int first, const int rows) {
-    const int inputs = job->inputs, groups = job->groups;
-    const uint8_t *codes = (const uint8_t *)job->codes + (size_t)tile * inputs * LANES;
+    const int inputs = job->weight.inputs, group = job->weight.group, groups = job->groups;
+    const uint8_t *codes = (const uint8_t *)job->weight.codes + (size_t)tile * inputs * LANES;
     const int8_t *x = job->x + (size_t)first * inputs;
     f32x16 sum[8];
     EACH(r, rows) sum[r] = splat(0);
     for (int g = 0; g < groups; g++) {
-        int left = inputs - g * INT8_GROUP, n = left < INT8_GROUP ? left : INT8_GROUP;
+        int left = inputs - g * group, n = left < group ? left : group;
         Sums even[8], odd[8];
         EACH(r, rows) {
             even[r] = same(-BIAS * job->sums[(first + r) * groups + g]);
@@ -235,7 +263,7 @@ INLINE void int8_rows(const Linear *job, int tile, int first, const int rows) {
         EACH(r, rows)
         sum[r] += floats(even[r], odd[r]) * job->steps[(first + r) * groups + g];
     }
-    f32x16 scale = load_f32((const float *)job->scales + tile * LANES);
+    f32x16 scale = load_f32((const float *)job->weight.scales + tile * LANES);
     EACH(r, rows) put_tile(job, tile, first + r, sum[r] * scale);
 }
 
@@ -248,19 +276,16 @@ INLINE void by_rows(const Linear *job, int tile, void (*body)(const Linear *, in
     for (; r < rows; r++) body(job, tile, r, 1);
 }
 
-static void V(times_int4)(const void *job, int tile) { by_rows(job, tile, int4_rows); }
-static void V(times_int8)(const void *job, int tile) { by_rows(job, tile, int8_rows); }
-
 static void V(unpack_int4)(const void *linear, int tile) {
     const Linear *job = linear;
-    const uint8_t *codes = (const uint8_t *)job->codes + (size_t)tile * job->inputs * 8;
-    const uint16_t *scales = (const uint16_t *)job->scales + (size_t)tile * job->groups * LANES;
-    for (int i = 0; i < job->inputs; i += 8, codes += 64) {
-        f32x16 scale = from_f16(load_u16(scales + i / job->group * LANES));
+    const uint8_t *codes = (const uint8_t *)job->weight.codes + (size_t)tile * job->weight.inputs * 8;
+    const uint16_t *scales = (const uint16_t *)job->weight.scales + (size_t)tile * job->groups * LANES;
+    for (int i = 0; i < job->weight.inputs; i += 8, codes += 64) {
+        f32x16 scale = from_f16(load_u16(scales + i / job->weight.group * LANES));
         u32x16 words = load_u32(codes);
         EACH(j, 8) {
             i32x16 code = (i32x16)(words >> (8 * (j % 4) + 4 * (j / 4)) & 15) - 8;
-            size_t at = (size_t)(i + j) * job->outputs + tile * LANES;
+            size_t at = (size_t)(i + j) * job->weight.outputs + tile * LANES;
             put_lanes(job->to, job->bf16, at, __builtin_convertvector(code, f32x16) * scale);
         }
     }
@@ -268,13 +293,13 @@ static void V(unpack_int4)(const void *linear, int tile) {
 
 static void V(unpack_int8)(const void *linear, int tile) {
     const Linear *job = linear;
-    const uint8_t *codes = (const uint8_t *)job->codes + (size_t)tile * job->inputs * LANES;
-    f32x16 scale = load_f32((const float *)job->scales + tile * LANES);
-    for (int i = 0; i < job->inputs; i += 4, codes += 64) {
+    const uint8_t *codes = (const uint8_t *)job->weight.codes + (size_t)tile * job->weight.inputs * LANES;
+    f32x16 scale = load_f32((const float *)job->weight.scales + tile * LANES);
+    for (int i = 0; i < job->weight.inputs; i += 4, codes += 64) {
         u32x16 words = load_u32(codes);
         EACH(j, 4) {
             i32x16 code = (i32x16)(words << (24 - 8 * j)) >> 24;
-            size_t at = (size_t)(i + j) * job->outputs + tile * LANES;
+            size_t at = (size_t)(i + j) * job->weight.outputs + tile * LANES;
             put_lanes(job->to, job->bf16, at, __builtin_convertvector(code, f32x16) * scale);
         }
     }
@@ -309,15 +334,15 @@ INLINE u16x16 best_scale(const f32x16 *w, int group) {
 
 static void V(pack_int4)(const void *linear, int tile) {
     const Linear *job = linear;
-    const int inputs = job->inputs, group = job->group, groups = job->groups;
-    uint8_t *codes = (uint8_t *)job->codes + (size_t)tile * inputs * 8;
-    uint16_t *scales = (uint16_t *)job->scales + (size_t)tile * groups * LANES;
+    const int inputs = job->weight.inputs, group = job->weight.group, groups = job->groups;
+    uint8_t *codes = (uint8_t *)job->weight.codes + (size_t)tile * inputs * 8;
+    uint16_t *scales = (uint16_t *)job->weight.scales + (size_t)tile * groups * LANES;
     f32x16 w[MOST_GROUP];
     for (int g = 0; g < groups; g++) {
         for (int l = 0; l < LANES; l++) {
             float *lane = (float *)w + l;
             size_t row = (size_t)tile * LANES + l, at = row * inputs + g * group;
-            if (row >= (size_t)job->outputs)
+            if (row >= (size_t)job->weight.outputs)
                 for (int i = 0; i < group; i++) lane[i * LANES] = 0;
             else
                 for (int i = 0; i < group; i++) lane[i * LANES] = number(job->from, job->bf16, at + i);
@@ -336,64 +361,69 @@ static void V(pack_int4)(const void *linear, int tile) {
     }
 }
 
-/* ---- weights of 16 bits, row by row as torch keeps them ---- */
+/* ---- weights of 16 and 32 bits, row by row as torch keeps them ---- */
 
-static void V(split_rows)(const Linear *job) {
-    int inputs = job->inputs, half = inputs / 2;
-    for (int r = 0; r < job->rows; r++) {
-        float *even = job->halves + (size_t)r * inputs, *odd = even + half;
-        size_t at = (size_t)r * inputs;
-        if (job->bf16) {
-            const uint16_t *x = (const uint16_t *)job->from + at;
-            for (int i = 0; i < half; i++) even[i] = wide_bf16(x[2 * i]), odd[i] = wide_bf16(x[2 * i + 1]);
-        } else {
-            const float *x = (const float *)job->from + at;
-            for (int i = 0; i < half; i++) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
-        }
-    }
-}
-
-INLINE void bf16_block(const Linear *job, int output, int first, const int outputs, const int rows) {
-    const int inputs = job->inputs, half = inputs / 2, vectors = inputs / 32;
-    const uint16_t *weight = (const uint16_t *)job->codes + (size_t)output * inputs;
-    const float *even = job->halves + (size_t)first * inputs, *odd = even + half;
+/* `outputs` rows of a weight times `rows` rows of activations, 32 inputs at once: of bf16 the even
+ * ones and the odd ones, of fp32 the first half and the second. */
+INLINE void plain_block(const Linear *job, int output, int first, const int outputs, const int rows,
+                        const int bf16) {
+    const int inputs = job->weight.inputs, vectors = inputs / 32, size = bf16 ? 2 : 4;
+    const int apart = bf16 ? inputs / 2 : LANES, along = bf16 ? LANES : 32;
+    const char *weight = (const char *)job->weight.codes + (size_t)output * inputs * size;
+    const float *x = job->numbers + (size_t)first * inputs;
     f32x16 sum[4][4];
     EACH(o, outputs) EACH(r, rows) sum[o][r] = splat(0);
     for (int k = 0; k < vectors; k++) {
         f32x16 low[4], high[4];
         EACH(o, outputs) {
-            const uint16_t *w = weight + (size_t)o * inputs + k * 32;
-            __builtin_prefetch((const char *)w + AHEAD / 4);
-            u32x16 pair = load_u32(w);
-            low[o] = (f32x16)(pair << 16), high[o] = (f32x16)(pair & 0xffff0000);
+            const char *w = weight + ((size_t)o * inputs + k * 32) * size;
+            __builtin_prefetch(w + AHEAD / 4);
+            if (bf16) {
+                u32x16 pair = load_u32(w);
+                low[o] = (f32x16)(pair << 16), high[o] = (f32x16)(pair & 0xffff0000);
+            } else {
+                __builtin_prefetch(w + AHEAD / 4 + 64);
+                low[o] = load_f32((const float *)w), high[o] = load_f32((const float *)w + LANES);
+            }
         }
         EACH(r, rows) {
-            f32x16 x0 = load_f32(even + (size_t)r * inputs + k * LANES);
-            f32x16 x1 = load_f32(odd + (size_t)r * inputs + k * LANES);
+            f32x16 x0 = load_f32(x + (size_t)r * inputs + k * along);
+            f32x16 x1 = load_f32(x + (size_t)r * inputs + k * along + apart);
             EACH(o, outputs) sum[o][r] += low[o] * x0, sum[o][r] += high[o] * x1;
         }
     }
     EACH(o, outputs) EACH(r, rows) {
         float total = sum_lanes(sum[o][r]);
         for (int i = vectors * 32; i < inputs; i++)
-            total += wide_bf16(weight[(size_t)o * inputs + i]) *
-                     (i % 2 ? odd : even)[(size_t)r * inputs + i / 2];
-        put(job->to, job->bf16, (size_t)(first + r) * job->outputs + output + o, total);
+            total += number(weight, bf16, (size_t)o * inputs + i) *
+                     x[(size_t)r * inputs + (bf16 ? i / 2 + i % 2 * apart : i)];
+        put_sum(job, (size_t)(first + r) * job->weight.outputs + output + o, total);
     }
 }
 
-INLINE void bf16_outputs(const Linear *job, int output, const int outputs) {
+INLINE void plain_outputs(const Linear *job, int output, const int outputs, const int bf16) {
     int r = 0, rows = job->rows;
-    for (; AT_ONCE >= 4 && rows - r >= 4; r += 4) bf16_block(job, output, r, outputs, 4);
-    for (; AT_ONCE >= 2 && rows - r >= 2; r += 2) bf16_block(job, output, r, outputs, 2);
-    for (; r < rows; r++) bf16_block(job, output, r, outputs, 1);
+    for (; AT_ONCE >= 4 && rows - r >= 4; r += 4) plain_block(job, output, r, outputs, 4, bf16);
+    for (; AT_ONCE >= 2 && rows - r >= 2; r += 2) plain_block(job, output, r, outputs, 2, bf16);
+    for (; r < rows; r++) plain_block(job, output, r, outputs, 1, bf16);
 }
 
-static void V(times_bf16)(const void *linear, int tile) {
+INLINE void plain_rows(const Linear *job, int tile, const int bf16) {
+    int output = tile * LANES, left = job->weight.outputs - output;
+    int end = output + (left < LANES ? left : LANES);
+    for (; output + 4 <= end; output += 4) plain_outputs(job, output, 4, bf16);
+    for (; output < end; output++) plain_outputs(job, output, 1, bf16);
+}
+
+/* A tile of any weight times all rows. */
+static void V(times)(const void *linear, int tile) {
     const Linear *job = linear;
-    int output = tile * LANES, end = output + LANES < job->outputs ? output + LANES : job->outputs;
-    for (; output + 4 <= end; output += 4) bf16_outputs(job, output, 4);
-    for (; output < end; output++) bf16_outputs(job, output, 1);
+    switch (job->weight.bits) {
+    case 4: by_rows(job, tile, int4_rows); break;
+    case 8: by_rows(job, tile, int8_rows); break;
+    case 16: plain_rows(job, tile, 1); break;
+    default: plain_rows(job, tile, 0);
+    }
 }
 
 /* ---- attention of one request's query heads over the pages of one key head ----
@@ -530,4 +560,189 @@ static void V(attend)(const void *attention, int item) {
     for (; AT_ONCE >= 4 && h + 3 <= end; h += 3) attend_heads(job, request, group, h, 3);
     for (; AT_ONCE >= 2 && h + 2 <= end; h += 2) attend_heads(job, request, group, h, 2);
     for (; h < end; h++) attend_heads(job, request, group, h, 1);
+}
+
+/* ---- a decoding step: every stage gets a Walk and an item, which is a row unless it says otherwise ---- */
+
+/* x scaled to unit root mean square, times the weights of a norm. */
+INLINE void normed(const Walk *walk, int row, const void *weights, float *to) {
+    const int width = walk->job->width;
+    const float *x = walk->x + (size_t)row * width;
+    f32x16 squares = splat(0);
+    float total = 0;
+    int i = 0;
+    for (; i + LANES <= width; i += LANES) squares += load_f32(x + i) * load_f32(x + i);
+    for (; i < width; i++) total += x[i] * x[i];
+    float scale = 1 / sqrtf((sum_lanes(squares) + total) / width + walk->job->eps);
+    if (walk->job->bf16)
+        for (i = 0; i < width; i++) to[i] = x[i] * scale * wide_bf16(((const uint16_t *)weights)[i]);
+    else
+        for (i = 0; i < width; i++) to[i] = x[i] * scale * ((const float *)weights)[i];
+}
+
+/* A product of this step, with its activations in the scratch. */
+INLINE Linear product(const Walk *walk, const Weight *weight, float *to) {
+    Linear job = {.weight = *weight, .rows = walk->job->rows, .adds = to == walk->x, .to = to};
+    lay_out(&job, walk->scratch);
+    return job;
+}
+
+static void stage_embed(const void *on, int row) {
+    const Walk *walk = on;
+    const Decode *job = walk->job;
+    float *x = walk->x + (size_t)row * job->width;
+    memset(x, 0, sizeof *x * job->width);
+    for (int k = 0; k < job->books; k++) {
+        size_t at = (size_t)(k * job->entries + job->columns[row * job->books + k]) * job->width;
+        for (int i = 0; i < job->width; i++) x[i] += number(job->embedding, job->bf16, at + i);
+    }
+}
+
+INLINE void stage_before(const Walk *walk, int row, const void *norm, const Weight *weight) {
+    Linear job = product(walk, weight, 0);
+    float *x = walk->normal + (size_t)row * walk->job->width;
+    normed(walk, row, norm, x);
+    V(ready)(&job, row, x);
+}
+
+static void stage_before_qkv(const void *on, int row) {
+    const Walk *walk = on;
+    stage_before(walk, row, walk->block->input_norm, &walk->block->q);
+}
+
+/* The item is a tile of the queries, keys or values. */
+static void stage_qkv(const void *on, int tile) {
+    const Walk *walk = on;
+    const Weight *weights[] = {&walk->block->q, &walk->block->k, &walk->block->v};
+    float *to[] = {walk->q, walk->k, walk->v};
+    int i = 0;
+    for (; i < 2 && tile >= tiles_of(weights[i]->outputs); i++) tile -= tiles_of(weights[i]->outputs);
+    Linear job = product(walk, weights[i], to[i]);
+    V(times)(&job, tile);
+}
+
+/* The two halves of a head form the pairs. */
+INLINE void rotate_head(float *head, const float *cosines, const float *sines, int half) {
+    for (int i = 0; i < half; i++) {
+        float first = head[i], second = head[half + i];
+        head[i] = first * cosines[i] - second * sines[i];
+        head[half + i] = second * cosines[i] + first * sines[i];
+    }
+}
+
+static void stage_rotate(const void *on, int row) {
+    const Walk *walk = on;
+    const Decode *job = walk->job;
+    const int dim = job->dim, at = job->lengths[row] - 1;
+    const float *cosines = job->cosines + (size_t)row * (dim / 2), *sines = job->sines + (size_t)row * (dim / 2);
+    float *q = walk->q + (size_t)row * job->heads * dim;
+    float *k = walk->k + (size_t)row * job->groups * dim, *v = walk->v + (size_t)row * job->groups * dim;
+    size_t page = job->table[(size_t)row * job->pages + at / PAGE];
+    for (int h = 0; h < job->heads; h++) rotate_head(q + h * dim, cosines, sines, dim / 2);
+    for (int g = 0; g < job->groups; g++) {
+        size_t place = ((page * job->groups + g) * PAGE + at % PAGE) * dim;
+        rotate_head(k + g * dim, cosines, sines, dim / 2);
+        for (int i = 0; i < dim; i++) {
+            put(walk->block->keys, job->cache_bf16, place + i, k[g * dim + i]);
+            put(walk->block->values, job->cache_bf16, place + i, v[g * dim + i]);
+        }
+    }
+}
+
+/* The item is one row's key head. */
+static void stage_see(const void *on, int item) {
+    const Walk *walk = on;
+    const Decode *d = walk->job;
+    Attention job = {walk->q, walk->block->keys, walk->block->values, d->table, d->lengths,
+                     walk->attended, d->heads, d->groups, d->dim, d->pages, 0, d->cache_bf16};
+    V(attend)(&job, item);
+}
+
+static void stage_before_o(const void *on, int row) {
+    const Walk *walk = on;
+    Linear job = product(walk, &walk->block->o, 0);
+    V(ready)(&job, row, walk->attended + (size_t)row * job.weight.inputs);
+}
+
+/* The item is a tile. */
+static void stage_o(const void *on, int tile) {
+    const Walk *walk = on;
+    Linear job = product(walk, &walk->block->o, walk->x);
+    V(times)(&job, tile);
+}
+
+static void stage_before_gate(const void *on, int row) {
+    const Walk *walk = on;
+    stage_before(walk, row, walk->block->post_norm, &walk->block->gate);
+}
+
+/* The item is a tile of the gate or of what it lets through. */
+static void stage_gate_up(const void *on, int tile) {
+    const Walk *walk = on;
+    const int tiles = tiles_of(walk->block->gate.outputs), upper = tile >= tiles;
+    Linear job = product(walk, upper ? &walk->block->up : &walk->block->gate, upper ? walk->up : walk->gate);
+    V(times)(&job, upper ? tile - tiles : tile);
+}
+
+INLINE f32x16 silu(f32x16 x) {
+    f32x16 size = pick(x < splat(0), -x, x), e = power_of_two(size * -1.4426950408889634f);
+    return x * pick(x < splat(0), e, splat(1)) / (1 + e);
+}
+
+static void stage_before_down(const void *on, int row) {
+    const Walk *walk = on;
+    const Weight *down = &walk->block->down;
+    Linear job = product(walk, down, 0);
+    float *gate = walk->gate + (size_t)row * down->inputs, *up = walk->up + (size_t)row * down->inputs;
+    int i = 0;
+    for (; i + LANES <= down->inputs; i += LANES) {
+        f32x16 open = silu(load_f32(gate + i)) * load_f32(up + i);
+        memcpy(gate + i, &open, sizeof open);
+    }
+    for (; i < down->inputs; i++) gate[i] = silu(splat(gate[i]))[0] * up[i];
+    V(ready)(&job, row, gate);
+}
+
+/* The item is a tile. */
+static void stage_down(const void *on, int tile) {
+    const Walk *walk = on;
+    Linear job = product(walk, &walk->block->down, walk->x);
+    V(times)(&job, tile);
+}
+
+static void stage_before_head(const void *on, int row) {
+    const Walk *walk = on;
+    stage_before(walk, row, walk->job->norm, &walk->job->head);
+}
+
+/* The item is a tile. */
+static void stage_head(const void *on, int tile) {
+    const Walk *walk = on;
+    Linear job = product(walk, &walk->job->head, walk->job->logits);
+    V(times)(&job, tile);
+}
+
+/* What each thread does. */
+static void V(decode)(void *shared) {
+    Walk walk = *(Walk *)shared;
+    const Decode *job = walk.job;
+    Stage *stage = walk.stages;
+    const int rows = job->rows, threads = walk.threads;
+    pass_stage(stage++, threads, rows, stage_embed, &walk);
+    for (int layer = 0; layer < job->layers; layer++) {
+        const Block *b = walk.block = &job->blocks[layer];
+        int queries = tiles_of(b->q.outputs), others = tiles_of(b->k.outputs);
+        pass_stage(stage++, threads, rows, stage_before_qkv, &walk);
+        pass_stage(stage++, threads, queries + 2 * others, stage_qkv, &walk);
+        pass_stage(stage++, threads, rows, stage_rotate, &walk);
+        pass_stage(stage++, threads, rows * job->groups, stage_see, &walk);
+        pass_stage(stage++, threads, rows, stage_before_o, &walk);
+        pass_stage(stage++, threads, tiles_of(b->o.outputs), stage_o, &walk);
+        pass_stage(stage++, threads, rows, stage_before_gate, &walk);
+        pass_stage(stage++, threads, 2 * tiles_of(b->gate.outputs), stage_gate_up, &walk);
+        pass_stage(stage++, threads, rows, stage_before_down, &walk);
+        pass_stage(stage++, threads, tiles_of(b->down.outputs), stage_down, &walk);
+    }
+    pass_stage(stage++, threads, rows, stage_before_head, &walk);
+    pass_stage(stage++, threads, tiles_of(job->head.outputs), stage_head, &walk);
 }

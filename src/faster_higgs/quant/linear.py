@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faster_higgs.errors import SettingError
-from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Kernels, load
+from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Stored, load
 from faster_higgs.quant.rounding import OFFSET, round_int4, round_int8, round_rows
 
 LANES = 16  # output rows in a tile
@@ -57,12 +57,8 @@ class PackedLinear(nn.Module, ABC):
         """Activations as the kernel sees them."""
 
     @abstractmethod
-    def compiled_floats(self, kernels: Kernels, tiles: slice, dtype: torch.dtype) -> Tensor:
-        """The weights of some tiles, [in, rows], by the kernel."""
-
-    @abstractmethod
-    def compiled(self, kernels: Kernels, x: Tensor) -> Tensor:
-        """The kernel's product for a few rows."""
+    def stored(self, tiles: slice = slice(None)) -> Stored:
+        """The weights of some tiles as the kernels read them."""
 
     @torch.no_grad()
     def pack(self, weight: Tensor, search: bool = True) -> dict[str, Tensor]:
@@ -89,7 +85,7 @@ class PackedLinear(nn.Module, ABC):
             return self._by_blocks(x)
         if self._kernels is None or x.dtype not in COMPILED:
             return self._by_blocks(self.rounded(x)).to(x.dtype)
-        return self.compiled(self._kernels, x.contiguous())
+        return self._kernels.linear(x.contiguous(), self.stored())
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}"
@@ -107,7 +103,9 @@ class PackedLinear(nn.Module, ABC):
         """The weights of some tiles, [in, rows]."""
         if self._kernels is None or not self.codes.is_cpu or dtype not in COMPILED:
             return self.floats(tiles, dtype).T
-        return self.compiled_floats(self._kernels, tiles, dtype)
+        whole = self.stored(tiles)
+        outputs = len(whole.codes) * LANES
+        return self._kernels.unpack(whole._replace(outputs=outputs), dtype)
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
         """Moves the buffers; a cast finds only integers and leaves them as they are."""
@@ -140,11 +138,8 @@ class Int8Linear(PackedLinear):
     def rounded(self, x: Tensor) -> Tensor:
         return round_rows(x, INT8_GROUP)
 
-    def compiled_floats(self, kernels: Kernels, tiles: slice, dtype: torch.dtype) -> Tensor:
-        return kernels.unpack_int8(self.codes[tiles], self.scales[tiles], dtype)
-
-    def compiled(self, kernels: Kernels, x: Tensor) -> Tensor:
-        return kernels.linear_int8(x, self.codes, self.scales, self.out_features)
+    def stored(self, tiles: slice = slice(None)) -> Stored:
+        return Stored.int8(self.codes[tiles], self.scales[tiles], self.out_features, INT8_GROUP)
 
 
 class Int4Linear(PackedLinear):
@@ -184,11 +179,8 @@ class Int4Linear(PackedLinear):
     def rounded(self, x: Tensor) -> Tensor:
         return round_rows(x, self.group)
 
-    def compiled_floats(self, kernels: Kernels, tiles: slice, dtype: torch.dtype) -> Tensor:
-        return kernels.unpack_int4(self.codes[tiles], self.scales[tiles], dtype)
-
-    def compiled(self, kernels: Kernels, x: Tensor) -> Tensor:
-        return kernels.linear_int4(x, self.codes, self.scales, self.out_features)
+    def stored(self, tiles: slice = slice(None)) -> Stored:
+        return Stored.int4(self.codes[tiles], self.scales[tiles], self.out_features)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, group={self.group}"
