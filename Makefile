@@ -1,5 +1,5 @@
 # `make` says whether a change is ready. Each target is one line that can be typed by hand.
-.PHONY: all setup check fix test soak gpu bench docs clean
+.PHONY: all setup check fix test soak gpu bench bench-gpu docs clean
 
 all: check test
 
@@ -20,6 +20,9 @@ gpu: ; ./run_tests.sh -m gpu
 
 bench: setup
 	benchmarks/all.sh .venv/bin/python
+
+bench-gpu: setup
+	benchmarks/gpu_all.sh .venv/bin/python
 
 docs: setup
 	.venv/bin/python scripts/cli_page.py

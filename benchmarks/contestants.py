@@ -10,29 +10,37 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.weights import codec_folder
+from faster_higgs.checkpoint.choice import Plan
+from faster_higgs.checkpoint.fit import fit, wish_for
 from faster_higgs.checkpoint.load import load_model
-from faster_higgs.config import ModelConfig
+from faster_higgs.config import EngineConfig, ModelConfig
+from faster_higgs.device import named
 from faster_higgs.engine.engine import Engine
 from faster_higgs.errors import EngineError
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 
 PROMPT = 100  # positions, of text
+TEXT = 40  # positions, as many before a voice's clip as after it
 _TRIES = 5  # seeds; random weights may end a clip early
 
 
 class Ours:
     """The engine, as `higgs say` runs it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, device: str = "cpu", engine: EngineConfig = EngineConfig()
+    ) -> None:
         begin = time.perf_counter()
-        config, self.model = load_model(folder, text_head=False)
+        config, self.model = load_model(folder, device=device, text_head=False)
         self.prompt = Prompt(tuple(prompt_ids(config)), ())
-        self.engine = Engine(self.model)
+        self.engine = Engine(self.model, engine)
         self.load_seconds = time.perf_counter() - begin
 
     def facts(self) -> dict[str, float]:
@@ -164,12 +172,27 @@ class _Stamps:
         """Nothing is left to do."""
 
 
-def prompt_ids(config: ModelConfig, positions: int = PROMPT) -> list[int]:
+def planned(settings: Any, engine: EngineConfig | None = None) -> Plan:
+    """Where ours runs, as `Higgs.load` plans it. Raises SettingError where there is no room."""
+    codec = codec_folder(settings.folder, tiny=settings.tiny)
+    return fit(settings.model, codec, named(settings.device), wish_for(None, engine))
+
+
+def prompt_ids(config: ModelConfig, positions: int = PROMPT, seed: int = 0) -> list[int]:
     """Any text, then the token that opens a clip of the answer."""
     words = min(config.vocab_size, config.audio_in_token_id, config.audio_out_bos_token_id) // 2
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     text: Sequence[int] = torch.randint(words, (positions - 1,), generator=generator).tolist()
     return [*text, config.audio_out_bos_token_id]
+
+
+def voice_prompt(config: ModelConfig, frames: int, voice: int, text: int) -> Prompt:
+    """A text of its own after a clip that only the number of the voice decides."""
+    before, after = prompt_ids(config, TEXT), prompt_ids(config, TEXT + text)
+    generator = torch.Generator().manual_seed(voice)
+    shape = (config.num_codebooks, frames)
+    clip = torch.randint(config.num_codes, shape, generator=generator)
+    return Prompt((*before[:-1], config.audio_in_token_id, *after[text:]), (clip,))
 
 
 def bytes_per_frame(model: torch.nn.Module) -> int:

@@ -13,17 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.contestants import Ours, prompt_ids
+from benchmarks.contestants import Ours, voice_prompt
 from benchmarks.flags import Flags, read_flags
 from benchmarks.report import finish
 from faster_higgs.errors import HiggsError
-from faster_higgs.prompt.template import Prompt
-
-TEXT = 40  # positions, as many before the voice's clip as after it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +44,7 @@ def measure(settings: Any) -> dict[str, Any]:
     ours.first(columns=columns)  # warm
     for voice in range(settings.rounds):
         for text, kind in enumerate(taken):
-            asked = prompt(ours, settings.clip, voice, text)
+            asked = voice_prompt(ours.model.config, settings.clip, voice, text)
             taken[kind].append(ours.first(asked, columns))
     new, known = (statistics.median(found) for found in taken.values())
     return {
@@ -61,16 +56,6 @@ def measure(settings: Any) -> dict[str, Any]:
         "ratio": new / known,
         "rounds": taken,
     }
-
-
-def prompt(ours: Ours, frames: int, voice: int, text: int) -> Prompt:
-    """A text of its own after a clip that only the number of the voice decides."""
-    config = ours.model.config
-    before, after = prompt_ids(config, TEXT), prompt_ids(config, TEXT + text)
-    generator = torch.Generator().manual_seed(voice)
-    shape = (config.num_codebooks, frames)
-    clip = torch.randint(config.num_codes, shape, generator=generator)
-    return Prompt((*before[:-1], config.audio_in_token_id, *after[text:]), (clip,))
 
 
 def rows(result: dict[str, Any]) -> list[tuple[object, ...]]:

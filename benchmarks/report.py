@@ -25,7 +25,7 @@ STAT = Path("/proc/stat")
 BUSY = 0.1  # of the cores; above it figures are too low
 
 
-def about() -> dict[str, Any]:
+def about(device: str = "cpu") -> dict[str, Any]:
     """Hardware, versions, commit, date, the kernels, and how busy others kept the machine."""
     return {
         "busy": busy(),
@@ -34,14 +34,23 @@ def about() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "kernels": kernels.find().reason,
         "machine": machine.machine(),
+        "device": device,
+        "card": card(device),
         "versions": machine.versions(),
     }
 
 
-def finish(result: Mapping[str, Any], rows: Iterable[Sequence[object]], path: Path | None) -> None:
+def finish(
+    result: Mapping[str, Any],
+    rows: Iterable[Sequence[object]],
+    path: Path | None,
+    device: str = "cpu",
+) -> None:
     """Print the rows as a table, and write the result where that is asked for."""
     print(*table(rows), sep="\n")
-    facts = about()
+    facts = about(device)
+    if facts["card"]:
+        print(f"\n{facts['card']['name']}")
     if facts["busy"] > BUSY:
         print(f"Others keep {facts['busy']:.0%} of the cores busy; measure again.", file=sys.stderr)
     if path:
@@ -55,6 +64,24 @@ def busy(seconds: float = 0.5) -> float:
     time.sleep(seconds)
     spent = [after - then for after, then in zip(_jiffies(), before, strict=True)]
     return round(1 - sum(spent[3:5]) / sum(spent), 2) if sum(spent) else 0.0
+
+
+def card(device: str) -> dict[str, str | float | None] | None:
+    """The graphics card of that name, and the CUDA torch was built with; None if it is none."""
+    if not device.startswith("cuda"):
+        return None
+    found = torch.cuda.get_device_properties(device)
+    return {
+        "name": found.name,
+        "memory_gb": round(found.total_memory / GIGA, 1),
+        "capability": f"{found.major}.{found.minor}",
+        "cuda": torch.version.cuda,
+    }
+
+
+def peak_on(device: str) -> float | None:
+    """GB that torch took of a card at the most; None where the device is none."""
+    return torch.cuda.max_memory_reserved(device) / GIGA if device.startswith("cuda") else None
 
 
 def _jiffies() -> list[int]:
@@ -86,6 +113,13 @@ def verdict(value: float, least: float | None) -> str:
     if least is None:
         return ""
     return f"must be {least:g}: {'reached' if value >= least else 'MISSED'}"
+
+
+def limit(value: float, most: float | None) -> str:
+    """What is printed beside a figure that has to stay small."""
+    if most is None:
+        return ""
+    return f"at most {most:g}: {'kept' if value <= most else 'MISSED'}"
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -27,6 +26,7 @@ from faster_higgs.checkpoint.load import load_model
 from faster_higgs.errors import EngineError, HiggsError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.testing import tiny_config
+from tests.benchmarks.conftest import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -56,19 +56,9 @@ def tiny(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
+def quick(monkeypatch):
     for module in (cpu_batch, cpu_decode, cpu_load):
         monkeypatch.setattr(module, "Apart", Here)
-    monkeypatch.setattr(report, "busy", lambda: 0.0)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-
-def run(module, tmp_path: Path, *flags: str) -> dict:
-    path = tmp_path / "results" / "found.json"
-    assert module.main(["--tiny", "--rounds", "1", "--json", str(path), *flags]) == 0
-    found = json.loads(path.read_text())
-    assert {"machine", "versions", "commit", "date", "threads", "busy"} <= set(found)
-    return found
 
 
 class TestScripts:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from faster_higgs.codec.codec import Codec
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.graphs import bucket
 from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.prompt.template import Prompt
+from faster_higgs.sampling import Sampling
+from faster_higgs.testing import CODEBOOKS, TINY_CODEC
 from tests.engine.conftest import CONFIG
 from tests.laws.test_batching import answers, requests, same
 
@@ -52,6 +58,44 @@ def test_an_engine_gives_its_memory_back(on_gpu: DualFFN) -> None:
         answers(engine)
         del engine
     assert used() - before < 50e6
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_rows_that_fill_a_batch_up_do_so_for_as_long_as_they_must(on_gpu: DualFFN) -> None:
+    """Nobody's row takes part in every step of three requests, and no page is ever given to it."""
+    engine, frames = Engine(on_gpu), 0
+    for turn in range(8):
+        for seed in range(3):
+            lively = Sampling(temperature=1.0, seed=10 * turn + seed, max_new_tokens=100)
+            engine.add(Prompt((2, 3, 4, 60), ()), lively)
+        frames += sum(one.shape[1] for one, _ in answers(engine).values())
+    assert frames > 0
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_steps_are_recorded_while_another_thread_decodes_sound(on_gpu: DualFFN) -> None:
+    codec = Codec(TINY_CODEC, encoder=False).eval().cuda()
+    over = threading.Event()
+
+    def decode() -> int:
+        frames = 1
+        while not over.is_set():  # longer each time, so that memory is taken anew
+            frames += len(codec.decode(torch.zeros(CODEBOOKS, frames, dtype=torch.long))) > 0
+        return frames
+
+    with ThreadPoolExecutor(1) as pool:
+        decoded = pool.submit(decode)
+        try:
+            for _ in range(5):
+                engine = Engine(on_gpu)
+                for one in requests():
+                    engine.add(*one)
+                answers(engine)
+        finally:
+            over.set()
+        assert decoded.result() > 1
 
 
 def test_a_batch_is_filled_up_by_less_than_half() -> None:

@@ -134,3 +134,14 @@ def test_two_threads_compute_what_one_does(kernels):
 def test_what_the_library_cannot_take_never_reaches_it(kernels, x):
     with pytest.raises(AssertionError):
         kernels.linear(x, Stored.plain(torch.zeros(4, 8, dtype=torch.bfloat16)))
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 5000])
+@pytest.mark.parametrize("size", [1.0, 300.0])
+def test_the_codecs_activation_is_that_of_torch(kernels, length, size):
+    x = size * seeded(2, 3, length)
+    alpha = torch.tensor([0.7, -2.0, 1e-6])
+    wanted = x + (x * alpha[:, None]).sin() ** 2 / (alpha + 1e-9)[:, None]
+    found = kernels.snake(x, alpha, torch.empty_like(x))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-5)
+    assert kernels.snake(x, alpha, x) is x and x.equal(found)

@@ -326,7 +326,8 @@ def test_every_stage_of_the_original_matches() -> None:
 
     def remember(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: object, out: Tensor | tuple[Tensor, ...]) -> None:
-            seen.setdefault(name, out if isinstance(out, Tensor) else out[0])
+            # A copy: what comes next may write over it.
+            seen.setdefault(name, (out if isinstance(out, Tensor) else out[0]).clone())
 
         return hook
 

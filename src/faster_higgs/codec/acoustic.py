@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from faster_higgs.native.kernels import load
 
 _TINY = 1e-9  # keeps an alpha of exactly zero finite
 _DILATIONS = (1, 3, 9)
+_MANY = 128  # channels, from where on interleaving costs less than it saves
 
 
 class _FusedSnake(torch.autograd.Function):
@@ -35,7 +39,11 @@ class _FusedSnake(torch.autograd.Function):
         return wave.mul_(alpha * inverse).add_(1).mul_(grad), grad_alpha
 
 
-def _snake(x: Tensor, alpha: Tensor) -> Tensor:
+def _snake(x: Tensor, alpha: Tensor, spare: bool = False) -> Tensor:
+    kernels = load()
+    if kernels is not None and x.is_cpu and x.dtype == alpha.dtype == torch.float32:
+        x = x.contiguous()
+        return kernels.snake(x, alpha.flatten(), x if spare else torch.empty_like(x))
     wave = (x * alpha).sin_().square_()
     return torch.addcmul(x, wave, (alpha + _TINY).reciprocal(), out=wave)
 
@@ -47,11 +55,56 @@ class Snake(nn.Module):
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(1, channels, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, spare: bool = False) -> Tensor:
+        """`spare`: x is not needed any more, and may be written over."""
         if torch.is_grad_enabled() and (x.requires_grad or self.alpha.requires_grad):
             fused: Tensor = _FusedSnake.apply(x, self.alpha)  # type: ignore[no-untyped-call]
             return fused
-        return _snake(x.detach(), self.alpha.detach())
+        return _snake(x.detach(), self.alpha.detach(), spare)
+
+
+class Upsampling(nn.ConvTranspose1d):
+    """A transposed convolution that makes `ratio` positions of one.
+
+    Without gradients on the CPU it is a convolution over two neighbours that makes all `ratio`
+    positions at once, as channels: half the time, where channels are many.
+    """
+
+    def __init__(self, channels: int, ratio: int) -> None:
+        super().__init__(
+            channels,
+            channels // 2,
+            2 * ratio,
+            stride=ratio,
+            padding=_half(ratio),
+            output_padding=ratio % 2,  # without it odd ratios lose samples
+        )
+        self.ratio = ratio
+        self._arranged: tuple[object, Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if torch.is_grad_enabled() or not x.is_cpu or self.in_channels < _MANY:
+            return super().forward(x, output_size)
+        weight, bias = self._neighbours()
+        ratio, before = self.ratio, int(self.padding[0])
+        both = functional.conv1d(x, weight, bias, padding=1)  # [B, C / 2 * ratio, L + 1]
+        shape = len(x), self.out_channels, ratio, -1
+        phases = both.view(shape).transpose(2, 3)  # [B, C / 2, L + 1, ratio]
+        out = x.new_empty(len(x), self.out_channels, x.shape[-1], ratio)
+        out[..., : ratio - before] = phases[:, :, :-1, before:]
+        out[..., ratio - before :] = phases[:, :, 1:, :before]
+        return out.flatten(2)
+
+    def _neighbours(self) -> tuple[Tensor, Tensor]:
+        """The weight for two neighbours and its bias; made anew when the weight has changed."""
+        weight, bias = self.weight, self.bias
+        assert bias is not None
+        key = weight.data_ptr(), None if weight.is_inference() else weight._version
+        if self._arranged is None or self._arranged[0] != key:
+            earlier, later = weight[..., self.ratio :], weight[..., : self.ratio]
+            pair = torch.stack([earlier, later], -1).permute(1, 2, 0, 3).flatten(0, 1)
+            self._arranged = key, pair.contiguous(), bias.repeat_interleave(self.ratio)
+        return self._arranged[1:]
 
 
 class AcousticUnit(nn.Module):
@@ -65,7 +118,7 @@ class AcousticUnit(nn.Module):
         self.narrow = nn.Conv1d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.narrow(self.snake_out(self.wide(self.snake_in(x))))
+        out: Tensor = self.narrow(self.snake_out(self.wide(self.snake_in(x)), spare=True))
         return out.add_(x)
 
 
@@ -83,7 +136,7 @@ class EncoderBlock(nn.Module):
         self.down = nn.Conv1d(channels, 2 * channels, 2 * ratio, stride=ratio, padding=_half(ratio))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(self.snake(self.units(x)))
+        out: Tensor = self.down(self.snake(self.units(x), spare=True))
         return out
 
 
@@ -93,18 +146,11 @@ class DecoderBlock(nn.Module):
     def __init__(self, channels: int, ratio: int) -> None:
         super().__init__()
         self.snake = Snake(channels)
-        self.up = nn.ConvTranspose1d(
-            channels,
-            channels // 2,
-            2 * ratio,
-            stride=ratio,
-            padding=_half(ratio),
-            output_padding=ratio % 2,  # without it odd ratios lose samples
-        )
+        self.up = Upsampling(channels, ratio)
         self.units = _units(channels // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.units(self.up(self.snake(x)))
+        out: Tensor = self.units(self.up(self.snake(x, spare=True)))
         return out
 
 
@@ -125,7 +171,7 @@ class AcousticEncoder(nn.Module):
         x = self.first(samples)
         for block in self.blocks:
             x = block(x)
-        out: Tensor = self.last(self.snake(x))
+        out: Tensor = self.last(self.snake(x, spare=True))
         return out
 
 
@@ -146,7 +192,7 @@ class AcousticDecoder(nn.Module):
         x = self.first(latents)
         for block in self.blocks:
             x = block(x)
-        out: Tensor = self.last(self.snake(x))
+        out: Tensor = self.last(self.snake(x, spare=True))
         return out
 
 

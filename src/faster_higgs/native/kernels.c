@@ -29,6 +29,7 @@ enum {
     MOST_GROUP = 128,
     MOST_DIM = 256, /* of a head */
     TURNS = 4,      /* that each thread takes, so that a slow one takes fewer */
+    PIECE = 4096,   /* numbers of sound that a thread takes at once */
     AHEAD = 2048,   /* bytes between what is read and what is asked for */
 };
 
@@ -78,6 +79,14 @@ typedef struct {
     Weight q, k, v, o, gate, up, down;
     void *keys, *values; /* [pages, groups, PAGE, dim] */
 } Block;
+
+/* x + sin(alpha x)^2 / alpha, by channel. */
+typedef struct {
+    const float *x, *alphas; /* [rows, length], [channels]; row r is of channel r % channels */
+    float *out;              /* may be x */
+    int channels, pieces;    /* of PIECE numbers in a row */
+    int64_t length;
+} Snake;
 
 /* One more position of each row's request: a column of codes in, scores of the next one out. */
 typedef struct {
@@ -269,6 +278,7 @@ typedef struct {
     void (*pack_int4)(const void *job, int tile);
     void (*attend)(const void *job, int item);
     void (*decode)(void *walk);
+    void (*snake)(const void *job, int item);
 } Variant;
 
 #define PASTE(a, b) a##_##b
@@ -462,7 +472,7 @@ TARGET_END
 
 #define VARIANT_OF(v)                                                                          \
     {#v,          runs_##v,    ready_##v,  times_##v, unpack_int4_##v, unpack_int8_##v, pack_int4_##v, \
-     attend_##v, decode_##v}
+     attend_##v, decode_##v,  snake_##v}
 static const Variant variants[] = {
     VARIANT_OF(plain),
 #if defined(__x86_64__)
@@ -527,6 +537,13 @@ void fh_paged_attention(int variant, int threads, const void *q, int bf16, const
                         int dim, void *out) {
     Attention job = {q, keys, values, table, lengths, out, heads, groups, dim, pages, bf16, cache_bf16};
     share(threads, requests * groups, variants[variant].attend, &job);
+}
+
+void fh_snake(int variant, int threads, const float *x, const float *alphas, int rows, int channels,
+              int64_t length, float *out) {
+    int pieces = (int)((length + PIECE - 1) / PIECE);
+    Snake job = {x, alphas, out, channels, pieces, length};
+    share(threads, rows * pieces, variants[variant].snake, &job);
 }
 
 /* Bytes that a step needs beside its results. */

@@ -184,6 +184,7 @@ class Kernels:
         self._unpack = _typed(library.fh_unpack, "iiwip")
         self._pack_int4 = _typed(library.fh_pack_int4, "iipiw")
         self._attend = _typed(library.fh_paged_attention, "iipippippiiiiip")
+        self._snake = _typed(library.fh_snake, "iippiilp")
         self._decode = _typed(library.fh_decode, "iid")
         self._decode_memory = _typed(library.fh_decode_memory, "d")
         self._decode_memory.restype = c_int64
@@ -221,6 +222,17 @@ class Kernels:
         threads = torch.get_num_threads()
         self._pack_int4(self._index, threads, weight.data_ptr(), bf16, packed.in_c())
         return codes, scales
+
+    def snake(self, x: Tensor, alpha: Tensor, out: Tensor) -> Tensor:
+        """x + sin(alpha x)^2 / alpha of [B, C, L], alpha [C], in `out`, which may be x; fp32."""
+        batch, channels, length = x.shape
+        for part in (x, out):
+            _expect(part, torch.float32, (batch, channels, length))
+        _expect(alpha, torch.float32, (channels,))
+        sizes = batch * channels, channels, length
+        threads = torch.get_num_threads()
+        self._snake(self._index, threads, x.data_ptr(), alpha.data_ptr(), *sizes, out.data_ptr())
+        return out
 
     def decode_memory(self, job: CDecode) -> int:
         """Bytes that `decode` needs in `job.memory`."""
@@ -267,7 +279,13 @@ class Kernels:
         return out
 
 
-_KINDS: dict[str, Any] = {"i": c_int, "p": c_void_p, "w": POINTER(CWeight), "d": POINTER(CDecode)}
+_KINDS: dict[str, Any] = {
+    "i": c_int,
+    "l": c_int64,
+    "p": c_void_p,
+    "w": POINTER(CWeight),
+    "d": POINTER(CDecode),
+}
 
 
 def _typed(function: ctypes._NamedFuncPointer, kinds: str) -> ctypes._NamedFuncPointer:
