@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from faster_higgs.codec.acoustic import AcousticUnit
 from faster_higgs.native.kernels import FEW_ROWS, PAGE, Stored
 
 FLOATS = (torch.float32, torch.bfloat16)
@@ -145,3 +146,25 @@ def test_the_codecs_activation_is_that_of_torch(kernels, length, size):
     found = kernels.snake(x, alpha, torch.empty_like(x))
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-5)
     assert kernels.snake(x, alpha, x) is x and x.equal(found)
+
+
+@pytest.mark.parametrize("dilation", [1, 3, 9])
+@pytest.mark.parametrize("channels", [1, 8, 13])
+@pytest.mark.parametrize("length", [1, 5, 47, 192, 500])
+def test_a_unit_of_the_codec_is_that_of_torch(kernels, dilation, channels, length):
+    unit = AcousticUnit(channels, dilation)
+    for seed, snake in enumerate((unit.snake_in, unit.snake_out)):
+        snake.alpha.data.copy_(seeded(1, channels, 1, seed=seed))
+    x = seeded(2, channels, length)
+    with torch.enable_grad():
+        wanted = unit(x.clone().requires_grad_()).detach()
+    weights = [part.detach() for part in unit._weights()]
+    torch.testing.assert_close(kernels.residual_unit(x, weights, dilation), wanted)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_two_threads_make_the_unit_that_one_makes(kernels):
+    x, weights = seeded(1, 16, 2000), [part.detach() for part in AcousticUnit(16, 3)._weights()]
+    both = kernels.residual_unit(x, weights, 3)
+    torch.set_num_threads(1)
+    assert both.equal(kernels.residual_unit(x, weights, 3))

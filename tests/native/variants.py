@@ -16,9 +16,10 @@ def runnable() -> dict[str, Kernels]:
     best = open_library(LIBRARY).kernels
     if best is None:
         try:
-            made = hatch_build.build(Path(tempfile.mkdtemp()) / "libkernels.so")
+            hatch_build.compiler()
         except hatch_build.NoKernels:
             return {}
+        made = hatch_build.build(Path(tempfile.mkdtemp()) / "libkernels.so")
         best = open_library(made).kernels
         assert best is not None, "a library that was compiled now is fresh"
     return {kernels.name: kernels for kernels in variants(best.library)}

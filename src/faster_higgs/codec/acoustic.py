@@ -112,14 +112,27 @@ class AcousticUnit(nn.Module):
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
+        self.dilation = dilation
         self.snake_in = Snake(channels)
         self.wide = nn.Conv1d(channels, channels, 7, padding=3 * dilation, dilation=dilation)
         self.snake_out = Snake(channels)
         self.narrow = nn.Conv1d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        kernels = load()
+        if kernels is not None and not torch.is_grad_enabled() and self._fits(x):
+            return kernels.residual_unit(x.contiguous(), self._weights(), self.dilation)
         out: Tensor = self.narrow(self.snake_out(self.wide(self.snake_in(x)), spare=True))
         return out.add_(x)
+
+    def _fits(self, x: Tensor) -> bool:
+        return x.is_cpu and x.dtype == self.wide.weight.dtype == torch.float32
+
+    def _weights(self) -> list[Tensor]:
+        wide, narrow = self.wide, self.narrow
+        assert wide.bias is not None and narrow.bias is not None
+        first, second = self.snake_in.alpha.flatten(), self.snake_out.alpha.flatten()
+        return [first, wide.weight, wide.bias, second, narrow.weight, narrow.bias]
 
 
 def _units(channels: int) -> nn.Sequential:

@@ -30,6 +30,8 @@ enum {
     MOST_DIM = 256, /* of a head */
     TURNS = 4,      /* that each thread takes, so that a slow one takes fewer */
     PIECE = 4096,   /* numbers of sound that a thread takes at once */
+    SPAN = 192,     /* positions of a residual unit that it takes */
+    MOST_REACH = 27, /* of a unit to each side */
     AHEAD = 2048,   /* bytes between what is read and what is asked for */
 };
 
@@ -87,6 +89,15 @@ typedef struct {
     int channels, pieces;    /* of PIECE numbers in a row */
     int64_t length;
 } Snake;
+
+/* A residual unit of the codec: x + narrow(snake(wide(snake(x)))), `wide` over 7 positions. */
+typedef struct {
+    const float *x; /* [batch, channels, length] */
+    const float *alphas_in, *wide, *wide_bias, *alphas_out, *narrow, *narrow_bias;
+    float *out; /* not x */
+    int batch, channels, dilation;
+    int64_t length;
+} Unit;
 
 /* One more position of each row's request: a column of codes in, scores of the next one out. */
 typedef struct {
@@ -186,6 +197,15 @@ INLINE void put(void *p, int bf16, size_t i, float value) {
         ((float *)p)[i] = value;
 }
 
+/* Threads that each need memory of their own for an item. */
+typedef struct {
+    const Unit *unit;
+    int items;
+    atomic_int next, came;
+    float *memory; /* `each` numbers for whoever comes */
+    size_t each;
+} UnitCrew;
+
 /* ---- sizes and places ---- */
 
 static int tiles_of(int outputs) { return (outputs + LANES - 1) / LANES; }
@@ -265,7 +285,8 @@ static size_t lay_walk(Walk *walk, const Decode *job, int threads) {
  *   bytes(p)            64 bytes as they are, each plus BIAS
  *   dot4(sum, w, x)     each lane gains its 4 bytes of w, 0..15, times the 4 signed bytes of x
  *   dot4_wide(..)       the same for what `bytes` gives
- * and reads a tile once for AT_ONCE rows of activations.
+ * and reads a tile once for AT_ONCE rows of activations. Of sound it makes CHANNELS rows of VECTORS
+ * vectors Sound at once: as many as its registers hold.
  */
 
 typedef struct {
@@ -279,6 +300,7 @@ typedef struct {
     void (*attend)(const void *job, int item);
     void (*decode)(void *walk);
     void (*snake)(const void *job, int item);
+    void (*unit)(void *crew);
 } Variant;
 
 #define PASTE(a, b) a##_##b
@@ -298,7 +320,10 @@ typedef struct {
 #define VARIANT plain
 #define BIAS 0
 #define AT_ONCE 1
+#define CHANNELS 2
+#define VECTORS 4
 static int runs_plain(void) { return 1; }
+typedef f32x4 Sound_plain;
 typedef i32x16 Sums_plain;
 typedef u32x16 Bytes_plain;
 INLINE i32x16 same_plain(int32_t v) { return (i32x16)SIXTEEN(v); }
@@ -323,15 +348,20 @@ INLINE i32x16 dot4_wide_plain(i32x16 sum, u32x16 w, int32_t x) {
 #undef VARIANT
 #undef BIAS
 #undef AT_ONCE
+#undef CHANNELS
+#undef VECTORS
 
 #if defined(__x86_64__)
 #define VARIANT avx2
 #define BIAS 0
 #define AT_ONCE 4
+#define CHANNELS 4
+#define VECTORS 2
 static int runs_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 TARGET("avx2,fma")
+typedef f32x8 Sound_avx2;
 typedef struct {
     __m256i half[2];
 } Sums_avx2;
@@ -376,16 +406,21 @@ TARGET_END
 #undef VARIANT
 #undef BIAS
 #undef AT_ONCE
+#undef CHANNELS
+#undef VECTORS
 
 #define VARIANT vnni
 #define BIAS 128
 #define AT_ONCE 8
+#define CHANNELS 8
+#define VECTORS 3
 static int runs_vnni(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vnni");
 }
 TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")
+typedef f32x16 Sound_vnni;
 typedef __m512i Sums_vnni;
 typedef __m512i Bytes_vnni;
 INLINE __m512i same_vnni(int32_t v) { return _mm512_set1_epi32(v); }
@@ -407,12 +442,16 @@ TARGET_END
 #undef VARIANT
 #undef BIAS
 #undef AT_ONCE
+#undef CHANNELS
+#undef VECTORS
 #endif
 
 #if defined(__aarch64__) && (defined(__linux__) || defined(__ARM_FEATURE_DOTPROD))
 #define VARIANT neon
 #define BIAS 0
 #define AT_ONCE 4
+#define CHANNELS 4
+#define VECTORS 4
 static int runs_neon(void) {
 #if defined(__ARM_FEATURE_DOTPROD)
     return 1;
@@ -425,6 +464,7 @@ TARGET("dotprod")
 #else
 TARGET("arch=armv8.2-a+dotprod")
 #endif
+typedef f32x4 Sound_neon;
 typedef struct {
     int32x4_t quarter[4];
 } Sums_neon;
@@ -467,12 +507,14 @@ TARGET_END
 #undef VARIANT
 #undef BIAS
 #undef AT_ONCE
+#undef CHANNELS
+#undef VECTORS
 #define HAS_NEON
 #endif
 
 #define VARIANT_OF(v)                                                                          \
     {#v,          runs_##v,    ready_##v,  times_##v, unpack_int4_##v, unpack_int8_##v, pack_int4_##v, \
-     attend_##v, decode_##v,  snake_##v}
+     attend_##v, decode_##v,  snake_##v, unit_##v}
 static const Variant variants[] = {
     VARIANT_OF(plain),
 #if defined(__x86_64__)
@@ -544,6 +586,20 @@ void fh_snake(int variant, int threads, const float *x, const float *alphas, int
     int pieces = (int)((length + PIECE - 1) / PIECE);
     Snake job = {x, alphas, out, channels, pieces, length};
     share(threads, rows * pieces, variants[variant].snake, &job);
+}
+
+/* 0, or 1 where memory ran out. */
+int fh_unit(int variant, int threads, const Unit *unit) {
+    int items = (int)((unit->length + SPAN - 1) / SPAN) * unit->batch;
+    size_t each = (size_t)unit->channels * (2 * SPAN + 2 * MOST_REACH + 2 * LANES);
+    UnitCrew crew = {unit, items, 0, 0, aligned_alloc(64, threads * each * sizeof(float)), each};
+    if (!crew.memory) return 1;
+    if (threads > 1 && start_threads && items > 1)
+        start_threads(variants[variant].unit, &crew, (unsigned)threads, 0);
+    else
+        variants[variant].unit(&crew);
+    free(crew.memory);
+    return 0;
 }
 
 /* Bytes that a step needs beside its results. */

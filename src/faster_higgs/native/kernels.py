@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import zlib
+from collections.abc import Sequence
 from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ FEW_ROWS = 16  # rows of activations that a kernel takes at once
 LANES = 16  # output rows that lie together
 PAGE = 16  # positions of a page of keys or values
 MOST_DIM = 256  # the widest head
+MOST_REACH = 27  # positions that a residual unit looks to each side
 MOST_GROUP = 128  # weights that share a scale
 
 LIBRARY = Path(__file__).with_name("libkernels.so")
@@ -96,6 +98,17 @@ class CBlock(ctypes.Structure):
         *((name, c_void_p) for name in ("input_norm", "post_norm")),
         *((name, CWeight) for name in ("q", "k", "v", "o", "gate", "up", "down")),
         *((name, c_void_p) for name in ("keys", "values")),
+    ]
+
+
+class CUnit(ctypes.Structure):
+    """`Unit` of kernels.c."""
+
+    _fields_: ClassVar = [
+        *((name, c_void_p) for name in ("x", "alphas_in", "wide", "wide_bias")),
+        *((name, c_void_p) for name in ("alphas_out", "narrow", "narrow_bias", "out")),
+        *((name, c_int) for name in ("batch", "channels", "dilation")),
+        ("length", c_int64),
     ]
 
 
@@ -185,6 +198,7 @@ class Kernels:
         self._pack_int4 = _typed(library.fh_pack_int4, "iipiw")
         self._attend = _typed(library.fh_paged_attention, "iipippippiiiiip")
         self._snake = _typed(library.fh_snake, "iippiilp")
+        self._unit = _typed(library.fh_unit, "iiu")
         self._decode = _typed(library.fh_decode, "iid")
         self._decode_memory = _typed(library.fh_decode_memory, "d")
         self._decode_memory.restype = c_int64
@@ -232,6 +246,25 @@ class Kernels:
         sizes = batch * channels, channels, length
         threads = torch.get_num_threads()
         self._snake(self._index, threads, x.data_ptr(), alpha.data_ptr(), *sizes, out.data_ptr())
+        return out
+
+    def residual_unit(self, x: Tensor, weights: Sequence[Tensor], dilation: int) -> Tensor:
+        """x + narrow(snake(wide(snake(x)))) of [B, C, L], fp32.
+
+        `weights`: alpha [C], wide [C, C, 7] and its bias [C], alpha [C], narrow [C, C, 1], bias.
+        """
+        batch, channels, length = x.shape
+        assert 3 * dilation <= MOST_REACH
+        for part, shape in zip(
+            weights, ((), (channels, 7), (), (), (channels, 1), ()), strict=True
+        ):
+            _expect(part, torch.float32, (channels, *shape))
+        _expect(x, torch.float32, (batch, channels, length))
+        out = torch.empty_like(x)
+        pointers = (part.data_ptr() for part in (x, *weights, out))
+        job = CUnit(*pointers, batch, channels, dilation, length)
+        if self._unit(self._index, torch.get_num_threads(), job):
+            raise MemoryError("No memory for a unit of the codec.")
         return out
 
     def decode_memory(self, job: CDecode) -> int:
@@ -285,6 +318,7 @@ _KINDS: dict[str, Any] = {
     "p": c_void_p,
     "w": POINTER(CWeight),
     "d": POINTER(CDecode),
+    "u": POINTER(CUnit),
 }
 
 

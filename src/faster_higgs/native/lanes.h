@@ -4,6 +4,7 @@
  */
 #define Sums V(Sums)
 #define Bytes V(Bytes)
+#define Sound V(Sound)
 #define same V(same)
 #define floats V(floats)
 #define nibbles V(nibbles)
@@ -22,6 +23,11 @@
 #define sum_lanes V(sum_lanes)
 #define power_of_two V(power_of_two)
 #define sine_squared V(sine_squared)
+#define snaked V(snaked)
+#define convolve V(convolve)
+#define widen V(widen)
+#define narrow_back V(narrow_back)
+#define unit_span V(unit_span)
 #define put_lanes V(put_lanes)
 #define put_sum V(put_sum)
 #define put_tile V(put_tile)
@@ -764,6 +770,10 @@ INLINE f32x16 sine_squared(f32x16 y) {
     return sum * sum;
 }
 
+INLINE f32x16 snaked(f32x16 x, float alpha, float inverse) {
+    return x + sine_squared(x * alpha) * inverse;
+}
+
 static void V(snake)(const void *snake, int item) {
     const Snake *job = snake;
     int row = item / job->pieces;
@@ -772,9 +782,106 @@ static void V(snake)(const void *snake, int item) {
     float *out = job->out + row * job->length + first, inverse = 1 / (alpha + 1e-9f);
     int n = left < PIECE ? (int)left : PIECE, i = 0;
     for (; i + LANES <= n; i += LANES) {
-        f32x16 v = load_f32(x + i);
-        v += sine_squared(v * alpha) * inverse;
+        f32x16 v = snaked(load_f32(x + i), alpha, inverse);
         memcpy(out + i, &v, sizeof v);
     }
-    for (; i < n; i++) out[i] = x[i] + sine_squared(splat(x[i] * alpha))[0] * inverse;
+    for (; i < n; i++) out[i] = snaked(splat(x[i]), alpha, inverse)[0];
+}
+
+/* ---- a residual unit, a span of positions at a time, so that what lies between stays in the cache ---- */
+
+/* Positions that are made at once, whole LANES. */
+#define ACROSS (int)(VECTORS * sizeof(Sound) / sizeof(float))
+
+/* `outputs` channels of a convolution at ACROSS positions; x is its first tap. */
+INLINE void convolve(const float *x, size_t stride, const float *weight, int inputs, const int taps,
+                     int dilation, const int outputs, float to[CHANNELS][ACROSS]) {
+    Sound sum[CHANNELS][VECTORS];
+    EACH(o, outputs) EACH(v, VECTORS) sum[o][v] = (Sound){0};
+    for (int c = 0; c < inputs; c++, x += stride, weight += taps) EACH(t, taps) {
+        Sound near[VECTORS];
+        EACH(v, VECTORS)
+        memcpy(&near[v], (const char *)(x + t * dilation) + v * sizeof(Sound), sizeof(Sound));
+        EACH(o, outputs) {
+            float w = weight[(size_t)o * inputs * taps + t];
+            EACH(v, VECTORS) sum[o][v] += near[v] * w;
+        }
+    }
+    EACH(o, outputs) memcpy(to[o], sum[o], sizeof sum[o]);
+}
+
+/* Snake of the wide convolution, for a few channels and positions of a span. */
+INLINE void widen(const Unit *u, const float *x, size_t stride, int channel, const int outputs, float *to) {
+    float sum[CHANNELS][ACROSS];
+    const float *weight = u->wide + (size_t)channel * u->channels * 7;
+    convolve(x, stride, weight, u->channels, 7, u->dilation, outputs, sum);
+    EACH(o, outputs) {
+        float alpha = u->alphas_out[channel + o], inverse = 1 / (alpha + 1e-9f);
+        for (int i = 0; i < ACROSS; i += LANES) {
+            f32x16 y = snaked(load_f32(sum[o] + i) + u->wide_bias[channel + o], alpha, inverse);
+            memcpy(to + (size_t)o * SPAN + i, &y, sizeof y);
+        }
+    }
+}
+
+/* x plus the narrow convolution, of which `n` positions count. */
+INLINE void narrow_back(const Unit *u, const float *from, int channel, const int outputs, size_t at, int n) {
+    float sum[CHANNELS][ACROSS];
+    const float *weight = u->narrow + (size_t)channel * u->channels;
+    convolve(from, SPAN, weight, u->channels, 1, 0, outputs, sum);
+    EACH(o, outputs) {
+        const float bias = u->narrow_bias[channel + o], *x = u->x + at + o * u->length;
+        float *out = u->out + at + o * u->length;
+        if (n >= ACROSS)
+            for (int i = 0; i < ACROSS; i++) out[i] = x[i] + (sum[o][i] + bias);
+        else
+            for (int i = 0; i < n; i++) out[i] = x[i] + (sum[o][i] + bias);
+    }
+}
+
+static void unit_span(const Unit *u, int item, float *memory) {
+    const int spans = (int)((u->length + SPAN - 1) / SPAN), channels = u->channels, reach = 3 * u->dilation;
+    const int64_t first = (int64_t)(item % spans) * SPAN, left = u->length - first;
+    const size_t stride = SPAN + 2 * MOST_REACH + 2 * LANES, whole = (size_t)(item / spans) * channels * u->length;
+    const int n = left < SPAN ? (int)left : SPAN, wide = SPAN + 2 * reach;
+    float *near = memory, *between = memory + channels * stride;
+    int c = 0;
+    for (; c < channels; c++) { /* positions outside count as zero */
+        const float *x = u->x + whole + c * u->length, alpha = u->alphas_in[c];
+        float inverse = 1 / (alpha + 1e-9f), *to = near + c * stride;
+        int i = 0, from = first < reach ? reach - (int)first : 0;
+        int64_t rest = u->length - first + reach;
+        int end = rest < wide ? (int)rest : wide;
+        for (; i < from; i++) to[i] = 0;
+        for (; i + LANES <= end; i += LANES) {
+            f32x16 y = snaked(load_f32(x + first - reach + i), alpha, inverse);
+            memcpy(to + i, &y, sizeof y);
+        }
+        for (; i < end; i++) to[i] = snaked(splat(x[first - reach + i]), alpha, inverse)[0];
+        for (; i < (int)stride; i++) to[i] = 0;
+    }
+    for (c = 0; c < channels; c += CHANNELS)
+        for (int i = 0; i < n; i += ACROSS) {
+            float *to = between + (size_t)c * SPAN + i;
+            if (c + CHANNELS <= channels)
+                widen(u, near + i, stride, c, CHANNELS, to);
+            else
+                for (int o = c; o < channels; o++, to += SPAN) widen(u, near + i, stride, o, 1, to);
+        }
+    for (c = 0; c < channels; c += CHANNELS)
+        for (int i = 0; i < n; i += ACROSS) {
+            size_t at = whole + c * (size_t)u->length + first + i;
+            if (c + CHANNELS <= channels)
+                narrow_back(u, between + i, c, CHANNELS, at, n - i);
+            else
+                for (int o = c; o < channels; o++, at += u->length) narrow_back(u, between + i, o, 1, at, n - i);
+        }
+}
+
+/* What each thread does. */
+static void V(unit)(void *shared) {
+    UnitCrew *crew = shared;
+    float *memory = crew->memory + atomic_fetch_add(&crew->came, 1) * crew->each;
+    for (int item; (item = atomic_fetch_add(&crew->next, 1)) < crew->items;)
+        unit_span(crew->unit, item, memory);
 }
