@@ -50,6 +50,36 @@ def unwrap(columns: Tensor) -> Tensor:
     return undelay(columns)[:, 1:-1]
 
 
+class Columns:
+    """What is written of a wrapped clip, column by column, in memory that grows."""
+
+    def __init__(self, books: int) -> None:
+        self._memory = torch.empty(64, books, dtype=torch.long)
+        self._rows = self._memory.numpy()  # the same; written many times as fast
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, column: Tensor) -> None:
+        """One more, [K]."""
+        if self._length == len(self._memory):
+            self._memory = torch.cat([self._memory, torch.empty_like(self._memory)])
+            self._rows = self._memory.numpy()
+        self._rows[self._length] = column.numpy()
+        self._length += 1
+
+    def last(self, count: int) -> Tensor:
+        """The latest [T, K]; a view."""
+        return self._memory[max(0, self._length - count) : self._length]
+
+    def frames(self, first: int, end: int) -> Tensor:
+        """Frames [K, n] from `first` to before `end`, as `unwrap` would give them; a view."""
+        books = self._memory.shape[1]  # frame f of book k stands in column f+k+1
+        shape, strides = (books, end - first), (books + 1, books)
+        return self._memory.as_strided(shape, strides, (first + 1) * books)
+
+
 @dataclass
 class DelayClock:
     """Which codebooks are open at this column, and when the clip is over.

@@ -21,6 +21,7 @@ from faster_higgs.text.language import guess
 
 Normalization = Literal["english", "original", "off"]
 ChunkMethod = Literal["auto", "none", "word", "speaker", "sentence"]
+Priority = Literal["interactive", "batch"]
 LONGEST_TEXT = 50_000  # characters
 WORDS = 200  # of a chunk, as in the original
 WORDS_IN_TIME = 120  # where "auto" cuts: a minute, well inside the steps a request has by default
@@ -36,7 +37,8 @@ class Delivery:
     `normalization` "english" puts numbers, dates and the like of English texts into words.
     `chunk_method` "auto" cuts at sentence ends, and dialogues at turns; the others are the
     original's, and keep all voices and tags in every prompt. `history` is for chunks that have no
-    clip of a voice: with one, "auto" begins each chunk afresh.
+    clip of a voice: with one, "auto" begins each chunk afresh. A "batch" speech waits while there
+    are "interactive" ones.
     """
 
     scene: str | None = QUIET_ROOM
@@ -48,10 +50,13 @@ class Delivery:
     max_words: int | None = None  # of a chunk; None: 200, and 120 where "auto" cuts
     max_turns: int = 1  # of a chunk, with chunk_method "speaker"
     history: int | None = None  # earlier chunks kept as context; None keeps all there is room for
+    priority: Priority = "interactive"
+    deadline: float | None = None  # seconds from now; what is not ready by then is left out
 
     def __post_init__(self) -> None:
         _known("normalization", self.normalization, get_args(Normalization))
         _known("chunk_method", self.chunk_method, get_args(ChunkMethod))
+        _known("priority", self.priority, get_args(Priority))
         for name, value in (("max_words", self.max_words), ("max_turns", self.max_turns)):
             if value is not None and value < 1:
                 raise SettingError(f"{name} is {value}; use 1 or more.")
@@ -61,6 +66,8 @@ class Delivery:
             raise SettingError(
                 f"history is {self.history}; use 0 for none, or leave it out to keep all chunks."
             )
+        if self.deadline is not None and not self.deadline > 0:  # also refuses NaN
+            raise SettingError(f"deadline is {self.deadline}; use seconds, more than 0.")
 
 
 def _known(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import platform
 from collections.abc import Iterator
@@ -54,6 +56,16 @@ def named(name: str) -> Iterator[Device]:
         yield _processor() if device.type == "cpu" else _apple()
 
 
+def give_back() -> None:
+    """Let others have what is kept for later: by torch of the cards' memory, by malloc of ours."""
+    gc.collect()  # recorded steps and who runs them know each other
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+        accelerator = getattr(torch, "accelerator", None)
+        getattr(accelerator, "empty_host_cache", lambda: None)()  # older torch keeps the host's
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # glibc has it
+
+
 def memory() -> tuple[int | None, int | None]:
     """Free and total bytes of main memory, as far as this process may use it."""
     total = _pages("SC_PHYS_PAGES")
@@ -79,6 +91,7 @@ def _card(index: int) -> Device:
         free, total = torch.cuda.mem_get_info(index)
     except RuntimeError:
         return device  # too full, or another's: it cannot even be asked
+    free += torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)  # torch has it
     return replace(device, free=free, total=total, own=CUDA_CONTEXT, host=memory()[0] or 0)
 
 

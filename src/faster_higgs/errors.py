@@ -16,6 +16,7 @@
     │   └── NoAudio
     └── EngineError           the engine refused or was stopped                                  1
         ├── Aborted
+        ├── DeadlinePassed    before anything was ready to be heard
         └── QueueFull         too many wait already; later there may be room
 
 A message is one sentence or two: what happened, what was found, what to do.
@@ -107,6 +108,10 @@ class EngineError(HiggsError):
 
 class Aborted(EngineError):
     """The request was aborted before it finished."""
+
+
+class DeadlinePassed(EngineError):
+    """Nothing was ready by the time it was wanted."""
 
 
 class QueueFull(EngineError):

@@ -17,6 +17,7 @@ from torch import Tensor
 from faster_higgs.errors import SettingError
 
 Rules = Literal["guarded", "original", "transformers"]
+COLDEST = 1e-4  # temperature; below it scores would outgrow their numbers
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Sampling:
         for name in ("top_k", "max_new_tokens", "ras_window", "ras_repeats", "seed"):
             _whole(name, getattr(self, name))
         _within("temperature", self.temperature, 0.0, 10.0)
+        if 0 < self.temperature < COLDEST:
+            raise SettingError(
+                f"temperature is {self.temperature}; use 0 for the likeliest code, or a value from "
+                f"{COLDEST:g} to 10."
+            )
         _within("top_p", self.top_p, 0.0, 1.0)
         _within("min_p", self.min_p, 0.0, 1.0)
         _within("top_k", self.top_k, 0, 1_000_000)

@@ -6,9 +6,11 @@ Knows nothing of command lines, HTTP or environment variables.
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from faster_higgs.audio.encode import encoder_for
 from faster_higgs.audio.levels import Samples
-from faster_higgs.audio.quiet import Quiet
+from faster_higgs.audio.quiet import Quiet, Untouched
 from faster_higgs.audio.reference import read_clip
 from faster_higgs.checkpoint.choice import Plan
 from faster_higgs.checkpoint.codec_files import load_codec
@@ -32,11 +34,12 @@ from faster_higgs.codec.codec import Codec
 from faster_higgs.codec.stream import SharedDecoder
 from faster_higgs.config import EngineConfig
 from faster_higgs.delivery import Delivery, Utterance, cast, utterances
-from faster_higgs.device import named
+from faster_higgs.device import give_back, named
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import Finish, FrameEvent, Result
-from faster_higgs.engine.worker import Worker
-from faster_higgs.errors import TextError
+from faster_higgs.engine.scheduler import BATCH, INTERACTIVE
+from faster_higgs.engine.worker import OnStop, Worker
+from faster_higgs.errors import EngineError, TextError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Message, Prompt, write
@@ -49,6 +52,7 @@ from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio
 Voices = str | Voice | Sequence[str | Voice] | None
 CONTEXT = 8192  # positions of a prompt with earlier chunks; the original's cache has as many
 AHEAD = 4  # utterances that are begun before their turn, where they need nothing of another
+PRIORITIES = {"interactive": INTERACTIVE, "batch": BATCH}
 
 
 class Answer(NamedTuple):
@@ -57,8 +61,9 @@ class Answer(NamedTuple):
     utterance: Utterance
     talk: Conversation
     prompt: Prompt
-    seed: int
+    sampling: Sampling
     events: Generator[FrameEvent]
+    is_first: bool
 
 
 class Higgs:
@@ -116,6 +121,8 @@ class Higgs:
         if isinstance(plan, str):
             wish = wish_for(quantization, engine)
             plan = fit(folder, codec_folder, named(plan), wish, text_head=text_head)
+            for note in plan.notes:
+                logging.getLogger(__name__).warning(note)
         tokenizer = TextTokenizer.load(folder)
         config, network = load_model(folder, text_head=text_head, **loading(plan))
         tokenizer.refuse_other_ids(config)
@@ -137,18 +144,25 @@ class Higgs:
         voice: Voices = None,
         sampling: Sampling = Sampling(),
         delivery: Delivery = Delivery(),
+        *,
+        on_stop: OnStop | None = None,
     ) -> Iterator[Piece]:
         """Speech as samples while it is made.
 
-        Raises TextError, VoiceNotFound, SettingError, NoAudio.
+        `on_stop` is handed functions that end it from another thread, with Aborted. Raises
+        TextError, VoiceNotFound, SettingError, NoAudio, DeadlinePassed.
         """
+        urgency = _urgency(delivery, on_stop)
         plan = self.plan(text, voice, delivery)  # 1 text
-        with closing(self._begun(plan, _seeded(sampling))) as answers:  # 2 prompt, 3 engine
+        begun = self._begun(plan, _seeded(sampling), urgency)  # 2 prompt, 3 engine
+        with closing(begun) as answers:
             for answer in answers:
                 for piece in self._sound(answer):  # 4 codec
                     if piece.remembered is not None:
                         answer.talk.heard(piece.utterance.text, piece.remembered)
                     yield piece
+                    if piece.result is not None and piece.result.finish is Finish.DEADLINE:
+                        return  # what follows would be late as well
 
     def speak(
         self,
@@ -194,11 +208,13 @@ class Higgs:
 
         Raises AudioError.
         """
+        self._refuse_unloaded()
         samples = read_clip(clip, self.rate) if isinstance(clip, Path) else clip
         return self._encoder.encode(torch.from_numpy(np.ascontiguousarray(samples))).cpu()
 
     def decode(self, codes: Tensor) -> Samples:
         """Samples [S] of codes [K, F]."""
+        self._refuse_unloaded()
         return _numpy(self.codec.decode(codes.to(self.codec.device)))
 
     def plan(
@@ -219,17 +235,30 @@ class Higgs:
         return write(messages, self.tokenizer, force_audio=force_audio)
 
     def frames(
-        self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        stop_ids: Sequence[int] = (),
+        *,
+        priority: int = INTERACTIVE,
+        deadline: float | None = None,
+        on_stop: OnStop | None = None,
     ) -> Generator[FrameEvent]:
-        """What the model answers to a prompt: frames while they become whole, and a result."""
-        return self._worker.frames(prompt, sampling, stop_ids)
+        """What the model answers to a prompt: frames while they become whole, and a result.
+
+        `deadline` is a time of `time.monotonic`; for `on_stop` see `pieces`.
+        """
+        return self._worker.frames(
+            prompt, sampling, stop_ids, priority=priority, deadline=deadline, on_stop=on_stop
+        )
 
     def unload(self) -> None:
         """Stop the engine and give all memory back. What is in flight ends with an EngineError."""
         self._worker.close()
-        for name in ("_decoder", "_encoder"):
-            self.__dict__.pop(name, None)
+        self._decoder.close()
+        self.__dict__.pop("_encoder", None)
         self.codec.to_empty(device="meta")
+        give_back()
 
     close = unload
 
@@ -238,6 +267,10 @@ class Higgs:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+    def _refuse_unloaded(self) -> None:
+        if self.codec.device.type == "meta":
+            raise EngineError("The model was unloaded; load it again.")
 
     @cached_property
     def _ends(self) -> tuple[int, ...]:
@@ -282,7 +315,9 @@ class Higgs:
             prompt = self.prompt(talk.ask(utterance.text))
         return prompt
 
-    def _begun(self, plan: Sequence[Utterance], sampling: Sampling) -> Generator[Answer]:
+    def _begun(
+        self, plan: Sequence[Utterance], sampling: Sampling, urgency: Mapping[str, Any]
+    ) -> Generator[Answer]:
         """Each utterance with what the engine makes of it.
 
         Those that need nothing of the one before are begun while it is still spoken.
@@ -298,8 +333,8 @@ class Higgs:
                     talk = Conversation(utterance.setting, utterance.tags, self.spell)
                 assert talk is not None
                 prompt, limited = self._fitted(talk, utterance), _limited(sampling, utterance, i)
-                events = self.frames(prompt, limited, self._ends)
-                ahead.append(Answer(utterance, talk, prompt, limited.seed or 0, events))
+                events = self.frames(prompt, limited, self._ends, **urgency)
+                ahead.append(Answer(utterance, talk, prompt, limited, events, i == 0))
             while ahead:
                 yield ahead.popleft()
         finally:
@@ -307,21 +342,27 @@ class Higgs:
                 answer.events.close()
 
     def _sound(self, answer: Answer) -> Iterator[Piece]:
-        """Samples of one utterance; silence that nothing follows is left out. Raises NoAudio."""
-        utterance, quiet, frames = answer.utterance, Quiet(self.rate), list[Tensor]()
+        """Samples of one utterance; guarded, without silence that nothing follows.
+
+        Raises NoAudio, DeadlinePassed.
+        """
+        sampling, utterance, frames = answer.sampling, answer.utterance, list[Tensor]()
+        quiet, decoded = (Quiet if sampling.rules == "guarded" else Untouched)(self.rate), 0
         with closing(answer.events), closing(self._decoder.stream()) as decoder:
             for event in answer.events:
                 frames.append(event.frames)
                 result = event.result
                 for samples in decoder.decode(event.frames, last=result is not None):
+                    decoded += len(samples) // self.codec.hop
                     yield Piece(utterance, quiet.feed(_numpy(samples)))
-                if result is None and quiet.too_long:
-                    result = Result(Finish.SILENCE, answer.seed, len(answer.prompt), (), ())
+                if quiet.too_long:
+                    result = Result(Finish.SILENCE, sampling.seed or 0, len(answer.prompt), (), ())
                 if result is not None:
                     codes = torch.cat(frames, dim=1)
-                    if not codes.shape[1]:
+                    cut = result.finish is Finish.DEADLINE and not answer.is_first
+                    if not codes.shape[1] and not cut:
                         raise no_audio(result, len(codes))
-                    kept = codes.shape[1] - quiet.dropped // self.codec.hop
+                    kept = decoded - quiet.dropped // self.codec.hop
                     yield Piece(utterance, quiet.finish(), result, codes[:, :kept])
                     return
 
@@ -339,6 +380,14 @@ def _refuse_unreadable(plan: Sequence[Utterance]) -> None:
 
 def _seeded(sampling: Sampling) -> Sampling:
     return sampling if sampling.seed is not None else replace(sampling, seed=secrets.randbits(32))
+
+
+def _urgency(delivery: Delivery, on_stop: OnStop | None) -> Mapping[str, Any]:
+    """What the engine is told: who goes first, and when it is too late or no longer wanted."""
+    patience = delivery.deadline
+    deadline = None if patience is None else time.monotonic() + patience
+    urgency = {"priority": PRIORITIES[delivery.priority], "deadline": deadline}
+    return urgency if on_stop is None else {**urgency, "on_stop": on_stop}
 
 
 def _limited(sampling: Sampling, utterance: Utterance, number: int) -> Sampling:

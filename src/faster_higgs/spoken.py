@@ -17,7 +17,7 @@ from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.save import save
 from faster_higgs.delivery import Utterance
 from faster_higgs.engine.request import Finish, Result
-from faster_higgs.errors import CheckpointError, NoAudio
+from faster_higgs.errors import CheckpointError, DeadlinePassed, NoAudio
 
 WHOLE = (
     Finish.STOP,
@@ -141,8 +141,13 @@ def _well_formed(found: Any) -> bool:
     return named and isinstance(words, int) and words >= 1
 
 
-def no_audio(result: Result, codebooks: int) -> NoAudio:
+def no_audio(result: Result, codebooks: int) -> NoAudio | DeadlinePassed:
     """The error for an answer in which there is nothing to hear."""
+    if result.finish is Finish.DEADLINE:
+        return DeadlinePassed(
+            "The deadline passed before the first frame was ready; "
+            "give it more time, or ask again when fewer others speak."
+        )
     if result.finish is Finish.LENGTH and result.segments:
         steps = result.segments[-1].shape[1]
         return NoAudio(

@@ -26,6 +26,8 @@ from faster_higgs.codec.codec import Codec
 from faster_higgs.config import CodecConfig, EngineConfig, HubertShape, Layout, ModelConfig
 from faster_higgs.delay import wrap
 from faster_higgs.engine.request import Finish, FrameEvent, Result
+from faster_higgs.engine.scheduler import INTERACTIVE
+from faster_higgs.engine.worker import OnStop
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt import tokens
 from faster_higgs.prompt.template import Prompt
@@ -244,7 +246,14 @@ class FakeHiggs(Higgs):
         return heard(read(clip, max_seconds=LONGEST_CLIP) if isinstance(clip, Path) else clip)
 
     def frames(
-        self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        stop_ids: Sequence[int] = (),
+        *,
+        priority: int = INTERACTIVE,
+        deadline: float | None = None,
+        on_stop: OnStop | None = None,
     ) -> Generator[FrameEvent]:
         """Two frames for each character of the prompt's last user message."""
         codes = spoken(self._asked(prompt))

@@ -16,6 +16,7 @@ from benchmarks import (
     cpu_codec,
     cpu_decode,
     cpu_load,
+    host_cost,
     pico_cold,
     prefix,
     report,
@@ -106,6 +107,16 @@ class TestScripts:
         found = run(pico_cold, tmp_path)
         assert (found["cold_start_s"], found["rtf"] > 0) == (2.5, True)
         assert "at most 4" in capsys.readouterr().out
+
+    def test_the_host_is_measured_for_each_number_of_requests(self, tmp_path, capsys):
+        found = run(host_cost, tmp_path, "--requests", "1", "3")["requests"]
+        assert set(found) == {"1", "3"}
+        for one in found.values():
+            parts = [one[part] for part in ("engine_ms", "decoder_ms", "threads_ms")]
+            assert [parts] == one["rounds"] and all(part > 0 for part in parts)
+        assert "in threads, ms" in capsys.readouterr().out
+        assert host_cost.verdict(256, 11.0).endswith("MISSED")
+        assert host_cost.verdict(64, 11.0) == ""
 
     def test_a_wrong_setting_is_told_in_a_sentence(self, tmp_path, capsys):
         flags = ["--precision", "bf16", "--layers", "29", "--folder", str(tmp_path)]

@@ -17,16 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faster_higgs import testing
-from faster_higgs.checkpoint.choice import LADDER, Wish, choose, plans
+from faster_higgs.checkpoint import fit as fitting
+from faster_higgs.checkpoint.choice import LADDER, UNMEASURED, Wish, choose, plans
 from faster_higgs.checkpoint.codec_files import load_codec, save_codec
 from faster_higgs.checkpoint.export import export
 from faster_higgs.checkpoint.fit import fit, measure
+from faster_higgs.checkpoint.load import load_model
 from faster_higgs.checkpoint.plan import PUBLISHED, WIDENED, Held, Size, cache, needs
 from faster_higgs.checkpoint.save import save_model
 from faster_higgs.config import PAGE, EngineConfig
 from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.paged import PagePool
+from faster_higgs.native.kernels import Found
 from faster_higgs.quant.apply import Quantization, swap
 from tests.model.tiny_model import tiny_config
 
@@ -148,8 +151,17 @@ def test_text_on_the_host_leaves_one_layer_at_a_time_on_the_card():
     whole, streamed = (
         needs(PUBLISHED, held, card(8), EngineConfig()) for held in (Held(), Held(None, "host"))
     )
-    assert whole.host == 0 and streamed.host == whole.device["text weights"]
+    assert whole.host == 0 and whole.device["text weights"] == 84 * 48 * 2**20
+    assert streamed.host == 84 * 64 * 2**20  # pinned memory comes in powers of two
     assert streamed.device["text weights"] == 2 * 2 * 3072 * 8192
+
+
+def test_on_a_card_keys_and_values_are_counted_once_more_side_by_side():
+    engine = EngineConfig(slots=4, positions=20_000)
+    there, here = (
+        needs(PUBLISHED, Held(), device, engine).device["workspace"] for device in (card(8), Room())
+    )
+    assert there - here == 3 * 4 * 8192 * cache(PUBLISHED.model, engine, 2) // (20_016 * 28)
 
 
 def test_what_is_asked_for_is_counted():
@@ -271,11 +283,17 @@ def test_nothing_is_rounded_unless_that_is_asked_for():
 
 
 def test_a_device_that_is_passed_over_is_told_with_what_would_fit_there():
-    plan = choose(PUBLISHED, [card(8), processor(30)], Wish())
+    plan = choose(PUBLISHED, [card(9), processor(30)], Wish())
     assert plan.device == "cpu"
     (note,) = plan.notes
     assert "cuda:0 was passed over: full needs" in note
     assert note.endswith("--precision full --text-precision host would fit there.")
+
+
+def test_that_packed_weights_were_not_timed_on_a_card_is_told_there():
+    assert UNMEASURED in choose(PUBLISHED, [card(7)], Wish(automatic=True)).reason
+    assert UNMEASURED not in choose(PUBLISHED, [processor(9)], Wish(automatic=True)).reason
+    assert UNMEASURED not in choose(PUBLISHED, [card(24)], Wish(automatic=True)).reason
 
 
 def test_later_devices_are_not_even_asked():
@@ -286,8 +304,10 @@ def test_later_devices_are_not_even_asked():
     assert choose(PUBLISHED, found(), Wish()).device == "cuda:0"
 
 
-def test_a_budget_counts_instead_of_what_is_free():
-    assert choose(PUBLISHED, [processor(1)], Wish(memory=20 * GB)).held == Held()
+def test_the_smaller_of_a_budget_and_what_is_free_counts():
+    with pytest.raises(SettingError, match=r"of 1\.0 GB free on cpu"):
+        choose(PUBLISHED, [processor(1)], Wish(memory=20 * GB))
+    assert choose(PUBLISHED, [Room("mps", None, None)], Wish(memory=30 * GB)).room == 30 * GB
     with pytest.raises(SettingError, match=r"of 8\.0 GB allowed on cpu"):
         choose(PUBLISHED, [processor(30)], Wish(memory=8 * GB))
 
@@ -308,7 +328,7 @@ def test_the_host_takes_the_text_side_only_beside_a_card_and_where_it_has_room()
     with pytest.raises(SettingError, match="only beside a graphics card"):
         choose(PUBLISHED, [processor(30)], Wish(held))
     assert choose(PUBLISHED, [card(10)], Wish(held)).needs.host
-    with pytest.raises(SettingError, match=r"of main memory 4\.2 GB of 2\.0 GB"):
+    with pytest.raises(SettingError, match=r"of main memory 5\.6 GB of 2\.0 GB"):
         choose(PUBLISHED, [card(10, host=2)], Wish(held))
 
 
@@ -337,6 +357,21 @@ def test_packed_files_stay_as_they_are(tiny, tmp_path):
         assert plan.held == packed
     with pytest.raises(SettingError, match="holds int8 weights and cannot be loaded as int4"):
         fit(tmp_path / "int8", tiny / "codec", [Room()], Wish(Held("int4", "int4")))
+
+
+def test_packed_weights_without_kernels_are_told(tiny, monkeypatch):
+    def noted(device, held):
+        return fit(tiny, tiny / "codec", [device], Wish(held)).notes
+
+    packed = Held("int8", None)
+    monkeypatch.setattr(fitting, "find", lambda: Found(None, "no compiler"))
+    assert noted(Room(), packed) == (
+        "Warning: int8 with text full weights are slow here: no compiler.",
+    )
+    assert not noted(Room(), Held()) and not noted(card(8), packed)
+    monkeypatch.undo()
+    monkeypatch.setattr(fitting, "find", lambda: Found(object(), "compiled"))
+    assert not noted(Room(), packed)
 
 
 # --- measured -------------------------------------------------------------------------------------
@@ -375,6 +410,24 @@ def large(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
     save_codec(load_codec(tiny / "codec"), folder / "codec", "transformers")
     (folder / "tokenizer.json").write_bytes((tiny / "tokenizer.json").read_bytes())
     return folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_packed_weights_that_were_read_are_not_kept_beside_their_copies(large, tmp_path):
+    done = export(large, tmp_path / "int8", Quantization("int8", "int8"))
+    _, model = load_model(done.folder, text_head=False)
+    assert model.norm.weight.numel() and resident(done.folder) < done.bytes / 4
+
+
+def resident(folder: Path) -> int:
+    """Bytes of files there that this process has in memory."""
+    found, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            counts = str(folder) in line
+        elif counts and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")

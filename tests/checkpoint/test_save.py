@@ -14,8 +14,9 @@ from faster_higgs.checkpoint import save
 from faster_higgs.checkpoint.load import load_model
 from faster_higgs.checkpoint.save import save_model, write_checkpoint
 from faster_higgs.config import Layout
-from faster_higgs.errors import OutputError
+from faster_higgs.errors import CheckpointError, OutputError
 from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.quant.apply import Quantization, swap
 from tests.model.tiny_model import tiny_config, tiny_model
 
 
@@ -52,6 +53,14 @@ def test_from_one_layout_to_the_other_and_back(
         config, model = load_model(folder)
     assert config == tiny_config(**changes)
     same(tiny_model(seed, **changes), model)
+
+
+def test_packed_weights_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    model = tiny_model()
+    swap(model, Quantization("int8", None))
+    with pytest.raises(CheckpointError, match="export the model they were made from"):
+        save_model(model, tiny_config(), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("shard_bytes", [10**9, 30_000])

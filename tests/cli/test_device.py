@@ -52,7 +52,8 @@ def test_auto_takes_the_device_that_the_doctor_names(machine, found, name):
 def test_where_nothing_has_room_the_doctor_says_what_would_fit(machine):
     here = machine(SMALL)
     told = doctor._speaks(doctor.Speaker("model", "codec", PUBLISHED), here, Wish(automatic=True))
-    assert "There is no room for the model" in told and "--precision int8" in told
+    assert "There is no room for the model" in told
+    assert "--precision int4 --text-precision int8 (or --precision auto) would fit" in told
 
 
 def test_a_name_means_one_device(monkeypatch):
@@ -65,6 +66,26 @@ def test_a_name_means_one_device(monkeypatch):
         assert found.name == meant
     (second,) = named("cuda:1")
     assert (second.free, second.own) == (GB, CUDA_CONTEXT) and second.host
+
+
+def test_what_torch_keeps_of_a_card_for_later_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (2 * GB, 24 * GB))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "card")
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: 20 * GB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: 7 * GB)
+    assert device._card(0).free == 15 * GB
+
+
+def test_what_torch_keeps_is_given_back_where_there_is_a_card(monkeypatch):
+    given = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given.append("card"))
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: given.append("host"))
+    device.give_back()
+    assert not given or torch.cuda.is_initialized()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    given.clear()
+    device.give_back()
+    assert given == ["card", "host"]
 
 
 def test_a_card_that_does_not_answer_has_no_room(monkeypatch):

@@ -17,13 +17,16 @@ from faster_higgs.cli.machine import Machine
 from faster_higgs.cli.verify import PUBLISHED, Comparison, Smoke, columns, compare
 from faster_higgs.config import ModelConfig
 from faster_higgs.device import Device
+from faster_higgs.native import kernels
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import FakeHiggs, tiny_config
 from tests.project.source import ROOT
 
 GB = 1_000_000_000
 CPU = Device("cpu", "x", 30 * GB, 32 * GB)
-HERE = Machine("1", "3.11", "Linux", "2", 2, (CPU,), "cache", 50 * GB, {"plot": True}, ("aplay",))
+HERE = Machine(
+    "1", "3.11", "Linux", "2", "none", 2, (CPU,), "cache", 50 * GB, {"plot": True}, ("aplay",)
+)
 PICO = doctor.Speaker("pico", "codec", Size(tiny_config(), PUBLISHED_SIZE.codec), packaged=True)
 ASKED = Wish(automatic=True)
 
@@ -49,6 +52,7 @@ def test_it_tells_facts_and_verdicts(run, tiny):
     assert ended.code == 0
     assert f"Model:        {tiny}" in ended.out and f"Codec:        {tiny / 'codec'}" in ended.out
     assert "The model of 0.1 M weights can speak on cpu: it needs " in ended.out
+    assert f"Kernels:      {kernels.find().reason}\n" in ended.out
     assert "Ways to hold this model" in ended.out and "--precision auto takes full on" in ended.out
 
 
@@ -66,6 +70,8 @@ def test_it_judges_by_the_memory_that_is_given(run, tiny, monkeypatch):
     told = json.loads(run("doctor", "--json", "--max-memory", "5GB", "--device", "cpu").out)
     assert {plan["room"] for plan in told["plans"]} == {5 * GB}
     assert told["choice"]["precision"] == "int4" and "would need" in told["reason"]
+    large = json.loads(run("doctor", "--json", "--max-memory", "900GB", "--device", "cpu").out)
+    assert large["choice"]["precision"] == "full" and large["choice"]["fits"]
     short = json.loads(run("doctor", tiny, "--json", "--context", "100").out)
     assert {plan["positions"] for plan in short["plans"]} == {100}
     ended = run("doctor", "--max-memory", "much")

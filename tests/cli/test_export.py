@@ -101,6 +101,11 @@ def test_an_export_of_an_export_is_told(run, here, tiny):
     assert not (here / "smaller").exists()
 
 
+def test_only_what_works_is_offered(run):
+    page = run("export", "--help").out
+    assert "int8" in page and "fp8" not in page
+
+
 def test_ctrl_c_leaves_nothing(run, here, tiny, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt

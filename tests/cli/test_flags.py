@@ -20,6 +20,7 @@ from faster_higgs.cli.request import request
 from faster_higgs.cli.scenes import SCENES
 from faster_higgs.delivery import Delivery
 from faster_higgs.errors import SettingError
+from faster_higgs.native.kernels import Found
 from faster_higgs.sampling import Sampling
 from faster_higgs.testing import FakeHiggs, spoken, tones
 
@@ -256,12 +257,21 @@ def test_the_automatic_choice_is_told_and_any_other_only_when_asked(run, tiny):
     assert "Precision: full on cpu: " in run(*line, "-v").err
 
 
+def test_packed_weights_without_kernels_are_told_in_a_line(run, tiny, monkeypatch):
+    monkeypatch.setattr("faster_higgs.checkpoint.fit.find", lambda: Found(None, "no compiler"))
+    line = ["say", "Hi.", "--model", tiny, "--max-new-tokens", 30, "--device", "cpu"]
+    told = run(*line, "--precision", "int8").err
+    assert told == "Warning: int8 weights are slow here: no compiler.\n"
+    assert run(*line).err == run(*line, "--precision", "int8", "-q").err == ""
+
+
 def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(run, tiny, monkeypatch):
     monkeypatch.setattr(speech, "load_model", lambda *_, **__: pytest.fail("it was loaded"))
     ended = run("say", "Hi.", "--model", tiny, "--max-memory", "100MB")
     assert ended.code == 2 and "There is no room for the model: full needs" in ended.error
-    ended = run("say", "Hi.", "--model", tiny, "--max-memory", "3GB", "--context", "100000000")
-    assert ended.code == 2 and "--context 16384 would fit on cpu" in ended.error
+    for memory in ("3GB", "900GB"):
+        ended = run("say", "Hi.", "--model", tiny, "--max-memory", memory, "--context", 100_000_000)
+        assert ended.code == 2 and "--context 16384 would fit on cpu" in ended.error
 
 
 def test_flags_of_the_model_reach_the_loader(spoken, fake, monkeypatch):

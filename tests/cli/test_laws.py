@@ -68,10 +68,10 @@ def prompts(monkeypatch):
     """Every prompt and sampling that a fake model is given."""
     seen, frames = [], FakeHiggs.frames
 
-    def noting(self, prompt, sampling, stop_ids=()):
+    def noting(self, prompt, sampling, *rest, **urgency):
         clips = [clip.tolist() for clip in prompt.clips]
         seen.append((prompt.ids, clips, sampling))
-        return frames(self, prompt, sampling, stop_ids)
+        return frames(self, prompt, sampling, *rest, **urgency)
 
     monkeypatch.setattr(FakeHiggs, "frames", noting)
     return seen

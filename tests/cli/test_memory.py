@@ -75,7 +75,8 @@ def test_plans_stand_below_each_other():
     assert len(table) == 1 + len(LADDER)
     assert len({row.index("GB") for row in table[1:]}) <= 2
     assert any(row.endswith("too large") for row in table)
-    assert any("fits; 4.2 GB of main memory besides" in row for row in table)
+    assert any("fits; 5.6 GB of main memory besides" in row for row in table)
+    assert [row.endswith("speed not measured") for row in table[2:5]] == [False, True, True]
 
 
 def test_an_outlook_has_the_choice_and_its_reason():
@@ -106,7 +107,7 @@ def test_the_table_of_the_readme_has_a_row_for_every_memory():
         memory = int(re.findall(r"(\d+) GB", line[0])[0])
         needs = float(re.findall(r"([\d.]+) GB", line[2])[0])
         assert needs < memory * 1.074
-    assert "Estimates" in readme_table()[-1]
+    assert any(line.startswith("Estimates") for line in readme_table())
 
 
 def test_positions_are_a_length_of_sound():

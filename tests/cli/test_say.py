@@ -140,10 +140,10 @@ def test_strict_fails_when_a_check_fails_but_keeps_the_file(spoken, here):
 def test_strict_fails_when_the_speech_went_in_circles(spoken, monkeypatch):
     frames = FakeHiggs.frames
 
-    def broken_off(*asked):
-        for event in frames(*asked):
+    def broken_off(*asked, **urgency):
+        for event in frames(*asked, **urgency):
             over = event.result and replace(event.result, finish=Finish.LOOP)
-            yield replace(event, result=over)
+            yield event._replace(result=over)
 
     monkeypatch.setattr(FakeHiggs, "frames", broken_off)
     assert "went in circles" in spoken(HELLO).out

@@ -200,6 +200,14 @@ def test_a_described_voice_has_no_files(voices, player, command):
     assert ended.code == 2 and "'profile:male_en' is a description" in ended.error
 
 
+def test_a_voice_of_words_alone_is_listed_and_shown(voices, player, tmp_path):
+    (tmp_path / "mine").mkdir(exist_ok=True)
+    (tmp_path / "mine" / "old.description").write_text("an old man")
+    assert "described" in next(x for x in voices("list").out.splitlines() if x.startswith("old"))
+    assert "Description: an old man" in voices("show", "old").out
+    assert "can only be spoken" in voices("play", "old").error
+
+
 def test_codes_of_another_codec_are_not_played(voices, run, player, clip, tmp_path):
     voices("add", "me", clip)
     (tmp_path / "mine" / "me.wav").unlink()

@@ -232,8 +232,8 @@ def test_an_interrupted_run_leaves_the_old_file_and_no_other(
     (here / "output.wav").write_text("the old one")
     frames = FakeHiggs.frames
 
-    def interrupted(self, prompt, sampling, stop_ids=()):
-        for i, event in enumerate(frames(self, prompt, sampling, stop_ids)):
+    def interrupted(self, *asked, **urgency):
+        for i, event in enumerate(frames(self, *asked, **urgency)):
             if i == 3:
                 assert list(here.glob(".*.part")), "writing has not begun"
                 os.kill(os.getpid(), number)

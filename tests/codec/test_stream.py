@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from faster_higgs.checkpoint.plan import WINDOW
 from faster_higgs.codec.codec import Codec
-from faster_higgs.codec.stream import StreamDecoder
-from faster_higgs.errors import InputError
+from faster_higgs.codec.stream import TOGETHER, Piece, SharedDecoder, StreamDecoder
+from faster_higgs.errors import EngineError, InputError
 
 fixtures_are_fine = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -27,9 +28,22 @@ def codes_of(codec: Codec, frames: int, seed: int = 0) -> Tensor:
     return torch.randint(codec.config.codebook_size, shape, generator=generator)
 
 
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+STILL = Clock()  # whose time stands: everything comes at once, and is decoded at once
+
+
 def decode_stream(codec: Codec, frames: Iterable[Tensor]) -> Iterator[Tensor]:
     """Samples of one utterance piece by piece, from frames [K, n] as they come."""
-    decoder = StreamDecoder(codec)
+    decoder = StreamDecoder(codec, clock=STILL)
     empty = torch.empty(codec.num_codebooks, 0, dtype=torch.long)
     for part in frames:
         decoder.push("", part)
@@ -56,7 +70,7 @@ def test_streamed_is_whole_for_any_chunking(
 ) -> None:
     codes = codes_of(decoder, total)
     edges = [0, *sorted(min(cut, total) for cut in cuts), total]
-    stream, heard = StreamDecoder(decoder, first, piece), []
+    stream, heard = StreamDecoder(decoder, first, piece), list[Piece]()
     for start, end in pairwise(edges):
         stream.push("a", codes[:, start:end], last=False)
         heard += stream.pull()
@@ -114,23 +128,48 @@ def test_live_requests_share_one_batch(decoder: Codec, monkeypatch: pytest.Monke
         return decode(self, codes)
 
     monkeypatch.setattr(Codec, "decode", counted)
-    stream = StreamDecoder(decoder, 5, 5)
+    stream = StreamDecoder(decoder, 5, 5, STILL)
     for request in range(4):
         for _ in range(3):  # some are at their start, some in the middle, some at their end
             stream.push(request, codes_of(decoder, 20 * (1 + request % 2)))
-        stream.pull()
+        list(stream.pull())
     sizes.clear()
     for request in range(4):
-        stream.push(request, codes_of(decoder, 8), last=request == 2)
+        stream.push(request, codes_of(decoder, 5), last=request == 2)
     assert {one.request_id for one in stream.pull()} == {0, 1, 2, 3}
-    assert sizes == [4]
+    assert sizes[0] == 4  # and what remains of the one that ended comes by itself
+
+
+def test_a_batch_is_no_larger_for_many_streams(
+    decoder: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = []
+    decode = Codec.decode
+
+    def counted(self: Codec, codes: Tensor) -> Tensor:
+        frames.append(len(codes) * codes.shape[-1])
+        return decode(self, codes)
+
+    assert TOGETHER % WINDOW == 0
+    monkeypatch.setattr("faster_higgs.codec.stream.TOGETHER", 3 * WINDOW)
+    monkeypatch.setattr(Codec, "decode", counted)
+    many, heard = StreamDecoder(decoder, clock=STILL), defaultdict(list)
+    codes = [codes_of(decoder, 50 + request, request) for request in range(10)]
+    for request, one in enumerate(codes):
+        many.push(request, one, last=True)
+    for piece in many.pull():
+        heard[piece.request_id].append(piece.samples)
+    monkeypatch.undo()
+    assert 2 * WINDOW < max(frames) <= 3 * WINDOW
+    for request, one in enumerate(codes):
+        assert_whole(decoder, heard[request], one)
 
 
 def test_a_long_stream_keeps_only_its_context(decoder: Codec) -> None:
     stream = StreamDecoder(decoder)
     for _ in range(60):
         stream.push("a", codes_of(decoder, 10))
-        stream.pull()
+        list(stream.pull())
         (live,) = stream._streams.values()
         kept = sum(part.untyped_storage().nbytes() for part in live.parts)
         frame = 8 * decoder.num_codebooks
@@ -155,11 +194,113 @@ def test_many_waiting_frames_are_decoded_in_bounded_windows(
     assert_whole(decoder, heard, codes)
 
 
-def test_pieces_start_short_and_grow(decoder: Codec) -> None:
-    frames = codes_of(decoder, 200).split(1, dim=1)
-    pieces = [len(samples) // decoder.hop for samples in decode_stream(decoder, frames)]
-    assert pieces[:4] == [5, 5, 10, 20]
-    assert set(pieces[4:-1]) == {25}
+class Listener:
+    """One utterance whose frames come every `pace` seconds, decoded in `cost` seconds a time."""
+
+    def __init__(
+        self, codec: Codec, pace: float, cost: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._codec, self._pace, self._frame = codec, pace, codec.hop / codec.sample_rate
+        self._clock = Clock()
+        self._stream = StreamDecoder(codec, clock=self._clock)
+        decode = Codec.decode
+
+        def slow(codec: Codec, codes: Tensor) -> Tensor:
+            self._clock.now += cost
+            return decode(codec, codes)
+
+        monkeypatch.setattr(Codec, "decode", slow)
+
+    def hear(self, codes: Tensor) -> tuple[list[Tensor], list[float]]:
+        """The pieces, and how long playback stood still before each but the first."""
+        pieces, pauses, begin, known = list[Tensor](), list[float](), self._clock.now, 0
+        ends = 0.0
+        for known, frame in enumerate(codes.split(1, dim=1), 1):
+            self._clock.now = max(self._clock.now, begin + known * self._pace)
+            self._stream.push(begin, frame, last=known == codes.shape[1])
+            for piece in self._stream.pull():
+                if pieces:
+                    pauses.append(max(0.0, self._clock.now - ends))
+                ends = max(ends, self._clock.now) + len(piece.samples) / self._codec.sample_rate
+                pieces.append(piece.samples)
+        return pieces, pauses
+
+
+# Seconds a frame, where one lasts 0.04; seconds of decoding.
+QUICK = [(0.004, 0.001), (0.01, 0.005), (0.01, 0.02), (0.02, 0.01), (0.035, 0.002), (0.039, 0.01)]
+
+
+@pytest.fixture
+def seconds(decoder: Codec, monkeypatch: pytest.MonkeyPatch) -> Codec:
+    """A codec of few samples, whose frames last as long as the published one's."""
+    monkeypatch.setattr(Codec, "sample_rate", 25 * decoder.hop)
+    return decoder
+
+
+@pytest.mark.parametrize(("pace", "cost"), QUICK)
+def test_playback_never_pauses_where_frames_come_quickly_enough(
+    seconds: Codec, monkeypatch: pytest.MonkeyPatch, pace: float, cost: float
+) -> None:
+    listener = Listener(seconds, pace, cost, monkeypatch)
+    listener.hear(codes_of(seconds, 30))  # from now on it knows what decoding costs
+    pieces, pauses = listener.hear(codes_of(seconds, 400))
+    assert max(pauses) < 1e-9
+    assert len(pieces[0]) // seconds.hop <= 1 + (pace + 2 * cost) // 0.02
+
+
+@pytest.mark.parametrize(("pace", "cost"), QUICK)
+def test_decoding_takes_a_small_share_of_the_time(
+    seconds: Codec, monkeypatch: pytest.MonkeyPatch, pace: float, cost: float
+) -> None:
+    listener = Listener(seconds, pace, cost, monkeypatch)
+    listener.hear(codes_of(seconds, 30))
+    pieces, _ = listener.hear(codes_of(seconds, 1000))
+    assert len(pieces) * cost <= 40 / 4
+    if pace <= 0.02:  # it gets ahead of playback soon
+        assert len(pieces) <= 4 + 1000 / 25 + 10
+
+
+def test_who_gets_no_more_is_heard_in_time_while_others_go_on(seconds: Codec) -> None:
+    clock, heard = Clock(), defaultdict(int)
+    shared = StreamDecoder(seconds, clock=clock)
+
+    def give(request: str, frames: int) -> None:
+        for frame in codes_of(seconds, frames).split(1, dim=1):
+            clock.now += 0.01
+            shared.push(request, frame)
+            for piece in shared.pull():
+                heard[piece.request_id] += len(piece.samples) // seconds.hop
+
+    give("waits", seconds.context + 19)
+    before, begun = heard["waits"], clock.now
+    give("others", round(before * 0.04 / 0.01))
+    assert before < heard["waits"] == 19
+    assert clock.now <= begun + before * 0.04
+
+
+def test_where_frames_come_too_slowly_pauses_are_few(
+    seconds: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces, pauses = Listener(seconds, 0.08, 0.01, monkeypatch).hear(codes_of(seconds, 400))
+    assert sum(pause > 0 for pause in pauses) <= 4 + 400 / 25
+    assert len(pieces) <= 3 * (4 + 400 / 25) + 2
+
+
+def test_samples_do_not_depend_on_when_they_were_wanted(
+    seconds: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To their last bits, on the CPU."""
+    for more in (-9, -1, 0, 3, 25, 70, 123):
+        codes = codes_of(seconds, seconds.context + more)
+        heard, cuts = list[Tensor](), set()
+        for pace, cost in [(0.0, 0.0), *QUICK, (0.08, 0.01)]:
+            with monkeypatch.context() as patch:
+                pieces, _ = Listener(seconds, pace, cost, patch).hear(codes)
+            cuts.add(tuple(map(len, pieces)))
+            heard.append(torch.cat(pieces))
+        assert all(torch.equal(one, heard[0]) for one in heard)
+        assert_whole(seconds, heard[:1], codes)
+        assert len(cuts) > 1 or more < 25
 
 
 def test_the_first_piece_comes_before_the_last_frame_is_known(decoder: Codec) -> None:
@@ -172,7 +313,7 @@ def test_the_first_piece_comes_before_the_last_frame_is_known(decoder: Codec) ->
             yield frame
 
     next(decode_stream(decoder, frames()))
-    assert given_frames == 5 + decoder.context
+    assert given_frames == 1 + decoder.context
 
 
 def test_an_empty_stream_ends_with_an_empty_piece(decoder: Codec) -> None:
@@ -198,4 +339,40 @@ def test_codes_outside_the_codebook_are_refused_when_they_come(decoder: Codec) -
     bad = torch.full((decoder.num_codebooks, 1), decoder.config.codebook_size)
     with pytest.raises(InputError, match="stream tokens"):
         stream.push("a", bad)
-    assert stream.pull() == []
+    assert list(stream.pull()) == []
+
+
+def test_what_was_decoded_for_others_is_theirs_though_the_next_batch_fails(
+    decoder: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short stream and a long one never share a batch; the longer batch goes first."""
+    decode, failing = Codec.decode, list[int]()
+
+    def fails(codec: Codec, codes: Tensor) -> Tensor:
+        if codes.shape[-1] in failing:
+            raise RuntimeError("out of memory")
+        return decode(codec, codes)
+
+    monkeypatch.setattr(Codec, "decode", fails)
+    shared = SharedDecoder(decoder)
+    one, other = shared.stream(), shared.stream()
+    codes, short = codes_of(decoder, 15), codes_of(decoder, 3)
+    failing.append(3)
+    shared._brought.put((one, codes, True))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        other.decode(short, last=True)
+    other.close()
+    failing.clear()
+    monkeypatch.undo()
+    third = shared.stream()
+    assert_whole(decoder, third.decode(short, last=True), short)
+    assert_whole(decoder, shared._ready.pop(one), codes)
+
+
+def test_a_closed_decoder_says_that_the_model_was_unloaded(decoder: Codec) -> None:
+    shared = SharedDecoder(decoder)
+    stream = shared.stream()
+    shared.close()
+    with pytest.raises(EngineError, match="unloaded while it was speaking"):
+        stream.decode(codes_of(decoder, 3))
+    stream.close()

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from faster_higgs.delay import unwrap
+from faster_higgs.config import EngineConfig
+from faster_higgs.delay import Columns, unwrap
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.guard import LONGEST_PERIOD, PATIENCE, goes_in_circles
 from faster_higgs.engine.request import Finish, FrameEvent, Result
@@ -107,8 +108,15 @@ def test_an_aborted_request_ends_with_the_next_step(model: DualFFN, prompt: Prom
 
 
 def test_a_prompt_longer_than_the_model_is_refused(model: DualFFN) -> None:
-    with pytest.raises(SettingError, match="600 of the model's 512 positions"):
+    with pytest.raises(SettingError, match="600 of the model's 512 positions") as told:
         Engine(model).add(Prompt((2,) * 600, ()), LIVELY)
+    assert "--context" not in str(told.value)
+
+
+def test_a_prompt_longer_than_a_small_cache_is_refused_with_what_would_help(model: DualFFN) -> None:
+    small = Engine(model, EngineConfig(positions=64))
+    with pytest.raises(SettingError, match=r"63 of the cache's 64 positions.*with --context"):
+        small.add(Prompt((2,) * 63, ()), LIVELY)
 
 
 def test_text_without_a_text_head_is_refused_in_a_sentence(prompt: Prompt) -> None:
@@ -191,15 +199,25 @@ def test_a_closed_worker_refuses_work(model: DualFFN, prompt: Prompt) -> None:
         list(worker.frames(prompt, LIVELY))
 
 
-def columns(codes: list[int]) -> list[Tensor]:
-    return [torch.tensor([code, code + 1, 0, 0]) for code in codes]
+def columns(codes: list[int]) -> Columns:
+    made = Columns(books=4)
+    for code in codes:
+        made.append(torch.tensor([code, code + 1, 0, 0]))
+    return made
 
 
 def test_circles_are_found_and_speech_is_not_taken_for_one() -> None:
     start = list(range(100, 100 + LONGEST_PERIOD))
     for period in (1, 3, LONGEST_PERIOD):
         loop = [i % period for i in range(PATIENCE + LONGEST_PERIOD + 5)]
-        codes = columns(start + loop)
-        assert any(goes_in_circles(codes[:n]) for n in range(len(codes) - 4, len(codes) + 1))
-    varied = columns([(i * i) % 97 for i in range(200)])
-    assert not any(goes_in_circles(varied[:n]) for n in range(200))
+        codes = start + loop
+        ends = range(len(codes) - 4, len(codes) + 1)
+        assert any(goes_in_circles(columns(codes[:n])) for n in ends)
+    varied = [(i * i) % 97 for i in range(200)]
+    assert not any(goes_in_circles(columns(varied[:n])) for n in range(200))
+
+
+def test_a_model_in_a_type_without_kernels_speaks_too(prompt: Prompt) -> None:
+    half = DualFFN(CONFIG)
+    half.initialize(torch.Generator().manual_seed(3), std=0.3)
+    assert spoken(half.half().eval(), prompt, LIVELY)[0].shape[1]

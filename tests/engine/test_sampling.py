@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from faster_higgs.delay import (
     RULES,
+    Columns,
     DelayClock,
     DelayClocks,
     delay,
@@ -20,6 +21,7 @@ from faster_higgs.delay import (
 )
 from faster_higgs.errors import SettingError
 from faster_higgs.sampling import (
+    COLDEST,
     Rules,
     Sampling,
     SamplingRows,
@@ -36,6 +38,7 @@ from faster_higgs.sampling import (
     [
         ("temperature", -0.1),
         ("temperature", float("nan")),
+        ("temperature", 1e-39),
         ("top_p", 0.0),
         ("top_p", 1.1),
         ("top_k", -1),
@@ -52,6 +55,24 @@ from faster_higgs.sampling import (
 def test_a_setting_out_of_range_is_named(name: str, value: object) -> None:
     with pytest.raises(SettingError, match=name):
         Sampling(**{name: value})
+
+
+def test_the_lowest_temperature_draws_the_likeliest() -> None:
+    logits = torch.tensor([[-900.0, 900.0, 899.0]])
+    assert warp(logits, Sampling(temperature=COLDEST)).equal(torch.tensor([[0.0, 1.0, 0.0]]))
+
+
+@given(st.integers(1, 6), st.integers(1, 150))
+def test_columns_give_frames_as_they_are_written(books: int, frames: int) -> None:
+    codes = torch.randint(98, (books, frames))
+    whole, written = wrap(codes, 98, 99), Columns(books)
+    for number, column in enumerate(whole.T, 1):
+        written.append(column)
+        known = max(0, min(frames, number - books))
+        for first in (0, known // 2, known):
+            assert torch.equal(written.frames(first, known), codes[:, first:known])
+    assert torch.equal(written.last(len(written)), whole.T)
+    assert torch.equal(written.last(2), whole.T[-2:])
 
 
 @given(st.integers(1, 6), st.integers(1, 9))

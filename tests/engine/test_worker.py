@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import FrameEvent
 from faster_higgs.engine.runner import Runner
 from faster_higgs.engine.worker import Worker
-from faster_higgs.errors import EngineError, SettingError
+from faster_higgs.errors import Aborted, EngineError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.paged import PagedBatch
 from faster_higgs.prompt.template import Prompt
@@ -87,6 +88,39 @@ def test_a_request_that_cannot_be_served_harms_no_other(model: DualFFN, prompt: 
         torch.cat([event.frames for event in (first, *rest)], dim=1),
         torch.cat([event.frames for event in alone], dim=1),
     )
+
+
+class Permitted(Engine):
+    """Makes a step when it may, and counts them."""
+
+    def __init__(self, model: DualFFN) -> None:
+        super().__init__(model)
+        self.steps, self.permits = 0, threading.Semaphore(0)
+
+    def step(self) -> list[FrameEvent]:
+        self.permits.acquire()
+        self.steps += 1
+        return super().step()
+
+
+def test_what_is_stopped_from_another_thread_ends_within_two_steps(
+    model: DualFFN, prompt: Prompt
+) -> None:
+    engine, stops = Permitted(model), list[Callable[[], None]]()
+    worker = Worker(engine)
+    stream = worker.frames(prompt, LIVELY, on_stop=stops.append)
+    engine.permits.release(20)
+    next(stream)
+    while engine.steps < 20:
+        time.sleep(0.001)
+    stops[0]()
+    engine.permits.release(100)
+    with pytest.raises(Aborted):
+        list(stream)
+    while not engine.idle:
+        time.sleep(0.001)
+    assert engine.steps <= 22
+    worker.close()
 
 
 def test_closing_ends_what_is_in_flight_with_an_error(model: DualFFN, prompt: Prompt) -> None:

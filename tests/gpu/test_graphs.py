@@ -12,8 +12,9 @@ import torch
 from faster_higgs.codec.codec import Codec
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.graphs import bucket
+from faster_higgs.engine.request import Request
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.prompt.template import Prompt
+from faster_higgs.prompt.template import Prompt, expand
 from faster_higgs.sampling import Sampling
 from faster_higgs.testing import CODEBOOKS, TINY_CODEC
 from tests.engine.conftest import CONFIG
@@ -96,6 +97,38 @@ def test_steps_are_recorded_while_another_thread_decodes_sound(on_gpu: DualFFN) 
         finally:
             over.set()
         assert decoded.result() > 1
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_the_host_waits_for_nothing_while_it_begins_work(on_gpu: DualFFN) -> None:
+    engine = Engine(on_gpu)
+    runner, (prompt, sampling) = engine._runner, requests()[1]
+    request = Request(1, prompt, expand(prompt, CONFIG), sampling, CONFIG, True, 40)
+    pages = list(range(8))
+    for once_more in (False, True):  # at first memory is taken, which may wait
+        torch.cuda.set_sync_debug_mode("error" if once_more else "default")
+        try:
+            runner.prefill(request, pages, 0, len(prompt))
+            request.open_segment()
+            runner.slots.put(3, request, len(prompt), pages)
+            runner.slots.add_page(3, pages)
+            drawn = [runner.step([3], len(prompt) + count) for count in (1, 2)]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert drawn[-1].read()[0].shape == (1, CONFIG.num_codebooks)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_second_card_writes_what_the_first_one_writes(on_gpu: DualFFN) -> None:
+    told = []
+    for name in ("cuda:0", "cuda:1"):
+        engine = Engine(on_gpu.to(name))
+        numbers = [engine.add(*one) for one in requests()]
+        done = answers(engine)
+        told.append([done[number] for number in numbers])
+    assert all(same(*pair) for pair in zip(*told, strict=True))
 
 
 def test_a_batch_is_filled_up_by_less_than_half() -> None:

@@ -122,6 +122,9 @@ def test_a_scene_beside_a_system_prompt_of_ones_own_is_refused() -> None:
         ({"max_words": 0}, "max_words is 0"),
         ({"max_turns": -1}, "max_turns is -1"),
         ({"history": -1}, "history is -1"),
+        ({"priority": "high"}, "priority is 'high'; use one of interactive, batch"),
+        ({"deadline": 0}, "deadline is 0; use seconds"),
+        ({"deadline": float("nan")}, "deadline is nan"),
         ({"language": "English"}, "language is 'English'"),
     ],
 )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from faster_higgs.checkpoint.files import PACKAGED
 from faster_higgs.checkpoint.load import load_model
+from faster_higgs.config import EngineConfig
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import Result
+from faster_higgs.engine.scheduler import Job, Scheduler
 from faster_higgs.errors import SettingError, TextError
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Prompt
@@ -66,6 +69,33 @@ def test_sixteen_together_speak_as_each_alone(pico: Higgs) -> None:
     for one, number in zip(wanted, numbers, strict=True):
         engine = Engine(model)
         assert same(answers_of(engine, *one), together[number])
+
+
+def test_who_had_to_give_way_speaks_as_undisturbed(
+    pico: Higgs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, model = load_model(PACKAGED, dtype=torch.float32, text_head=False)
+    voices = [voice.name for voice in pico.voices.list()]
+    sampling = Sampling(max_new_tokens=60)
+    wanted = [
+        (asked(pico, "Good morning.", voice), replace(sampling, seed=n))
+        for n, voice in enumerate(voices)
+    ]
+    interrupted = list[Job]()
+    preempt = Scheduler._preempt
+
+    def noted(scheduler: Scheduler, job: Job) -> Job:
+        interrupted.append(job)
+        return preempt(scheduler, job)
+
+    monkeypatch.setattr(Scheduler, "_preempt", noted)
+    longest = max(len(prompt) for prompt, _ in wanted)
+    engine = Engine(model.eval(), EngineConfig(positions=2 * longest + 16), behind=True)
+    numbers = [engine.add(*one) for one in wanted]
+    together = answers(engine)
+    assert interrupted
+    for one, number in zip(wanted, numbers, strict=True):
+        assert same(answers_of(Engine(model), *one), together[number])
 
 
 def answers_of(engine: Engine, prompt: Prompt, sampling: Sampling) -> tuple[torch.Tensor, Result]:

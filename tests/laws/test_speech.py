@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+import time
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from faster_higgs.audio.encode import encode
+from faster_higgs.audio.levels import Samples
 from faster_higgs.compat import ChatMLSample, HiggsAudioServeEngine, Message
 from faster_higgs.delivery import Delivery, utterances
-from faster_higgs.engine.request import Finish
+from faster_higgs.engine.engine import Engine
+from faster_higgs.engine.request import Finish, FrameEvent, Result
+from faster_higgs.engine.scheduler import BATCH, INTERACTIVE
 from faster_higgs.errors import (
     CheckpointError,
+    DeadlinePassed,
     HiggsError,
     NoAudio,
     SettingError,
     TextError,
     VoiceNotFound,
 )
+from faster_higgs.native.kernels import Found
 from faster_higgs.prompt.conversation import INSTRUCTION, QUIET_ROOM, Conversation
+from faster_higgs.prompt.template import Prompt
 from faster_higgs.prompt.voices import Voice
+from faster_higgs.quant.apply import Quantization
 from faster_higgs.sampling import Rules, Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Manners
-from faster_higgs.testing import tiny_checkpoint
+from faster_higgs.testing import FakeHiggs, spoken, tiny_checkpoint, tones
 from tests.engine.held import Held
 
 LIVELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=5, max_new_tokens=60)
@@ -50,6 +61,28 @@ def test_streamed_bytes_are_the_whole_speech(higgs: Higgs) -> None:
     whole = higgs.speak(TEXT, sampling=LIVELY)
     streamed = b"".join(higgs.stream(TEXT, sampling=LIVELY, format="pcm"))
     assert streamed == encode(whole.samples, "pcm")
+    found = [piece.codes for piece in higgs.pieces(TEXT, sampling=LIVELY)]
+    decoded = np.concatenate([higgs.decode(codes) for codes in found if codes is not None])
+    np.testing.assert_allclose(whole.samples, decoded, atol=1e-5)
+
+
+def test_a_speech_is_the_same_however_long_its_parts_take(
+    higgs: Higgs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound and codes, whatever the pieces are that it is cut into."""
+    heard, written, cuts = list[Samples](), list[Tensor](), set()
+    for seed in range(5):
+        times = itertools.accumulate(np.random.default_rng(seed).exponential(0.01, 100_000))
+        monkeypatch.setattr(higgs._decoder._decoder, "_clock", lambda t=times: next(t))
+        pieces = list(higgs.pieces(TEXT, sampling=LIVELY))
+        cuts.add(tuple(len(piece.samples) for piece in pieces))
+        heard.append(np.concatenate([piece.samples for piece in pieces]))
+        codes = [piece.codes for piece in pieces if piece.codes is not None]
+        written.append(torch.cat(codes, dim=1))
+    assert len(cuts) > 1
+    for samples, codes in zip(heard, written, strict=True):
+        np.testing.assert_array_equal(samples, heard[0])
+        assert torch.equal(codes, written[0])
 
 
 def test_a_seed_makes_a_speech_again(higgs: Higgs) -> None:
@@ -216,3 +249,81 @@ def test_a_speech_cut_by_its_limit_says_so(higgs: Higgs) -> None:
         for s in range(6)
     }
     assert Finish.LENGTH in ends
+
+
+class Hesitant(FakeHiggs):
+    """Falls silent for longer than anyone would wait, and goes on."""
+
+    answer = f"Hello{100 * ' '}there."
+
+    def _asked(self, prompt: Prompt) -> str:
+        return self.answer
+
+
+def test_only_guarded_speech_ends_with_a_long_silence() -> None:
+    whole = tones(spoken(Hesitant.answer))
+    with Hesitant() as higgs:
+        guarded = higgs.speak("Hello there.")
+        assert guarded.finish is Finish.SILENCE and len(guarded.samples) < len(whole) / 4
+        *_, last = higgs.pieces("Hello there.")
+        assert last.codes is not None
+        assert last.codes.shape[1] == -(-len(guarded.samples) // higgs.codec.hop)
+        for rules in ("original", "transformers"):
+            speech = higgs.speak("Hello there.", sampling=Sampling(rules=rules))
+            assert speech.finish is Finish.STOP
+            np.testing.assert_array_equal(speech.samples, whole)
+
+
+class Late(FakeHiggs):
+    """Only its first utterance is ready in time."""
+
+    begun = 0
+
+    def frames(
+        self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = (), **urgency: Any
+    ) -> Generator[FrameEvent]:
+        self.begun += 1
+        if self.begun == 1:
+            return super().frames(prompt, sampling, stop_ids)
+        nothing = torch.empty(8, 0, dtype=torch.long)
+        return (FrameEvent(1, nothing, Result(Finish.DEADLINE, 0, 1, (), ())) for _ in range(1))
+
+
+def test_what_was_spoken_before_the_deadline_is_kept() -> None:
+    with Late() as higgs:
+        speech = higgs.speak("One. Two. Three.", delivery=Delivery(max_words=1))
+    assert [part.finish for part in speech.parts] == [Finish.STOP, Finish.DEADLINE]
+    assert speech.finish is Finish.DEADLINE
+    np.testing.assert_array_equal(speech.samples, tones(spoken("One.")))
+
+
+def test_a_deadline_before_the_first_frame_is_told_in_its_own_words(higgs: Higgs) -> None:
+    with pytest.raises(DeadlinePassed, match="give it more time"):
+        higgs.speak(TEXT, sampling=LIVELY, delivery=Delivery(deadline=1e-9))
+    assert len(higgs.speak(TEXT, sampling=LIVELY, delivery=Delivery(deadline=60)).samples)
+
+
+def test_how_urgent_a_speech_is_reaches_the_engine(
+    higgs: Higgs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, add = [], Engine.add
+
+    def noting(engine: Engine, *given: Any, priority: int, deadline: float | None) -> int:
+        seen.append((priority, deadline))
+        return add(engine, *given, priority=priority, deadline=deadline)
+
+    monkeypatch.setattr(Engine, "add", noting)
+    higgs.speak("Hello.", sampling=LIVELY)
+    before = time.monotonic()
+    higgs.speak("Hello.", sampling=LIVELY, delivery=Delivery(priority="batch", deadline=60))
+    (usual, never), (patient, until) = seen
+    assert (usual, never) == (INTERACTIVE, None) and patient == BATCH
+    assert before + 60 <= until <= time.monotonic() + 60
+
+
+def test_what_a_plan_has_to_say_is_told_when_the_model_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("faster_higgs.checkpoint.fit.find", lambda: Found(None, "no compiler"))
+    with Higgs.load(folder, device="cpu", quantization=Quantization("int8", "int8")):
+        assert caplog.messages == ["Warning: int8 weights are slow here: no compiler."]

@@ -6,7 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from faster_higgs.errors import EngineError
+from faster_higgs.sampling import Sampling
+from faster_higgs.speech import Higgs
+from faster_higgs.testing import tiny_checkpoint
 
 ROUNDS = """
 import gc, sys
@@ -41,3 +48,44 @@ def test_rounds_of_load_speak_unload_end_where_they_began(rounds: int) -> None:
         [sys.executable, "-c", ROUNDS, str(rounds)], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) < 50
+
+
+@pytest.fixture
+def higgs(tmp_path: Path) -> Higgs:
+    return Higgs.load(tiny_checkpoint(tmp_path / "tiny"), device="cpu")
+
+
+def test_what_needs_the_model_says_that_it_was_unloaded(higgs: Higgs) -> None:
+    codes = higgs.encode(np.zeros(24_000, np.float32))
+    higgs.unload()
+    calls = [
+        lambda: higgs.decode(codes),
+        lambda: higgs.encode(np.zeros(24_000, np.float32)),
+        lambda: higgs.speak("Hello."),
+    ]
+    for call in calls:
+        with pytest.raises(EngineError, match="The model was unloaded; load it again"):
+            call()
+    higgs.unload()
+
+
+def test_who_still_listens_is_told_so(higgs: Higgs) -> None:
+    """Also where frames were ready that nobody had asked for yet."""
+    long = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=7, max_new_tokens=400)
+    pieces = higgs.pieces("And so they went on and on. " * 4, [], long)
+    next(pieces)
+    higgs.unload()
+    with pytest.raises(EngineError, match="The model was unloaded while it was speaking"):
+        list(pieces)
+
+
+def test_unloading_gives_back_what_torch_keeps_of_a_card(
+    higgs: Higgs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After all that held it has let go."""
+    given = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given.append(higgs.codec.device.type))
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: None)
+    higgs.unload()
+    assert given == ["meta"]

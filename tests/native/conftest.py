@@ -9,7 +9,7 @@ import pytest
 from faster_higgs.native.kernels import Kernels
 from tests.native.variants import runnable
 
-NAMES = ("plain", "avx2", "vnni") if "86" in machine() else ("plain", "neon")
+NAMES = ("plain", "avx2", "vnni", "amx") if "86" in machine() else ("plain", "neon")
 
 
 @pytest.fixture(params=NAMES)

@@ -73,3 +73,29 @@ def test_the_compiled_search_finds_what_torch_does(kernels, inputs, outputs, dty
         errors.append(distance(layer.dequantized(), weight))
         assert layer.dequantized()[0].eq(0).all()
     assert errors[1] == pytest.approx(errors[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 17), (96, 50), (640, 256)])
+@pytest.mark.parametrize("rows", [17, 32, 100])
+def test_many_rows_meet_the_weights_rounded_to_bf16(kernels, kind, inputs, outputs, rows):
+    layer, _ = filled(kind, inputs, outputs)
+    x = activations(rows, inputs).bfloat16()
+    if not kernels.takes_many(x.dtype, layer.stored()):
+        pytest.skip(f"{kernels.name} takes few rows only")
+    exact = x.float() @ layer.dequantized(torch.bfloat16).float().T
+    found = kernels.linear_many(x, layer.stored())
+    assert distance(found, exact) < 2**-8
+    assert found[:1].equal(kernels.linear_many(x[:1].contiguous(), layer.stored()))
+
+
+def test_torch_multiplies_as_before_beside_many_rows(kernels):
+    """oneDNN sets up the processor's tiles too."""
+    layer, _ = filled(Int4Linear, 640, 256)
+    x, weight = activations(64, 640).bfloat16(), torch.randn(512, 640).bfloat16()
+    if not kernels.takes_many(x.dtype, layer.stored()):
+        pytest.skip(f"{kernels.name} takes few rows only")
+    before = torch.nn.functional.linear(x, weight)
+    for _ in range(5):
+        kernels.linear_many(x, layer.stored())
+        assert torch.nn.functional.linear(x, weight).equal(before)

@@ -18,7 +18,11 @@ else:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Where the name to import is not the name to install.
-INSTALLED_AS = {"prometheus_client": "prometheus-client", "pydantic_settings": "pydantic-settings"}
+INSTALLED_AS = {
+    "prometheus_client": "prometheus-client",
+    "pydantic_settings": "pydantic-settings",
+    "triton": "torch",  # brings it where it has kernels for a graphics card
+}
 
 
 def declared() -> dict[str, Requirement]:

@@ -34,7 +34,9 @@ MAY_IMPORT = {
     "chatml": ["speech", *_BELOW_SPEECH],
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
-    "server": ["audio", "config", "errors", "prompt", "sampling", "speech"],
+    "server": [
+        *("audio", "config", "delivery", "errors", "prompt", "sampling", "speech", "spoken", "text")
+    ],
     "deploy": ["audio", "config", "errors", "sampling", "server", "speech"],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
     "cli": _ALL,

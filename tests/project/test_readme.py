@@ -17,6 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Run by people and machines, but not from inside the suite, and why.
 NOT_HERE = {
     "./run_tests.sh": "it is what runs this",
+    "./run_server.sh": "it answers until it is stopped; tests/cli/test_serve.py runs what it runs",
     "git clone": "needs the network",
     "cd": "moves the reader",
     "pip install": "needs the network",
@@ -32,6 +33,9 @@ def commands() -> list[str]:
 
 def words(command: str) -> list[str]:
     return shlex.split(command, comments=True)
+
+
+SCRIPTS = ["run_tts.sh", "run_server.sh", "run_tests.sh", "scripts/setup.sh", ".ci/run"]
 
 
 def test_the_first_screen_holds_the_two_commands():
@@ -58,7 +62,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("script", ["run_tts.sh", "run_tests.sh", "scripts/setup.sh", ".ci/run"])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_can_be_run(script):
     assert os.access(ROOT / script, os.X_OK)
     done = subprocess.run(["bash", "-n", str(ROOT / script)], capture_output=True, check=False)

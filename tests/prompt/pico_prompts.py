@@ -40,11 +40,11 @@ class Scribe(FakeHiggs):
         self.seen: list[list[int]] = []
 
     def frames(
-        self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = ()
+        self, prompt: Prompt, sampling: Sampling, stop_ids: Sequence[int] = (), **urgency: Any
     ) -> Generator[FrameEvent]:
         """The prompt is written down; the answer is a tone for each of its last letters."""
         self.seen.append(list(prompt.ids))
-        return super().frames(prompt, sampling, stop_ids)
+        return super().frames(prompt, sampling, stop_ids, **urgency)
 
     def ids(self, request: dict[str, Any]) -> list[list[int]]:
         """The prompt of each utterance of a request: `text`, `voices`, and a `Delivery`'s names."""

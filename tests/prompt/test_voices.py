@@ -265,6 +265,18 @@ def test_described_voices(store: VoiceStore) -> None:
         store.load("profile:nobody")
 
 
+def test_a_voice_may_be_words_alone(store: VoiceStore, tmp_path: Path) -> None:
+    store.describe("old", "an old man, hoarse", about={"consent": "mine"})
+    (files,) = [files for files in store.list() if files.name == "old"]
+    assert files.described and files.about() == {"consent": "mine"}
+    assert store.load("old") == Voice("old", description="an old man, hoarse")
+    assert store.load("profile:old").description == "an old man, hoarse"
+    with pytest.raises(VoiceError, match="already"):
+        store.describe("old", "a young man")
+    store.remove("old")
+    assert not list(tmp_path.rglob("old*"))
+
+
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, encoder: Encoder) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")

@@ -98,7 +98,7 @@ def test_the_packaged_file_is_small_and_quick() -> None:
     assert lx.PACKAGED.stat().st_size < 1_200_000
     began = time.process_time()
     Pronouncer.load()("The quick brown fox jumps over the lazy dog.")
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 1.0
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", lx.MAGIC + b"nonsense", lx.MAGIC])

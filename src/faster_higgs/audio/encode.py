@@ -38,7 +38,7 @@ class Format:
 
 _MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-_PAGES = {"page_duration": "100000"}  # microseconds: an Ogg page is the least that can be sent
+_PAGES = {"page_duration": "60000"}  # microseconds: an Ogg page is the least that can be sent
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {

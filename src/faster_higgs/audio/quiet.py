@@ -15,7 +15,10 @@ PATIENCE = 3.0  # seconds of silence after which an utterance is taken for finis
 
 
 class Quiet:
-    """Feed it the pieces of one utterance; it gives back what may be played now."""
+    """Feed it the pieces of one utterance; it gives back what may be played now.
+
+    What follows a silence that is too long is not heard, however the pieces were cut.
+    """
 
     def __init__(self, rate: int) -> None:
         self._kept = round(KEPT * rate)
@@ -26,8 +29,11 @@ class Quiet:
     def feed(self, samples: Samples) -> Samples:
         """Everything up to the last sound; silence after it is held until more sound comes."""
         pending = np.concatenate([self._held, samples])
-        loud = np.flatnonzero(np.abs(pending[len(self._held) :]) > AUDIBLE)
-        end = len(self._held) + int(loud[-1]) + 1 if loud.size else 0
+        loud = np.flatnonzero(np.abs(pending) > AUDIBLE)
+        sounds = np.concatenate([[-1] * self._spoken, loud]).astype(int)
+        late = np.flatnonzero(np.diff(sounds) > self._patience + 1)
+        timely = sounds[: late[0] + 1] if late.size else sounds
+        end = int(timely[-1]) + 1 if timely.size else 0
         self._spoken = self._spoken or loud.size > 0
         self._held = pending[end:]
         return pending[:end]
@@ -46,3 +52,10 @@ class Quiet:
         """What remains at the end: a short silence."""
         tail, self._held = self._held[: self._kept], np.empty(0, np.float32)
         return tail
+
+
+class Untouched(Quiet):
+    """Gives everything back at once: the references drop no silence."""
+
+    def feed(self, samples: Samples) -> Samples:
+        return samples

@@ -12,6 +12,9 @@ from faster_higgs.checkpoint.plan import Held, Needs, Room, Size, needs
 from faster_higgs.config import EngineConfig
 from faster_higgs.errors import SettingError
 
+# There weights are unpacked for every step, block by block.
+UNMEASURED = "how fast int8 and int4 are on graphics cards was not measured yet"
+
 CONTEXTS = (16_384, 8_192, 4_096)  # positions of the cache, where nobody asks for a number
 
 # The best first. On the host the text side is whole, and every prompt waits for it to come.
@@ -36,7 +39,7 @@ class Wish:
     context: int | None = None  # positions of the usual engine; None: as many as fit
     listeners: int = 1  # whose sound is decoded at the same time
     clones: bool = False  # clips become voices, too
-    memory: int | None = None  # bytes to be used on a device; None: those that are free
+    memory: int | None = None  # bytes to be used on a device at most; None: those that are free
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,20 @@ class Plan:
     needs: Needs
     room: int | None  # bytes on the device; None where the system does not tell
     host: int = 0  # bytes of main memory that are free beside a card
-    given: bool = False  # the room is what was allowed, not what is free
+    given: bool = False  # the room is what was allowed: less than what is free
     reason: str = ""  # why it was chosen, in one line
-    notes: tuple[str, ...] = ()  # devices that were passed over
+    notes: tuple[str, ...] = ()  # what else is to be told: devices passed over, slow weights
 
     @property
     def fits(self) -> bool:
         """Whether there is room; a device that tells nothing is believed to have it."""
         on_device = self.room is None or self.needs.total <= self.room
         return on_device and self.needs.host <= self.host
+
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether nobody has timed weights that are held so on such a device."""
+        return self.device != "cpu" and self.held.packs
 
     @property
     def told(self) -> str:
@@ -101,14 +109,14 @@ def choose(size: Size, devices: Iterable[Room], wish: Wish) -> Plan:
 def plans(size: Size, device: Room, wish: Wish) -> Iterator[Plan]:
     """Everything that the wish allows on a device, the best first; whether it fits or not."""
     room = device.total if device.free is None else device.free + device.own
-    if wish.memory is not None:
+    given = wish.memory is not None and (room is None or wish.memory < room)
+    if given:
         room = wish.memory
     for held in _helds(size, wish):
         if held.text == "host" and not device.name.startswith("cuda"):
             continue  # there it would be in the same memory
         for engine in _engines(wish):
             made = needs(size, held, device, engine, clones=wish.clones, listeners=wish.listeners)
-            given = wish.memory is not None
             yield Plan(device.name, held, engine, made, room, device.host, given)
 
 
@@ -134,7 +142,7 @@ def _reason(found: Plan, better: Sequence[Plan], wish: Wish) -> str:
     if better:
         last = better[-1]
         told += f"; {last.held.name} would need {gigabytes(last.needs.total)}"
-    return told
+    return f"{told}; {UNMEASURED}" if found.is_unmeasured else told
 
 
 def _note(size: Size, device: Room, least: Plan, wish: Wish) -> str:

@@ -6,7 +6,7 @@ Knows nothing of how a plan is chosen, nor how devices are asked.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,6 +25,7 @@ from faster_higgs.checkpoint.quantized import PACKED, Stamp, read_stamp, settled
 from faster_higgs.checkpoint.tensors import TensorFiles, open_tensors
 from faster_higgs.checkpoint.torch_file import open_torch_file
 from faster_higgs.config import EngineConfig
+from faster_higgs.native.kernels import find
 from faster_higgs.quant.apply import Quantization
 
 _WIDE = {"F64": 8, "F32": 4}  # bytes of a weight; of all other kinds, 2
@@ -46,7 +47,15 @@ def fit(
     size, stamp = _measured(model, codec, text_head)
     if wish.held is not None and stamp is not None:
         wish = replace(wish, held=_held(settled(model, stamp, _quantization(wish.held))))
-    return choose(size, devices, wish)
+    plan = choose(size, devices, wish)
+    return replace(plan, notes=(*plan.notes, *_lack_of_kernels(plan)))
+
+
+def _lack_of_kernels(plan: Plan) -> Iterator[str]:
+    """That packed weights are slow where nothing multiplies them as they are."""
+    found = find()
+    if plan.device == "cpu" and plan.held.packs and found.kernels is None:
+        yield f"Warning: {plan.held.name} weights are slow here: {found.reason}."
 
 
 def measure(model: Path, codec: Path, *, text_head: bool = False) -> Size:

@@ -24,6 +24,7 @@ WINDOW = 45  # frames the codec decodes together for one listener
 DECODED = 9  # activations as large as the widest that are alive while it decodes
 ENCODED = 5  # the same while it encodes
 SAMPLED = 12  # copies of the logits while a column is drawn
+GATHERED = 3  # copies of a layer's keys and values that decoding makes where pages are not read
 WORDS = 512  # different tokens in prompts; a file's other rows are not read
 TOGETHER = 65_536  # what is read of a file where one byte is
 BLOCKS = {"int8": 50_000_000, "int4": 16_000_000}  # weights on their way to be packed, or back
@@ -47,6 +48,11 @@ class Held(NamedTuple):
         if text == audio:
             return audio
         return f"{audio} with text {'on the host' if text == 'host' else text}"
+
+    @property
+    def packs(self) -> bool:
+        """Whether there are weights of few bits."""
+        return not {None, "host"}.issuperset((self.audio, self.text))
 
     @property
     def flags(self) -> str:
@@ -157,13 +163,15 @@ def needs(
     if on_cpu and size.mapped and as_stored:  # else all of it is read
         table = min(table, WORDS * max(TOGETHER, size.model.hidden_size * item))
     parts["embeddings, heads, norms"] += table
+    if not on_cpu:
+        parts["workspace"] += _gathered(size.model, engine, item)
     if device.name.startswith("cuda"):
         parts["recorded steps"] = GRAPHS
     if clones:
         parts["cloning"] = cloning(size.codec) + (CLONING if on_cpu else 0)
     host = 0
     if held.text == "host":
-        host = parts["text weights"]
+        host = sum(_pinned(item * math.prod(shape)) for shape in text)
         parts["text weights"] = 2 * item * max(map(math.prod, text))  # one on its way, one in use
     return Needs(parts, host, widened)
 
@@ -227,7 +235,7 @@ def _packed(outputs: int, inputs: int, held: str | None, group: int) -> int:
 def _workspace(size: Size, held: Held, engine: EngineConfig, item: int) -> int:
     """Activations of a stretch of prompt, attention over one long request, and sampling."""
     config = size.model
-    rows, longest = engine.chunk, min(engine.positions, config.positions, 8_192)
+    rows, longest = engine.chunk, _longest(config, engine)
     heads = config.num_attention_heads * config.head_dim
     shared = config.num_key_value_heads * config.head_dim
     activations = rows * item * (8 * config.hidden_size + 4 * config.intermediate_size + 3 * heads)
@@ -235,6 +243,25 @@ def _workspace(size: Size, held: Held, engine: EngineConfig, item: int) -> int:
     logits = 4 * SAMPLED * engine.slots * config.num_codebooks * config.codebook_size
     blocks = max(BLOCKS.get(side or "", 0) for side in (held.audio, held.text))
     return activations + attention + logits + blocks
+
+
+def _gathered(config: ModelConfig, engine: EngineConfig, item: int) -> int:
+    """Keys and values of all requests side by side, each as long as the longest can be.
+
+    There is no kernel for cards yet that reads them in their pages.
+    """
+    row = 2 * config.num_key_value_heads * config.head_dim * item
+    return GATHERED * engine.slots * _longest(config, engine) * row
+
+
+def _longest(config: ModelConfig, engine: EngineConfig) -> int:
+    """Positions of a request."""
+    return min(engine.positions, config.positions, 8_192)
+
+
+def _pinned(size: int) -> int:
+    """What torch takes of main memory for so many bytes that a card can read."""
+    return 1 << (size - 1).bit_length()
 
 
 PUBLISHED = Size(

@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from faster_higgs.checkpoint.layouts import LANGUAGE_MODEL
-from faster_higgs.checkpoint.quantized import CONFIG
+from faster_higgs.checkpoint.quantized import CONFIG, PACKED
 from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.checkpoint.tensors import INDEX, SAFETENSORS
 from faster_higgs.config import Layout, ModelConfig
+from faster_higgs.errors import CheckpointError
 from faster_higgs.model.dual_ffn import DualFFN
 
 SHARD_BYTES = 5_000_000_000
@@ -31,7 +32,15 @@ def save_model(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Weights and config.json under the published names of `layout`."""
+    """Weights and config.json under the published names of `layout`.
+
+    Raises CheckpointError for packed weights.
+    """
+    if any(name.endswith(PACKED) for name in model.state_dict()):
+        raise CheckpointError(
+            "Packed weights have no place in the published layouts; export the model they were "
+            "made from."
+        )
     table = next(table for table in LANGUAGE_MODEL if table.name == layout)
     tensors = {table.stored(name): value for name, value in model.state_dict().items()}
     dtype = str(model.norm.weight.dtype).removeprefix("torch.")

@@ -66,7 +66,11 @@ Targets = Mapping[str, Target]
 def targets_of(
     module: nn.Module, device: torch.device | str, dtype: torch.dtype | None
 ) -> dict[str, Target]:
-    """Every parameter and persistent buffer of `module`; packed weights are never cast."""
+    """Every parameter and persistent buffer of `module`; packed weights are never cast.
+
+    Beside an arena only tables map their files: a norm that did would keep in memory what was read
+    of the packed weights around it.
+    """
     found = {}
     arena = _arena_of(module, device)
     for name, value in module.state_dict().items():
@@ -75,7 +79,9 @@ def targets_of(
             found[name] = Target(shape, device, stored=value.dtype, arena=arena)
         else:
             home = arena if isinstance(owner, nn.Linear) else None
-            found[name] = Target(shape, device, dtype, isinstance(owner, HostLinear), arena=home)
+            copied = arena is not None and home is None and not isinstance(owner, nn.Embedding)
+            streamed = isinstance(owner, HostLinear)
+            found[name] = Target(shape, device, dtype, streamed, copied=copied, arena=home)
     return found
 
 

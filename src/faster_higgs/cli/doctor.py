@@ -6,6 +6,7 @@ Knows nothing of how models work.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +89,9 @@ def _tell(flags: DoctorFlags) -> bool:
     wish = wish_of(flags)
     machine, speaker = look(), find_speaker(flags.model)
     devices = devices_of(flags, machine)
+    if wish.memory is not None:  # another machine, which may well have more than this one
+        devices = [replace(device, free=wish.memory - device.own) for device in devices]
+        wish = replace(wish, memory=None)
     own = None if speaker.packaged else speaker.size
     seen = outlook(own, devices, wish)
     told = [*_verdicts(machine, speaker, devices, wish)]
@@ -146,6 +150,7 @@ def _facts(machine: Machine, speaker: Speaker) -> list[str]:
         "Faster Higgs": machine.package,
         "Python": f"{machine.python} on {machine.system}, {machine.cores} cores",
         "torch": machine.torch,
+        "Kernels": machine.kernels,
         **{device.name: f"{device.model}, {_memory(device)}" for device in machine.devices},
         "Disk": f"{gigabytes(machine.disk_free)} free for models in {machine.disk}",
         "Model": speaker.folder or "none",
@@ -238,6 +243,8 @@ def _verify(flags: DoctorFlags) -> bool:
     else:
         wish = replace(wish_of(flags), automatic=False)
         plan = plan_for(folder, None, device_of(flags.device, None), wish)
+        for note in plan.notes:
+            print(note, file=sys.stderr)
         with Higgs.load(folder, device=plan) as higgs:
             comparison = compare(higgs, PUBLISHED)
         found |= {**vars(comparison), "right": comparison.right, "verdict": comparison.sentence()}

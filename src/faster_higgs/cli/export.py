@@ -53,12 +53,13 @@ def _usage(ctx: Any) -> list[str]:
 
 def facts() -> Mapping[str, str]:
     """Choices for the help page, read from where they are written."""
-    from faster_higgs.quant.apply import Precision, Quantization
+    from faster_higgs.cli.memory import PACKED
+    from faster_higgs.quant.apply import Quantization
     from faster_higgs.quant.linear import GROUPS
 
     return {
-        "to": ", ".join(get_args(Precision)),
-        "text": f"{', '.join(get_args(Precision))}, or {SAME}: as they are",
+        "to": ", ".join(PACKED),
+        "text": f"{', '.join(PACKED)}, or {SAME}: as they are",
         "group": f"{', '.join(map(str, GROUPS))}; default: {Quantization().group}",
     }
 
@@ -86,13 +87,14 @@ def run(flags: ExportFlags) -> None:
 
 
 def _wish(flags: ExportFlags) -> Quantization:
+    from faster_higgs.cli.memory import PACKED
     from faster_higgs.quant.apply import Precision, Quantization
 
-    known = get_args(Precision)
+    known = get_args(Precision)  # some of which are refused later, in words of their own
     text = flags.to if flags.text is None else flags.text
     if flags.to not in known or text not in (*known, SAME):
         raise SettingError(
-            f"--to is one of {', '.join(known)}, and --text one of these or {SAME}; "
+            f"--to is one of {', '.join(PACKED)}, and --text one of these or {SAME}; "
             f"found {flags.to!r} and {text!r}."
         )
     if flags.group is not None and "int4" not in (flags.to, text):

@@ -135,7 +135,7 @@ class SayFlags:
     max_memory: str | None = _model(
         "--max-memory",
         "SIZE",
-        "Plan for so much, as in 8GB. [default: what is free]",
+        "Take no more than so much, as in 8GB. [default: what is free]",
     )
     context: int | None = _model(
         "--context",

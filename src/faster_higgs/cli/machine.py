@@ -33,6 +33,7 @@ class Machine:
     python: str
     system: str
     torch: str
+    kernels: str
     cores: int
     devices: tuple[Device, ...]
     disk: str
@@ -50,12 +51,15 @@ def look() -> Machine:
     import torch
     from huggingface_hub import constants
 
+    from faster_higgs.native import kernels
+
     cache = Path(constants.HF_HUB_CACHE)
     return Machine(
         package=_version("faster-higgs"),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         torch=torch.__version__,
+        kernels=kernels.find().reason,
         cores=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1,

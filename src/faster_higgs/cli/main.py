@@ -22,6 +22,7 @@ from faster_higgs.errors import HiggsError
 
 COMMANDS = {
     "say": "Speak a text into a sound file.",
+    "serve": "Answer over HTTP: OpenAI's speech API, voices, health.",
     "voices": "List, add, show, play and remove voices.",
     "doctor": "Say what this machine can run, and whether a model is the right one.",
     "download": "Fetch the full model.",

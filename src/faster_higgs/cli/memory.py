@@ -10,14 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from faster_higgs.checkpoint.choice import LADDER, Plan, Wish, choose, gigabytes, plans
+from faster_higgs.checkpoint.choice import LADDER, UNMEASURED, Plan, Wish, choose, gigabytes, plans
 from faster_higgs.checkpoint.plan import PUBLISHED, Held, Size
 from faster_higgs.config import EngineConfig
 from faster_higgs.device import CUDA_CONTEXT, PROCESS, Device
 from faster_higgs.errors import SettingError
 
-PRECISIONS = ("full", "int8", "int4", "auto")
-TEXT_PRECISIONS = ("full", "int8", "int4", "host")
+PACKED = ("int8", "int4")  # what works in this version
+PRECISIONS = ("full", *PACKED, "auto")
+TEXT_PRECISIONS = ("full", *PACKED, "host")
 
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -56,6 +57,8 @@ def rows(found: Iterable[Plan]) -> list[str]:
         verdict = "fits" if plan.fits else "too large"
         if plan.needs.host:
             verdict += f"; {gigabytes(plan.needs.host)} of main memory besides"
+        if plan.is_unmeasured:
+            verdict += "; speed not measured"
         table.append((plan.device, plan.held.name, gigabytes(plan.needs.total), room, verdict))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
@@ -143,9 +146,10 @@ def readme_table() -> list[str]:
         *table,
         "",
         f"Estimates, computed by `higgs doctor --table`: a card is free but for {1 - _FREE:.0%}, "
-        f"{gigabytes(_SYSTEM)} of main memory are other programs'; `--precision auto` takes the "
-        "first way of holding the weights that fits. On the host: the text side stays in main "
-        "memory.",
+        f"{gigabytes(_SYSTEM)} of main memory are other programs';",
+        "`--precision auto` takes the first way of holding the weights that fits. On the host: the "
+        "text side stays in main memory.",
+        f"{UNMEASURED[0].upper()}{UNMEASURED[1:]}.",
     ]
 
 

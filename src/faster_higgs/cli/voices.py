@@ -120,6 +120,9 @@ def show(flags: _NameFlags) -> None:
     told = _told(files)
     seconds = "unknown" if told["seconds"] is None else f"{told['seconds']:.2f} s"
     print(f"Name: {told['name']}\nLength: {seconds}\nSource: {told['source']}")
+    if files.described:
+        print(f"Description: {told['transcript']}")
+        return
     print(f"File: {files.sound or files.codes[0]}\nTranscript: {told['transcript']}")
 
 
@@ -140,7 +143,10 @@ def play(flags: _NameFlags) -> None:
     from faster_higgs.cli.player import play as play_sound
 
     find_player()
-    play_sound(_sound(_store(flags).find(flags.name), flags), 24_000)
+    files = _store(flags).find(flags.name)
+    if files.described:
+        raise VoiceError(f"'{flags.name}' is a description and has no clip; it can only be spoken.")
+    play_sound(_sound(files, flags), 24_000)
 
 
 def _store(flags: _Place) -> VoiceStore:
@@ -157,8 +163,9 @@ def _row(name: str, seconds: float | None, source: str, transcript: str) -> dict
 def _told(files: VoiceFiles) -> dict[str, Any]:
     from faster_higgs.cli.words import text_of
 
-    source = "yours" if files.own else "shipped"
-    return _row(files.name, _seconds(files), source, " ".join(text_of(files.transcript).split()))
+    words = text_of(files.description if files.described else files.transcript)
+    source = "described" if files.described else "yours" if files.own else "shipped"
+    return _row(files.name, _seconds(files), source, " ".join(words.split()))
 
 
 def _seconds(files: VoiceFiles) -> float | None:
@@ -168,6 +175,8 @@ def _seconds(files: VoiceFiles) -> float | None:
     from faster_higgs.audio.files import read
     from faster_higgs.delivery import FRAMES_PER_SECOND
 
+    if files.described:
+        return None
     try:
         if files.sound:
             return round(len(read(files.sound, rate=24_000)) / 24_000, 2)

@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import torch
-
 from faster_higgs.config import PAGE, EngineConfig
 from faster_higgs.engine.kv_cache import Pages
 from faster_higgs.engine.request import Finish, FrameEvent, Request, RequestFailed
@@ -70,11 +68,7 @@ class Engine:
         """
         config, room = self._config, self._positions - len(prompt)
         if room < config.num_codebooks + 2:  # the shortest clip
-            raise SettingError(
-                f"The prompt takes {len(prompt)} of the model's {self._positions} positions, "
-                "which leaves no room for an answer; "
-                "shorten the reference clip, the history or the text."
-            )
+            raise SettingError(self._told_too_long(len(prompt)))
         writes_text = self._runner.writes_text
         if prompt.ids[-1] != config.audio_out_bos_token_id and not writes_text:
             raise SettingError(
@@ -90,6 +84,15 @@ class Engine:
         self._scheduler.add(Job(number, length, length + limit, keys, priority, deadline))
         self._requests[number] = request
         return number
+
+    def _told_too_long(self, positions: int) -> str:
+        whole = self._positions == self._config.positions
+        return (
+            f"The prompt takes {positions} of the {'model' if whole else 'cache'}'s "
+            f"{self._positions} positions, which leaves no room for an answer; "
+            "shorten the reference clip, the history or the text"
+            f"{'.' if whole else ', or give the cache more positions with --context.'}"
+        )
 
     def abort(self, number: int) -> None:
         """Stop a request; its last event comes with the next step. Other numbers are ignored."""
@@ -108,6 +111,10 @@ class Engine:
 
     def step(self) -> list[FrameEvent]:
         """One model step; the events it gave rise to. Raises RequestFailed."""
+        with self._runner.here():
+            return self._step()
+
+    def _step(self) -> list[FrameEvent]:
         for number in self._scheduler.expired(time.monotonic()):
             self._end(number, Finish.DEADLINE)
         plan, landing = self._scheduler.plan(), self._flight
@@ -168,10 +175,11 @@ class Engine:
 
     def _decode(self, jobs: list[Job]) -> list[Request]:
         """One more position for each of these; those that write text have written it."""
-        speaking = [job for job in jobs if self._requests[job.id].speaks]
+        served = [(job, self._requests[job.id]) for job in jobs]
+        speaking = [one for one in served if one[1].speaks]
+        writing = [one for one in served if not one[1].speaks]
         self._flight = self._launch(speaking) if speaking else None
-        writing = [job for job in jobs if not self._requests[job.id].speaks]
-        return [self._write_text(job, self._requests[job.id]) for job in writing]
+        return [self._write_text(job, request) for job, request in writing]
 
     def _write_text(self, job: Job, request: Request) -> Request:
         self._runner.read_text(request, job.table.pages, job.table.length)
@@ -184,17 +192,18 @@ class Engine:
             request.take_text(self._runner.draw_text(request))
         return request
 
-    def _launch(self, jobs: list[Job]) -> Flight:
+    def _launch(self, served: list[tuple[Job, Request]]) -> Flight:
         """Let the device write a column for each."""
+        jobs = [job for job, _ in served]
         slots = [job.slot for job in jobs if job.slot is not None]
         for job, slot in zip(jobs, slots, strict=True):
             if job.table.length % PAGE == 0:  # it has just got a page
-                self._runner.slots.give(slot, job.table.pages)
+                self._runner.slots.add_page(slot, job.table.pages)
         reach = max(job.table.length for job in jobs) + 1
-        drawn = self._runner.step(torch.tensor(slots, device=self._runner.device), reach)
+        drawn = self._runner.step(slots, reach)
         for job in jobs:
             self._scheduler.advanced(job, 1)
-        return Flight([(job, self._requests[job.id]) for job in jobs], drawn, set())
+        return Flight(served, drawn, set())
 
     def _land(self, flight: Flight) -> list[Request]:
         """Take what a step wrote; some of it may be for requests that were over by then."""

@@ -6,16 +6,16 @@ Knows nothing of text or sound.
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from faster_higgs.config import PAGE, ModelConfig
-from faster_higgs.delay import DelayClock, unwrap
+from faster_higgs.delay import Columns, DelayClock
 from faster_higgs.engine.guard import goes_in_circles
 from faster_higgs.engine.kv_cache import chain
 from faster_higgs.prompt.template import Expanded, Prompt
@@ -48,8 +48,7 @@ class Result:
     segments: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
-class FrameEvent:
+class FrameEvent(NamedTuple):
     """News of one request: frames [K, n] now whole, in order, and its result when it is over.
 
     `written` are the ids of text and the delayed columns [K] of this step, as the model wrote them.
@@ -73,7 +72,8 @@ class RequestFailed(Exception):
 class Request:
     """State of one utterance. The engine is its only owner.
 
-    What is written is not read yet: `pending` is the id or column [K] that the next step reads.
+    What is written is not read yet: `pending` is the id that the next step reads, of a column that
+    of its slot.
     """
 
     id: int
@@ -85,13 +85,12 @@ class Request:
     limit: int  # steps: those that were asked for and that have a position
     stop_ids: frozenset[int] = frozenset()
     seed: int = 0
-    pending: int | Tensor | None = None
+    pending: int | None = None
     hidden: Tensor | None = None  # [D], at the last text position read
-    history: deque[Tensor] = field(init=False)  # columns [K], latest last; assistant clips too
     clock: DelayClock = field(init=False)
     text_ids: list[int] = field(default_factory=list)
-    segments: list[list[Tensor]] = field(default_factory=list)
-    read: list[int | Tensor] = field(default_factory=list)  # after the prompt, in order
+    segments: list[Columns] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)  # after the prompt, in order; of columns slots
     written: list[int | Tensor] = field(default_factory=list)  # not told yet, see FrameEvent
     steps: int = 0
     released: int = 0
@@ -101,14 +100,12 @@ class Request:
     def __post_init__(self) -> None:
         given = self.sampling.seed
         self.seed = secrets.randbits(62) if given is None else given
-        window = max(1, self.sampling.ras_window)
-        self.history = deque(self.reading.columns[self.reading.spoken], maxlen=window)
         self.clock = self.new_clock()
 
     @property
     def speaks(self) -> bool:
         """Whether the next step reads a column, and draws the one after it."""
-        return isinstance(self.pending, Tensor)
+        return self.pending == self.config.audio_out_token_id
 
     @property
     def forced(self) -> bool:
@@ -118,6 +115,17 @@ class Request:
     @property
     def guarded(self) -> bool:
         return self.sampling.rules == "guarded"
+
+    @property
+    def window(self) -> int:
+        """How many of the latest columns are looked at for repetitions."""
+        return max(1, self.sampling.ras_window)
+
+    def spoken(self) -> Tensor:
+        """The latest columns [T, K] within the window, assistant clips too; the last is pending."""
+        known = self.reading.columns[self.reading.spoken]
+        latest = [segment.last(self.window) for segment in self.segments]
+        return torch.cat([known, *latest])[-self.window :]
 
     def page_keys(self) -> list[Hashable]:
         """A key for each full page of the prompt, the same wherever the same prompt begins."""
@@ -138,15 +146,13 @@ class Request:
 
     def _everything(self) -> Expanded:
         """The prompt and what was read of the answer."""
-        slot = self.config.audio_out_token_id
-        sound = [isinstance(one, Tensor) for one in self.read]
-        ids = [slot if isinstance(one, Tensor) else one for one in self.read]
-        columns = [one for one in self.read if isinstance(one, Tensor)]
-        old = self.reading
+        ids, old = torch.tensor(self.read, dtype=torch.long), self.reading
+        # The last column of each clip is pending, or was followed by text instead.
+        columns = [segment.last(len(segment))[:-1] for segment in self.segments]
         return Expanded(
-            torch.cat([old.ids, torch.tensor(ids, dtype=torch.long)]),
-            torch.cat([old.is_audio, torch.tensor(sound, dtype=torch.bool)]),
-            torch.cat([old.columns, *(column[None] for column in columns)]),
+            torch.cat([old.ids, ids]),
+            torch.cat([old.is_audio, ids == self.config.audio_out_token_id]),
+            torch.cat([old.columns, *columns]),
             old.spoken,
         )
 
@@ -169,7 +175,7 @@ class Request:
         """Begin an audio segment with its first column, all begin-of-stream."""
         self.write_text(self.config.audio_out_token_id)
         self.clock, self.released = self.new_clock(), 0
-        self.segments.append([])
+        self.segments.append(Columns(self.config.num_codebooks))
         self._write_column(
             torch.full((self.config.num_codebooks,), self.config.audio_stream_bos_id)
         )
@@ -206,8 +212,7 @@ class Request:
     def _write_column(self, column: Tensor) -> None:
         self.segments[-1].append(column)
         self.written.append(column)
-        self.history.append(column)
-        self.pending = column
+        self.pending = self.config.audio_out_token_id
 
     def _end_segment(self) -> None:
         """Go on with text, unless the rules want nothing but this clip or there is no text head."""
@@ -236,16 +241,13 @@ class Request:
     def release(self) -> Tensor:
         """Frames [K, n] that became whole since the last call."""
         first, self.released = self.released, max(self.released, self.clock.frames)
-        books = self.config.num_codebooks
         if self.released == first:
-            return torch.empty(books, 0, dtype=torch.long)
-        # Frame f of book k stands in column f+k+1; a column more on each side makes a wrapped clip.
-        columns = torch.stack(self.segments[-1][first : self.released + books], dim=1)
-        pad = columns[:, -1:]
-        return unwrap(torch.cat([columns, pad], dim=1)).clamp(max=self.config.num_codes - 1)
+            return torch.empty(self.config.num_codebooks, 0, dtype=torch.long)
+        frames = self.segments[-1].frames(first, self.released)
+        return frames.clamp(max=self.config.num_codes - 1)  # a copy
 
     def result(self) -> Result:
         """What is reported when the request is over."""
         assert self.finish is not None
-        segments = tuple(torch.stack(columns, dim=1) for columns in self.segments)
+        segments = tuple(one.last(len(one)).T.contiguous() for one in self.segments)
         return Result(self.finish, self.seed, len(self.prompt), tuple(self.text_ids), segments)

@@ -7,17 +7,18 @@ host nothing while it does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from faster_higgs.config import PAGE
-from faster_higgs.engine.graphs import Graphs, bucket
+from faster_higgs.engine.graphs import Graphs
+from faster_higgs.engine.kv_cache import pages_for
 from faster_higgs.engine.request import Request
-from faster_higgs.engine.slots import Slots
+from faster_higgs.engine.slots import Slots, sent
 from faster_higgs.model.compiled import compiled_step
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.model.paged import PagedBatch
+from faster_higgs.model.paged import PagedBatch, PagedCache
 from faster_higgs.native.kernels import FEW_ROWS
 from faster_higgs.sampling import draw, sample, uniforms, warp
 
@@ -35,14 +36,15 @@ class Drawn:
             self._host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
             self._host.copy_(packed, non_blocking=True)
             self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._arrived.record()
+            self._arrived.record(torch.cuda.current_stream(packed.device))
 
     def read(self) -> tuple[Tensor, list[int], list[int]]:
         """Columns [B, K], when each clip began to end (-1: not yet), and whether it is over."""
         if self._arrived is not None:
             self._arrived.synchronize()
         *_, endings, done = self._host.unbind(1)
-        return self._host[:, :-2], endings.tolist(), done.tolist()
+        # A copy, lest those who keep a column keep memory that the next steps could use again.
+        return self._host[:, :-2].clone(), endings.tolist(), done.tolist()
 
 
 class Runner:
@@ -53,11 +55,19 @@ class Runner:
         self.config = model.config
         self.device = model.embed_text.weight.device
         self.pool = model.new_pool(pages)
-        self.slots = Slots(model.config, slots, spare=pages, device=self.device)
+        self.slots = Slots(model.config, slots, pages, self.device)
         self._compiled = compiled_step(model, self.pool)
-        on_cuda = self.device.type == "cuda"
-        self._graphs = Graphs(self._write, self.slots.nobodys) if on_cuda else None
-        self._moves = 0  # of the slots, when the graphs were recorded
+        self._graphs: Graphs | None = None
+        self._served: tuple[int, ...] = ()  # who was served by the last step
+        self._rows = sent(torch.tensor(self._served, dtype=torch.long), self.device)
+        if self.device.type == "cuda":
+            self._graphs = Graphs(self._write, self.slots.nobodys, self.device)
+            with self.here(), torch.inference_mode():
+                self._graphs.warm(slots, pages)
+
+    def here(self) -> AbstractContextManager[object]:
+        """Where all is to be run: what is made without a word of a device is made on this one."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     @property
     def writes_text(self) -> bool:
@@ -67,17 +77,18 @@ class Runner:
     @torch.inference_mode()
     def prefill(self, request: Request, pages: Sequence[int], start: int, count: int) -> None:
         """Read positions [start, start + count) of what the request has to read."""
-        ids, columns, is_audio = (part.to(self.device) for part in request.rows(start, count))
-        cache = self.pool.cache(pages, start)
-        request.hidden = self.model.prefill(ids, columns, is_audio, cache)[-1]
+        ids, columns, is_audio = (sent(part, self.device) for part in request.rows(start, count))
+        cache = self._cache(pages, start)
+        # A copy, lest the last row keep all others in memory.
+        request.hidden = self.model.prefill(ids, columns, is_audio, cache)[-1].clone()
 
     @torch.inference_mode()
     def read_text(self, request: Request, pages: Sequence[int], position: int) -> None:
         """Read the pending id."""
-        assert isinstance(request.pending, int)
+        assert request.pending is not None and not request.speaks
         ids = torch.tensor([request.pending], device=self.device)
         nothing = ids.new_empty(0, self.config.num_codebooks)
-        cache = self.pool.cache(pages, position)
+        cache = self._cache(pages, position)
         is_audio = torch.zeros_like(ids, dtype=torch.bool)
         request.hidden = self.model.prefill(ids, nothing, is_audio, cache)[-1]
 
@@ -93,19 +104,24 @@ class Runner:
         return int(draw(warp(logits, request.sampling), number))
 
     @torch.inference_mode()
-    def step(self, rows: Tensor, reach: int) -> Drawn:
-        """Read the columns of these slots [B] and draw the next; no position is beyond `reach`."""
-        pages = -(-reach // PAGE)
-        if self._graphs is None:
-            return Drawn(*self._write(rows, pages))
-        self.slots.reserve(bucket(pages))
-        if self._moves != self.slots.moves:
-            self._graphs.forget()
-            self._moves = self.slots.moves
-        return Drawn(*self._graphs.run(rows, pages))
+    def step(self, slots: Sequence[int], reach: int) -> Drawn:
+        """Read the columns of these slots and draw the next; no position is beyond `reach`."""
+        if self._served != tuple(slots):
+            self._served = tuple(slots)
+            self._rows = sent(torch.tensor(slots), self.device)
+        pages, window = pages_for(reach), max(self.slots.windows[slot] for slot in slots)
+        run = self._write if self._graphs is None else self._graphs.run
+        return Drawn(*run(self._rows, pages, window))
 
-    def _write(self, rows: Tensor, pages: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The step on the device: no number is read back, no shape depends on one."""
+    def _cache(self, pages: Sequence[int], length: int) -> PagedCache:
+        """One request's cache: its pages in order, `length` positions of them written."""
+        return PagedCache(self.pool, sent(torch.tensor(pages), self.device), length)
+
+    def _write(self, rows: Tensor, pages: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The step on the device: no number is read back, no shape depends on one.
+
+        Nobody looks at more than so many pages, and at more than `window` columns of the past.
+        """
         slots, config = self.slots, self.config
         bos, eos = config.audio_stream_bos_id, config.audio_stream_eos_id
         table = slots.table[rows, :pages]
@@ -115,13 +131,13 @@ class Runner:
         clocks.close(slots.limit[rows] - step <= config.num_codebooks)
         logits = clocks.mask(scores, bos, eos)
         numbers = [uniforms(seed, step, config.num_codebooks, use) for use in (FIRST, REDRAW)]
-        history = slots.history[rows]
+        history = slots.history[rows, :, -window:]
         drawn = sample(logits, history, slots.sampling[rows], (numbers[0], numbers[1]), (bos, eos))
         columns, done = clocks.settle(drawn, bos, eos)
         slots.column[rows] = columns
-        slots.history[rows] = torch.cat([history[..., 1:], columns[..., None]], dim=2)
+        slots.history[rows, :, -window:] = torch.cat([history[..., 1:], columns[..., None]], dim=2)
         slots.step[rows] = step + 1
-        slots.position[rows] += 1
+        slots.position[rows] += rows != slots.nobodys  # which stays
         slots.clocks.column[rows], slots.clocks.ending[rows] = clocks.column, clocks.ending
         return columns, clocks.ending, done
 

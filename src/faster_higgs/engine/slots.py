@@ -12,73 +12,71 @@ from torch import Tensor
 
 from faster_higgs.config import ModelConfig
 from faster_higgs.delay import DelayClock, DelayClocks
+from faster_higgs.engine.kv_cache import pages_for
 from faster_higgs.engine.request import Request
 from faster_higgs.sampling import Sampling, SamplingRows
 
 NOTHING = -1  # where the history holds no column
+WIDEST = 1000  # repetition window that `Sampling` allows
 
 
 class Slots:
     """State of up to `count` requests as tensors, which a step reads and writes in place.
 
-    The last row is nobody's: rows that only fill up a batch use it, and the page `spare`.
+    None of them is ever replaced, as recorded steps know them by their addresses. The last row is
+    nobody's: rows that only fill up a batch use it, and the page after the last.
     """
 
-    def __init__(self, config: ModelConfig, count: int, spare: int, device: torch.device) -> None:
-        self._spare, self._device, self.nobodys = spare, device, count
-        self.moves = 0  # times a tensor was replaced by a larger one
+    def __init__(self, config: ModelConfig, count: int, pages: int, device: torch.device) -> None:
+        self._device, self.nobodys = device, count
         rows, books = count + 1, config.num_codebooks
+        longest = min(pages, pages_for(config.positions))
         idle = DelayClock(books, config.audio_stream_bos_id, config.audio_stream_eos_id)
         self.column = self._whole(rows, books, fill=config.audio_stream_bos_id)
-        self.history = self._whole(rows, books, 1, fill=NOTHING)
+        self.history = self._whole(rows, books, WIDEST, fill=NOTHING)  # latest last
+        self.windows = [1] * rows  # how much of its history a row needs
         self.step, self.seed = self._whole(rows), self._whole(rows)
         self.limit = self._whole(rows, fill=1 << 40)
         self.position = self._whole(rows).int()  # of `column`, which is not in the cache yet
-        self.table = self._whole(rows, 1, fill=spare).int()
+        self.table = self._whole(rows, longest, fill=pages).int()
         self.clocks = DelayClocks.of([idle] * rows, device)
         self.sampling = SamplingRows.of([Sampling()] * rows, device)
 
+    @torch.inference_mode()
     def put(self, slot: int, request: Request, position: int, pages: Sequence[int]) -> None:
         """Let `request` go on in this row; its pending column will stand at `position`."""
-        assert isinstance(request.pending, Tensor)
-        self._widen(request.history.maxlen or 1)
-        self.column[slot] = request.pending.to(self._device)
-        self.history[slot] = NOTHING
-        if request.history:
-            known = torch.stack(list(request.history), dim=1)
-            self.history[slot, :, -known.shape[1] :] = known.to(self._device)
-        self.step[slot], self.seed[slot] = request.steps, request.seed
-        self.limit[slot], self.position[slot] = request.limit, position
-        self.give(slot, pages)
-        _store(self.clocks, slot, DelayClocks.of([request.clock], self._device))
-        _store(self.sampling, slot, SamplingRows.of([request.sampling], self._device))
+        assert request.speaks
+        self.windows[slot] = request.window
+        known = request.spoken()
+        self.column[slot] = sent(known[-1], self._device)
+        self.history[slot].fill_(NOTHING)
+        self.history[slot, :, -len(known) :] = sent(known, self._device).T
+        self.step[slot].fill_(request.steps)
+        self.seed[slot].fill_(request.seed)
+        self.limit[slot].fill_(request.limit)
+        self.position[slot].fill_(position)
+        numbers = torch.tensor(pages, dtype=torch.int32)
+        self.table[slot, : len(pages)] = sent(numbers, self._device)
+        _store(self.clocks, slot, DelayClocks.of([request.clock]))
+        _store(self.sampling, slot, SamplingRows.of([request.sampling]))
 
-    def give(self, slot: int, pages: Sequence[int]) -> None:
-        """The pages of a row, in order."""
-        self.reserve(len(pages))
-        self.table[slot, : len(pages)] = torch.tensor(pages, dtype=torch.int32)
-
-    def reserve(self, pages: int) -> None:
-        """Room for so many pages in a row."""
-        rows, room = self.table.shape
-        if pages > room:
-            more = self._whole(rows, max(2 * room, pages) - room, fill=self._spare).int()
-            self.table = torch.cat([self.table, more], dim=1)
-            self.moves += 1
-
-    def _widen(self, window: int) -> None:
-        """Room for a longer repetition window than any before."""
-        rows, books, known = self.history.shape
-        if window > known:
-            self.moves += 1
-            older = self._whole(rows, books, window - known, fill=NOTHING)
-            self.history = torch.cat([older, self.history], dim=2)
+    @torch.inference_mode()
+    def add_page(self, slot: int, pages: Sequence[int]) -> None:
+        """Of the pages of a row, in order, the last is new."""
+        self.table[slot, len(pages) - 1].fill_(pages[-1])
 
     def _whole(self, *shape: int, fill: int = 0) -> Tensor:
         return torch.full(shape, fill, dtype=torch.long, device=self._device)
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """On the device, in the order of its work, for which the host does not wait."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def _store(state: object, row: int, one: object) -> None:
-    """Copy the only row of `one` to a row of `state`."""
+    """Copy the only row of `one`, which is on the host, to a row of `state`."""
     for name, value in vars(one).items():
-        getattr(state, name)[row] = value[0]
+        getattr(state, name)[row].fill_(value.item())

@@ -16,13 +16,14 @@ import torch
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import FrameEvent, RequestFailed
 from faster_higgs.engine.scheduler import INTERACTIVE
-from faster_higgs.errors import EngineError
+from faster_higgs.errors import Aborted, EngineError
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 
 Inbox = queue.SimpleQueue[FrameEvent | Exception]
 HANDED_IN = FrameEvent(0, torch.empty(0, 0))
 Order = Callable[["_Thread"], None]
+OnStop = Callable[[Callable[[], None]], None]
 
 
 class Worker:
@@ -43,22 +44,28 @@ class Worker:
         *,
         priority: int = INTERACTIVE,
         deadline: float | None = None,
+        on_stop: OnStop | None = None,
     ) -> Generator[FrameEvent]:
         """Events of one request until the one with its result. Dropping the iterator aborts it.
 
-        The engine begins at once, whenever the first event is asked for.
+        The engine begins at once, whenever the first event is asked for. `on_stop` is handed what
+        any thread may call to end the wait for the next event with Aborted.
         """
         stops = tuple(stop_ids)
 
         def add(engine: Engine) -> int:
             return engine.add(prompt, sampling, stops, priority=priority, deadline=deadline)
 
-        events = self._events(add)
+        events = self._events(add, on_stop)
         next(events)  # hands the request in
         return events
 
-    def _events(self, add: Callable[[Engine], int]) -> Generator[FrameEvent]:
+    def _events(
+        self, add: Callable[[Engine], int], on_stop: OnStop | None
+    ) -> Generator[FrameEvent]:
         inbox: Inbox = queue.SimpleQueue()
+        if on_stop is not None:
+            on_stop(lambda: self._stop(inbox))
         if not self._tell(lambda thread: thread.add(inbox, add)):
             raise EngineError("The model was unloaded; load it again.")
         try:
@@ -72,6 +79,11 @@ class Worker:
                     return
         finally:
             self._tell(lambda thread: thread.drop(inbox))
+
+    def _stop(self, inbox: Inbox) -> None:
+        """Abort a request before the next step, and wake who waits for its next event."""
+        self._tell(lambda thread: thread.drop(inbox))
+        inbox.put(Aborted("The request was stopped."))
 
     def close(self) -> None:
         """Stop the thread and let go of the engine; requests in flight end with an EngineError."""

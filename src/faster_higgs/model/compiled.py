@@ -10,7 +10,9 @@ import ctypes
 import torch
 from torch import Tensor, nn
 
-from faster_higgs.model.dual_ffn import DualFFN, Layer
+from faster_higgs.model.dual_ffn import DualFFN, Layer, audio_linears
+from faster_higgs.model.fused import FusedStep, fused_step
+from faster_higgs.model.layers import stored
 from faster_higgs.model.paged import PagedBatch, PagePool
 from faster_higgs.native.kernels import (
     COMPILED,
@@ -19,18 +21,19 @@ from faster_higgs.native.kernels import (
     CDecode,
     CWeight,
     Kernels,
-    Stored,
     load,
 )
 
 
-def compiled_step(model: DualFFN, pool: PagePool) -> CompiledStep | None:
+def compiled_step(model: DualFFN, pool: PagePool) -> CompiledStep | FusedStep | None:
     """None where there are no kernels for this machine, this device or these layers."""
     kernels, norm, dim = load(), model.norm.weight, model.config.head_dim
+    if norm.is_cuda:
+        return fused_step(model, pool)
     if kernels is None or not norm.is_cpu or norm.dtype not in COMPILED:
         return None
-    linears = [model.audio_head, *(one for layer in model.layers for one in _linears(layer))]
-    if dim > MOST_DIM or dim % 2 or any(_stored(linear) is None for linear in linears):
+    linears = [model.audio_head, *(one for layer in model.layers for one in audio_linears(layer))]
+    if dim > MOST_DIM or dim % 2 or any(stored(linear) is None for linear in linears):
         return None
     return CompiledStep(kernels, model, pool)
 
@@ -95,13 +98,13 @@ class CompiledStep:
         return CBlock(
             self._numbers(layer.audio_input_norm.weight),
             self._numbers(layer.audio_post_norm.weight),
-            *map(self._weight, _linears(layer)),
+            *map(self._weight, audio_linears(layer)),
             keys.data_ptr(),
             values.data_ptr(),
         )
 
     def _weight(self, linear: nn.Module) -> CWeight:
-        weight = _stored(linear)
+        weight = stored(linear)
         assert weight is not None
         self._held.append(weight)
         return weight.in_c()
@@ -110,22 +113,3 @@ class CompiledStep:
         self._held.append(values)
         assert values.dtype == self._dtype and values.is_contiguous()
         return values.data_ptr()
-
-
-def _linears(layer: nn.Module) -> list[nn.Module]:
-    assert isinstance(layer, Layer)
-    mlp = layer.audio_mlp
-    attention = [layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj]
-    return [*attention, mlp.gate, mlp.up, mlp.down]
-
-
-def _stored(linear: nn.Module) -> Stored | None:
-    """A layer as the kernels read it; None for one that computes anything else."""
-    if (packed := getattr(linear, "stored", None)) is not None:
-        found: Stored = packed()
-        return found
-    if type(linear) is not nn.Linear or linear.bias is not None:
-        return None
-    weight = linear.weight.detach()
-    fits = weight.dtype in COMPILED and weight.is_contiguous() and weight.shape[1] % 2 == 0
-    return Stored.plain(weight) if fits else None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faster_higgs.config import ModelConfig, RopeScaling
+from faster_higgs.native.kernels import COMPILED, Stored
 
 
 class RMSNorm(nn.Module):
@@ -25,6 +26,18 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Under autocast the weight is wider than x; the product should not be.
         return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+
+
+def stored(linear: nn.Module) -> Stored | None:
+    """A layer as the kernels read it; None for one that computes anything else."""
+    if (packed := getattr(linear, "stored", None)) is not None:
+        found: Stored = packed()
+        return found
+    if type(linear) is not nn.Linear or linear.bias is not None:
+        return None
+    weight = linear.weight.detach()
+    fits = weight.dtype in COMPILED and weight.is_contiguous() and weight.shape[1] % 2 == 0
+    return Stored.plain(weight) if fits else None
 
 
 class GatedMLP(nn.Module):

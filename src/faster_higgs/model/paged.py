@@ -6,7 +6,7 @@ Who owns which page is decided elsewhere; here a request is a row of page number
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from faster_higgs.config import PAGE
-from faster_higgs.native.kernels import LANES, MOST_DIM, load
+from faster_higgs.native import cuda
+from faster_higgs.native.kernels import COMPILED, LANES, MOST_DIM, load
 
 
 class PagePool:
@@ -30,11 +31,6 @@ class PagePool:
         shape = (pages + 1, kv_heads, PAGE, head_dim)
         self.keys = [_zeros(like, shape) for _ in range(layers)]
         self.values = [_zeros(like, shape) for _ in range(layers)]
-
-    def cache(self, pages: Sequence[int], length: int) -> PagedCache:
-        """One request's cache: its pages in order, `length` positions of them written."""
-        device = self.keys[0].device
-        return PagedCache(self, torch.tensor(pages, dtype=torch.long, device=device), length)
 
 
 def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -95,9 +91,13 @@ class PagedBatch:
 
     @cached_property
     def _attention(self) -> Callable[..., Tensor]:
-        """The compiled kernel where there is one for this device and width of heads."""
+        """The compiled kernel where there is one for this device, type and width of heads."""
         pages = self.pool.keys[0]
-        fits = pages.is_cpu and pages.shape[3] % LANES == 0 and pages.shape[3] <= MOST_DIM
+        if pages.is_cuda:
+            card = cuda.load() if cuda.fits(pages) else None
+            return gathered_attention if card is None else card.paged_attention
+        known = pages.is_cpu and pages.dtype in COMPILED
+        fits = known and pages.shape[3] % LANES == 0 and pages.shape[3] <= MOST_DIM
         compiled = load() if fits else None
         return gathered_attention if compiled is None else compiled.paged_attention
 

@@ -14,7 +14,12 @@
 #include <string.h>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #if defined(__linux__)
@@ -146,6 +151,37 @@ static void share(int threads, int items, void (*body)(const void *, int), const
         take_items(&crew);
 }
 
+/* Threads that each have memory of their own. */
+typedef struct {
+    void (*body)(const void *job, int item, char *memory);
+    const void *job;
+    int items;
+    atomic_int next, came;
+    char *memory; /* `each` bytes for whoever comes */
+    size_t each;
+} Party;
+
+static void join(void *shared) {
+    Party *party = shared;
+    char *memory = party->memory + atomic_fetch_add(&party->came, 1) * party->each;
+    for (int item; (item = atomic_fetch_add(&party->next, 1)) < party->items;)
+        party->body(party->job, item, memory);
+}
+
+/* 0, or 1 where memory ran out. */
+static int share_apart(int threads, int items, void (*body)(const void *, int, char *), const void *job,
+                       size_t bytes) {
+    size_t each = (bytes + 63) / 64 * 64;
+    Party party = {body, job, items, 0, 0, aligned_alloc(64, threads * each), each};
+    if (!party.memory) return 1;
+    if (threads > 1 && start_threads && items > 1)
+        start_threads(join, &party, (unsigned)threads, 0);
+    else
+        join(&party);
+    free(party.memory);
+    return 0;
+}
+
 /* Work of several kinds one after the other: nobody goes on before everything of a kind is done. */
 typedef struct {
     atomic_int next, done;
@@ -196,15 +232,6 @@ INLINE void put(void *p, int bf16, size_t i, float value) {
     else
         ((float *)p)[i] = value;
 }
-
-/* Threads that each need memory of their own for an item. */
-typedef struct {
-    const Unit *unit;
-    int items;
-    atomic_int next, came;
-    float *memory; /* `each` numbers for whoever comes */
-    size_t each;
-} UnitCrew;
 
 /* ---- sizes and places ---- */
 
@@ -300,7 +327,8 @@ typedef struct {
     void (*attend)(const void *job, int item);
     void (*decode)(void *walk);
     void (*snake)(const void *job, int item);
-    void (*unit)(void *crew);
+    void (*unit)(const void *job, int item, char *memory);
+    void (*many)(const void *job, int tile, char *memory); /* a product of many rows, or NULL */
 } Variant;
 
 #define PASTE(a, b) a##_##b
@@ -446,6 +474,156 @@ TARGET_END
 #undef VECTORS
 #endif
 
+/* ---- many rows at once: tiles of 16 rows of 64 bytes that the processor multiplies as a whole ---- */
+
+typedef struct {
+    Weight weight;
+    int rows, blocks; /* of 16 rows */
+    const uint16_t *from; /* activations in bf16 [rows, inputs] */
+    uint16_t *to;
+    uint16_t *x; /* the same by blocks, with zeros behind the last row */
+} Many;
+
+/* A block by 32 inputs: [inputs / 32, 16, 32]. */
+static void copy_rows(const void *many, int block) {
+    const Many *job = many;
+    const size_t inputs = job->weight.inputs;
+    uint16_t *x = job->x + block * LANES * inputs;
+    for (size_t r = 0; r < LANES; r++) {
+        const size_t row = (size_t)block * LANES + r;
+        for (size_t i = 0; i < inputs; i += 32)
+            if (row < (size_t)job->rows)
+                memcpy(x + i * LANES + 32 * r, job->from + row * inputs + i, 64);
+            else
+                memset(x + i * LANES + 32 * r, 0, 64);
+    }
+}
+
+/* A block by pairs of inputs: [inputs / 2, 16, 2]. */
+static void pair_rows(const void *many, int block) {
+    const Many *job = many;
+    const size_t inputs = job->weight.inputs;
+    uint16_t *x = job->x + block * LANES * inputs;
+    for (int r = 0; r < LANES; r++) {
+        const size_t row = (size_t)block * LANES + r;
+        const uint16_t *from = job->from + row * inputs;
+        for (size_t i = 0; i < inputs; i += 2)
+            if (row < (size_t)job->rows)
+                memcpy(x + i * LANES + 2 * r, from + i, 2 * sizeof *x);
+            else
+                memset(x + i * LANES + 2 * r, 0, 2 * sizeof *x);
+    }
+}
+
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define HAS_AMX
+static int runs_amx(void) {
+    enum { GIVE = 0x1023, TILES = 18, BF16 = 1 << 22, TILE = 1 << 24 };
+    unsigned a, b, c, d = 0;
+    if (!runs_vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    return (d & BF16) && (d & TILE) && !syscall(SYS_arch_prctl, GIVE, TILES);
+}
+TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,fma,amx-tile,amx-bf16")
+typedef struct {
+    uint8_t palette, start, zero[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+} Tiles;
+
+/* The weights of a tile of outputs in bf16 by pairs of inputs: [inputs / 2, 16, 2]. */
+static void pairs_of(const Weight *w, int tile, uint16_t *to) {
+    const uint8_t *codes = (const uint8_t *)w->codes + (size_t)tile * w->inputs * LANES * w->bits / 8;
+    const uint16_t *half = (const uint16_t *)w->scales + (size_t)tile * groups_of(w) * LANES;
+    for (int i = 0; i < w->inputs; i += 8) {
+        f32x16 scale = w->bits == 4 ? from_f16_vnni(load_u16_vnni(half + i / w->group * LANES))
+                                    : load_f32_vnni((const float *)w->scales + tile * LANES);
+        EACH(j, 4) {
+            f32x16 number[2];
+            EACH(k, 2) {
+                const int at = 2 * j + k;
+                u32x16 words = load_u32_vnni(codes + (w->bits == 4 ? i / 8 : i / 4 + at / 4) * (size_t)64);
+                i32x16 code = w->bits == 4 ? (i32x16)(words >> (8 * (at % 4) + at / 4 * 4) & 15) - 8
+                                           : (i32x16)(words << (24 - 8 * (at % 4))) >> 24;
+                number[k] = __builtin_convertvector(code, f32x16) * scale;
+            }
+            __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)number[0]));
+            __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)number[1]));
+            _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+            to += 2 * LANES;
+        }
+    }
+}
+
+/* Up to six blocks of rows times a tile of weights; `plain`: weights are rows of 32 inputs, activations
+ * pairs, and the sums lie [outputs, rows]. */
+#define EACH_SUM(n, DO) \
+    if (n > 0) { DO(0); } if (n > 1) { DO(1); } if (n > 2) { DO(2); } \
+    if (n > 3) { DO(3); } if (n > 4) { DO(4); } if (n > 5) { DO(5); }
+#define CLEAR(i) _tile_zero(i)
+#define PLAIN(i) _tile_loadd(7, x + (i)*block + at * LANES, 64); _tile_dpbf16ps(i, 6, 7)
+#define PACKED(i) _tile_loadd(7, x + (i)*block + at * LANES, 64); _tile_dpbf16ps(i, 7, 6)
+#define STORE(i) _tile_stored(i, sums, 64); put_sums(job, tile, first + (i), plain, sums)
+
+static void put_sums(const Many *job, int tile, int block, int plain, const float *sums) {
+    const int outputs = job->weight.outputs, across = outputs - tile * LANES, down = job->rows - block * LANES;
+    for (int r = 0; r < LANES && r < down; r++) {
+        uint16_t *to = job->to + ((size_t)block * LANES + r) * outputs + tile * LANES;
+        if (!plain && across >= LANES) {
+            u16x16 narrow = to_bf16_vnni(load_f32_vnni(sums + r * LANES));
+            memcpy(to, &narrow, sizeof narrow);
+        } else {
+            for (int o = 0; o < LANES && o < across; o++)
+                to[o] = narrow_bf16(plain ? sums[o * LANES + r] : sums[r * LANES + o]);
+        }
+    }
+}
+
+static void many_amx(const void *many, int tile, char *memory) {
+    const Many *job = many;
+    const Weight *w = &job->weight;
+    const int plain = w->bits == 16, inputs = w->inputs;
+    const size_t block = (size_t)LANES * inputs, row = sizeof(uint16_t) * inputs;
+    float *sums = (float *)memory;
+    uint16_t *pairs = (uint16_t *)(memory + sizeof(float) * LANES * LANES);
+    if (plain && w->outputs - tile * LANES < LANES) { /* rows behind the last are not there to be read */
+        memset(pairs, 0, block * sizeof *pairs);
+        memcpy(pairs, (const uint16_t *)w->codes + tile * block, (w->outputs - tile * LANES) * row);
+    } else if (plain) {
+        pairs = (uint16_t *)w->codes + tile * block;
+    } else {
+        pairs_of(w, tile, pairs);
+    }
+    Tiles before, whole = {.palette = 1};
+    for (int i = 0; i < 8; i++) whole.bytes[i] = 64, whole.rows[i] = LANES;
+    _tile_storeconfig(&before); /* others in this thread count on theirs */
+    _tile_loadconfig(&whole);
+    for (int first = 0; first < job->blocks; first += 6) {
+        const int n = job->blocks - first;
+        const uint16_t *x = job->x + first * block;
+        EACH_SUM(n, CLEAR)
+        for (int at = 0; at < inputs; at += 32) {
+#ifdef PF
+            for (int b = 0; b < n && b < 6; b++)
+                EACH(l, 16) __builtin_prefetch((const char *)(x + b * block + (at + PF) * LANES) + 64 * l);
+#endif
+            if (plain) {
+                _tile_loadd(6, pairs + at, row);
+                EACH_SUM(n, PLAIN)
+            } else {
+                _tile_loadd(6, pairs + at * LANES, 64);
+                EACH_SUM(n, PACKED)
+            }
+        }
+        EACH_SUM(n, STORE)
+    }
+    if (before.palette)
+        _tile_loadconfig(&before);
+    else
+        _tile_release();
+}
+TARGET_END
+#endif
+
 #if defined(__aarch64__) && (defined(__linux__) || defined(__ARM_FEATURE_DOTPROD))
 #define VARIANT neon
 #define BIAS 0
@@ -514,12 +692,16 @@ TARGET_END
 
 #define VARIANT_OF(v)                                                                          \
     {#v,          runs_##v,    ready_##v,  times_##v, unpack_int4_##v, unpack_int8_##v, pack_int4_##v, \
-     attend_##v, decode_##v,  snake_##v, unit_##v}
+     attend_##v, decode_##v,  snake_##v, unit_##v, NULL}
 static const Variant variants[] = {
     VARIANT_OF(plain),
 #if defined(__x86_64__)
     VARIANT_OF(avx2),
     VARIANT_OF(vnni),
+#if defined(HAS_AMX)
+    {"amx", runs_amx, ready_vnni, times_vnni, unpack_int4_vnni, unpack_int8_vnni, pack_int4_vnni,
+     attend_vnni, decode_vnni, snake_vnni, unit_vnni, many_amx},
+#endif
 #elif defined(HAS_NEON)
     VARIANT_OF(neon),
 #endif
@@ -591,15 +773,25 @@ void fh_snake(int variant, int threads, const float *x, const float *alphas, int
 /* 0, or 1 where memory ran out. */
 int fh_unit(int variant, int threads, const Unit *unit) {
     int items = (int)((unit->length + SPAN - 1) / SPAN) * unit->batch;
-    size_t each = (size_t)unit->channels * (2 * SPAN + 2 * MOST_REACH + 2 * LANES);
-    UnitCrew crew = {unit, items, 0, 0, aligned_alloc(64, threads * each * sizeof(float)), each};
-    if (!crew.memory) return 1;
-    if (threads > 1 && start_threads && items > 1)
-        start_threads(variants[variant].unit, &crew, (unsigned)threads, 0);
-    else
-        variants[variant].unit(&crew);
-    free(crew.memory);
-    return 0;
+    size_t bytes = sizeof(float) * unit->channels * (2 * SPAN + 2 * MOST_REACH + 2 * LANES);
+    return share_apart(threads, items, variants[variant].unit, unit, bytes);
+}
+
+/* Whether `fh_many` is there. */
+int fh_has_many(int variant) { return variants[variant].many != NULL; }
+
+/* As fh_linear for any number of bf16 rows and a weight of 4, 8 or 16 bits with whole 32 inputs, whose
+ * numbers are rounded to bf16 and nothing else. 0, or 1 where memory ran out. */
+int fh_many(int variant, int threads, const void *x, int rows, const Weight *weight, void *y) {
+    const Variant *v = &variants[variant];
+    int blocks = (rows + LANES - 1) / LANES;
+    Many job = {*weight, rows, blocks, x, y, aligned_alloc(64, sizeof(uint16_t) * LANES * blocks * weight->inputs)};
+    if (!job.x) return 1;
+    share(threads, blocks, weight->bits == 16 ? pair_rows : copy_rows, &job);
+    size_t bytes = sizeof(float) * LANES * LANES + sizeof(uint16_t) * LANES * weight->inputs;
+    int failed = share_apart(threads, tiles_of(weight->outputs), v->many, &job, bytes);
+    free(job.x);
+    return failed;
 }
 
 /* Bytes that a step needs beside its results. */

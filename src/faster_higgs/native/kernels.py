@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 FEW_ROWS = 16  # rows of activations that a kernel takes at once
+MANY_ROWS = 384  # from where on dequantising first is as quick as `linear_many`
 LANES = 16  # output rows that lie together
 PAGE = 16  # positions of a page of keys or values
 MOST_DIM = 256  # the widest head
@@ -60,23 +61,25 @@ class Stored(NamedTuple):
         return cls(4, inputs, outputs, inputs // scales.shape[1], codes, scales)
 
     def check(self) -> None:
-        """Nothing but this reaches the library."""
+        """Nothing but this reaches a kernel."""
         tiles, inputs = -(-self.outputs // LANES), self.inputs
         if self.bits > 8:
             dtype = torch.float32 if self.bits == 32 else torch.bfloat16
             assert self.scales is None and inputs % 2 == 0
-            return _expect(self.codes, dtype, (self.outputs, inputs))
+            return _shaped(self.codes, dtype, (self.outputs, inputs))
         assert self.scales is not None and self.group <= MOST_GROUP
+        assert self.scales.device == self.codes.device
         if self.bits == 8:
-            _expect(self.codes, torch.int8, (tiles, inputs // 4, 4 * LANES))
-            return _expect(self.scales, torch.float32, (tiles, LANES))
+            _shaped(self.codes, torch.int8, (tiles, inputs // 4, 4 * LANES))
+            return _shaped(self.scales, torch.float32, (tiles, LANES))
         assert self.group % 8 == 0
-        _expect(self.codes, torch.uint8, (tiles, inputs // 8, 4 * LANES))
-        return _expect(self.scales, torch.float16, (tiles, inputs // self.group, LANES))
+        _shaped(self.codes, torch.uint8, (tiles, inputs // 8, 4 * LANES))
+        return _shaped(self.scales, torch.float16, (tiles, inputs // self.group, LANES))
 
     def in_c(self) -> CWeight:
         """What the library wants; it must not outlive the tensors."""
         self.check()
+        assert self.codes.is_cpu
         scales = None if self.scales is None else self.scales.data_ptr()
         sizes = self.bits, self.inputs, self.outputs, self.group
         return CWeight(*sizes, self.codes.data_ptr(), scales)
@@ -187,13 +190,15 @@ def _give_threads(library: ctypes.CDLL) -> bool:
 
 
 class Kernels:
-    """One variant of the kernels; results have the dtype of x. Up to FEW_ROWS rows at once."""
+    """One variant of the kernels; results have the dtype of x."""
 
     def __init__(self, library: ctypes.CDLL, index: int, name: str) -> None:
         self.library = library
         self.name = name
         self._index = index
         self._linear = _typed(library.fh_linear, "iipiiwp")
+        self._many = _typed(library.fh_many, "iipiwp")
+        self._has_many = bool(library.fh_has_many(index))
         self._unpack = _typed(library.fh_unpack, "iiwip")
         self._pack_int4 = _typed(library.fh_pack_int4, "iipiw")
         self._attend = _typed(library.fh_paged_attention, "iipippippiiiiip")
@@ -204,15 +209,29 @@ class Kernels:
         self._decode_memory.restype = c_int64
 
     def linear(self, x: Tensor, weight: Stored) -> Tensor:
-        """x [R, I] times the weight: [R, O]."""
+        """x [R, I] times the weight, [R, O], for up to FEW_ROWS rows."""
         rows, inputs = x.shape
         assert rows <= FEW_ROWS and x.dtype in COMPILED and inputs == weight.inputs
         _expect(x, x.dtype, x.shape)
         out = x.new_empty(rows, weight.outputs)
-        threads, bf16 = torch.get_num_threads(), x.dtype == torch.bfloat16
-        if self._linear(
-            self._index, threads, x.data_ptr(), bf16, rows, weight.in_c(), out.data_ptr()
-        ):
+        bf16 = x.dtype == torch.bfloat16
+        return self._made(out, self._linear, x.data_ptr(), bf16, rows, weight.in_c())
+
+    def takes_many(self, dtype: torch.dtype, weight: Stored) -> bool:
+        """Whether `linear_many` takes activations of this type beside this weight."""
+        fits = weight.bits <= 16 and weight.inputs % 32 == 0
+        return self._has_many and dtype == torch.bfloat16 and fits
+
+    def linear_many(self, x: Tensor, weight: Stored) -> Tensor:
+        """The same for any number of rows, which are not rounded to 8 bits; see `takes_many`."""
+        rows, inputs = x.shape
+        assert self.takes_many(x.dtype, weight) and inputs == weight.inputs
+        _expect(x, x.dtype, x.shape)
+        out = x.new_empty(rows, weight.outputs)
+        return self._made(out, self._many, x.data_ptr(), rows, weight.in_c())
+
+    def _made(self, out: Tensor, product: Callable[..., int], *arguments: object) -> Tensor:
+        if product(self._index, torch.get_num_threads(), *arguments, out.data_ptr()):
             raise MemoryError("No memory for the activations of a linear layer.")
         return out
 
@@ -328,5 +347,10 @@ def _typed(function: ctypes._NamedFuncPointer, kinds: str) -> ctypes._NamedFuncP
 
 
 def _expect(tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    _shaped(tensor, dtype, shape)
+    assert tensor.is_cpu
+
+
+def _shaped(tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     assert tensor.dtype == dtype and tensor.shape == shape, (tensor.dtype, tensor.shape, shape)
-    assert tensor.is_cpu and tensor.is_contiguous()
+    assert tensor.is_contiguous()

@@ -27,7 +27,6 @@
 #define convolve V(convolve)
 #define widen V(widen)
 #define narrow_back V(narrow_back)
-#define unit_span V(unit_span)
 #define put_lanes V(put_lanes)
 #define put_sum V(put_sum)
 #define put_tile V(put_tile)
@@ -839,12 +838,13 @@ INLINE void narrow_back(const Unit *u, const float *from, int channel, const int
     }
 }
 
-static void unit_span(const Unit *u, int item, float *memory) {
+static void V(unit)(const void *unit, int item, char *memory) {
+    const Unit *u = unit;
     const int spans = (int)((u->length + SPAN - 1) / SPAN), channels = u->channels, reach = 3 * u->dilation;
     const int64_t first = (int64_t)(item % spans) * SPAN, left = u->length - first;
     const size_t stride = SPAN + 2 * MOST_REACH + 2 * LANES, whole = (size_t)(item / spans) * channels * u->length;
     const int n = left < SPAN ? (int)left : SPAN, wide = SPAN + 2 * reach;
-    float *near = memory, *between = memory + channels * stride;
+    float *near = (float *)memory, *between = near + channels * stride;
     int c = 0;
     for (; c < channels; c++) { /* positions outside count as zero */
         const float *x = u->x + whole + c * u->length, alpha = u->alphas_in[c];
@@ -876,12 +876,4 @@ static void unit_span(const Unit *u, int item, float *memory) {
             else
                 for (int o = c; o < channels; o++, at += u->length) narrow_back(u, between + i, o, 1, at, n - i);
         }
-}
-
-/* What each thread does. */
-static void V(unit)(void *shared) {
-    UnitCrew *crew = shared;
-    float *memory = crew->memory + atomic_fetch_add(&crew->came, 1) * crew->each;
-    for (int item; (item = atomic_fetch_add(&crew->next, 1)) < crew->items;)
-        unit_span(crew->unit, item, memory);
 }

@@ -1,20 +1,23 @@
 """Voices: a clip's codes and what is said in it, or a description.
 
 A folder of voices holds, for each name, a transcript NAME.txt and a sound file NAME.wav (or any
-other audio suffix), the layout the original project uses. Codes lie beside them: those a checkpoint
-ships in NAME.safetensors, those that were made once in NAME@CODEC.safetensors, in the user's folder
-only. Knows nothing of how sound becomes codes.
+other audio suffix), the layout the original project uses; or a description, NAME.description, alone
+or beside them. NAME.json holds what else is known of a voice. Codes lie there, too: those a
+checkpoint ships in NAME.safetensors, those that were made once in NAME@CODEC.safetensors, in the
+user's folder only. Knows nothing of how sound becomes codes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -67,6 +70,24 @@ class VoiceFiles:
     codes: tuple[Path, ...]  # for one codec or several
     own: bool  # in the folder that may be written
 
+    @property
+    def description(self) -> Path:
+        """Where the voice is told in words, if it is."""
+        return self.transcript.with_suffix(".description")
+
+    @property
+    def described(self) -> bool:
+        """Whether words are all there is."""
+        return self.sound is None and not self.codes
+
+    def about(self) -> Mapping[str, Any]:
+        """What else was kept of it."""
+        try:
+            kept = json.loads(self.transcript.with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return kept if isinstance(kept, dict) else {}
+
 
 class VoiceStore:
     """Voices in folders. Where the store is `writable`, the first folder is the user's own.
@@ -116,22 +137,29 @@ class VoiceStore:
         if name.startswith("profile:"):
             return self._described(name.removeprefix("profile:"))
         files = self.find(name)
+        if files.described:
+            return Voice(name, description=self._description(files))
         transcript = _words(files.transcript)
         return Voice(name, self._codes(files), transcript, self._description(files))
 
-    def add(self, name: str, sound: Path, transcript: str, *, replace: bool = False) -> Voice:
-        """Copy a clip into the user's folder and encode it. A failure changes nothing there."""
-        if not NAME.fullmatch(name):
-            raise VoiceError(
-                f"'{name}' cannot name a voice; use letters, digits, '-', '_' and '.', at most 64."
-            )
+    def add(
+        self,
+        name: str,
+        sound: Path,
+        transcript: str,
+        *,
+        replace: bool = False,
+        description: str = "",
+        about: Mapping[str, Any] | None = None,
+    ) -> Voice:
+        """Copy a clip into the user's folder and encode it. A failure changes nothing there.
+
+        `about` is kept beside it, and means nothing here.
+        """
+        _check_name(name)
         if not transcript.strip():
             raise VoiceError(
                 "The transcript is empty; write what is said in the clip, word for word."
-            )
-        if not self._writable:
-            raise VoiceError(
-                f"There is no folder to keep '{name}' in; load the model with voices=[FOLDER]."
             )
         suffix = sound.suffix.lower()
         if suffix not in SOUND_SUFFIXES:
@@ -139,28 +167,59 @@ class VoiceStore:
                 f"'{sound.name}' is not named as a sound file; use one of "
                 f"{', '.join(SOUND_SUFFIXES)}."
             )
-        folder = self._folders[0]
+        self._refuse_taken(name, replace)
+        codes = self._encode(sound)
+        self._place_files(name, {suffix: sound, **_texts(description, about), ".txt": transcript})
+        self._keep(name, _clip_of(self._folders[0] / f"{name}{suffix}"), codes)
+        return Voice(name, codes, transcript.strip(), description.strip())
+
+    def describe(
+        self,
+        name: str,
+        description: str,
+        *,
+        replace: bool = False,
+        about: Mapping[str, Any] | None = None,
+    ) -> Voice:
+        """Keep a voice that is told in words, in the user's folder."""
+        _check_name(name)
+        if not description.strip():
+            raise VoiceError("The description is empty; say how the voice sounds.")
+        self._refuse_taken(name, replace)
+        self._place_files(name, _texts(description, about))
+        return Voice(name, description=description.strip())
+
+    def _refuse_taken(self, name: str, replace: bool) -> None:
+        """Raises VoiceError where the name is taken, or nothing can be kept."""
+        if not self._writable:
+            raise VoiceError(
+                f"There is no folder to keep '{name}' in; load the model with voices=[FOLDER]."
+            )
         if not replace and any(v.name == name and v.own for v in self.list()):
             raise VoiceError(
                 f"There is a voice named '{name}' already; remove it first or choose another name."
             )
-        codes = self._encode(sound)
-        text, clip = folder / f"{name}.txt", folder / f"{name}{suffix}"
+
+    def _place_files(self, name: str, files: Mapping[str, Path | str]) -> None:
+        """A voice's files by suffix, copied or written; the last makes it a voice."""
+        folder = self._folders[0]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=folder, prefix=".adding-") as part:
-                shutil.copyfile(sound, Path(part) / clip.name)
-                (Path(part) / text.name).write_text(transcript.strip() + "\n", encoding="utf-8")
+                for suffix, content in files.items():
+                    if isinstance(content, Path):
+                        shutil.copyfile(content, Path(part) / f"{name}{suffix}")
+                    else:
+                        text = content.strip() + "\n"
+                        (Path(part) / f"{name}{suffix}").write_text(text, encoding="utf-8")
                 self.remove(name, missing_ok=True)
-                (Path(part) / clip.name).replace(clip)
-                (Path(part) / text.name).replace(text)
+                for suffix in files:
+                    (Path(part) / f"{name}{suffix}").replace(folder / f"{name}{suffix}")
         except OSError as error:
             reason = error.strerror or error
             raise unwritten(
                 f"The voice '{name}' cannot be saved in {folder}: {reason}.", error
             ) from None
-        self._keep(name, _clip_of(clip), codes)
-        return Voice(name, codes, transcript.strip())
 
     def remove(self, name: str, *, missing_ok: bool = False) -> None:
         """Delete a voice of the user's. Raises VoiceError for a shipped one."""
@@ -170,8 +229,9 @@ class VoiceStore:
                 return
             self.find(name)
             raise VoiceError(f"'{name}' is shipped with the model and cannot be removed.")
-        description = mine[0].transcript.with_suffix(".description")
-        for path in (mine[0].transcript, mine[0].sound, *mine[0].codes, description):
+        text = mine[0].transcript
+        beside = (mine[0].description, text.with_suffix(".json"))
+        for path in (text, mine[0].sound, *mine[0].codes, *beside):
             if path is not None:
                 path.unlink(missing_ok=True)
 
@@ -184,8 +244,7 @@ class VoiceStore:
         raise VoiceNotFound(f"No described voice 'profile:{name}'. Known: {', '.join(PROFILES)}.")
 
     def _description(self, files: VoiceFiles) -> str:
-        path = files.transcript.with_suffix(".description")
-        return _words(path) if path.is_file() else ""
+        return _words(files.description) if files.description.is_file() else ""
 
     def _codes(self, files: VoiceFiles) -> Tensor:
         """The codes that were shipped or kept, else those of the sound file, which are kept."""
@@ -249,6 +308,26 @@ def _voices_in(folder: Path, own: bool) -> Iterator[VoiceFiles]:
         kept = tuple(codes.get(path.stem, ()))
         if sound or kept:
             yield VoiceFiles(path.stem, path, sound, kept, own)
+    for path in sorted(folder.glob("*.description")):
+        if not path.with_suffix(".txt").exists():
+            yield VoiceFiles(path.stem, path.with_suffix(".txt"), None, (), own)
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise VoiceError(
+            f"'{name}' cannot name a voice; use letters, digits, '-', '_' and '.', at most 64."
+        )
+
+
+def _texts(description: str, about: Mapping[str, Any] | None) -> dict[str, Path | str]:
+    """What is written beside a voice's clip, or in its place."""
+    files: dict[str, Path | str] = {}
+    if about:
+        files[".json"] = json.dumps(about, ensure_ascii=False)
+    if description.strip():
+        files[".description"] = description
+    return files
 
 
 def _clip_of(sound: Path) -> str:

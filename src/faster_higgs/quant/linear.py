@@ -3,8 +3,10 @@
 Sixteen output rows form a tile and are the sixteen lanes of a vector; each 32-bit lane holds
 neighbouring inputs. Up to sixteen rows of activations on the CPU are rounded to 8 bits as well and
 multiplied as integers: by the compiled kernels, or where there are none by torch with the same
-numbers. More rows, rows that need a gradient, and other devices multiply by the dequantised
-weights, a block of tiles at a time. Knows nothing of files, nor which layers of a model are small.
+numbers. A few hundred rows in bf16 meet weights rounded to bf16, in the kernels of a processor that
+multiplies tiles. On a graphics card up to sixteen rows are multiplied as they are. Other rows, and
+rows that need a gradient, are multiplied by the dequantised weights, a block of tiles at a time.
+Knows nothing of files, nor which layers of a model are small.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faster_higgs.errors import SettingError
-from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Stored, load
+from faster_higgs.native import cuda
+from faster_higgs.native.kernels import COMPILED, FEW_ROWS, MANY_ROWS, Stored, load
 from faster_higgs.quant.rounding import OFFSET, round_int4, round_int8, round_rows
 
 LANES = 16  # output rows in a tile
 INT8_GROUP = 128  # activations that share a scale beside 8-bit weights
 GROUPS = (128, 64, 32, 16, 8)  # weights that may share a scale of Int4Linear
 _BLOCK = 1 << 19  # weights that are rounded or dequantised together
+_CARD_BLOCK = 1 << 25  # by the kernels of a card
 
 
 class PackedLinear(nn.Module, ABC):
@@ -81,31 +85,47 @@ class PackedLinear(nn.Module, ABC):
         if x.ndim != 2:
             out = self.forward(x.reshape(-1, self.in_features))
             return out.view(*x.shape[:-1], self.out_features)
-        if len(x) > FEW_ROWS or not x.is_cpu or (x.requires_grad and torch.is_grad_enabled()):
-            return self._by_blocks(x)
-        if self._kernels is None or x.dtype not in COMPILED:
-            return self._by_blocks(self.rounded(x)).to(x.dtype)
-        return self._kernels.linear(x.contiguous(), self.stored())
+        needs_grad = x.requires_grad and torch.is_grad_enabled()
+        here = x.is_cpu and not needs_grad
+        kernels = self._kernels if here and x.dtype in COMPILED else None
+        if here and len(x) <= FEW_ROWS:
+            if kernels is None:
+                return self._by_blocks(self.rounded(x)).to(x.dtype)
+            return kernels.linear(x.contiguous(), self.stored())
+        many = kernels is not None and kernels.takes_many(x.dtype, self.stored())
+        if kernels is not None and many and len(x) <= MANY_ROWS:
+            return kernels.linear_many(x.contiguous(), self.stored())
+        card = None if needs_grad or len(x) > cuda.FEW_ROWS else self._card(x.dtype)
+        if card is not None:
+            return card.linear(x.contiguous(), self.stored())
+        return self._by_blocks(x)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
-    def _blocks(self) -> Iterator[slice]:
-        step = max(1, _BLOCK // (LANES * self.in_features))
+    def _card(self, dtype: torch.dtype) -> cuda.CudaKernels | None:
+        """The kernels of the graphics card that the weights are on."""
+        return cuda.load() if self.codes.is_cuda and dtype in COMPILED else None
+
+    def _blocks(self, block: int = _BLOCK) -> Iterator[slice]:
+        step = max(1, block // (LANES * self.in_features))
         for start in range(0, self.tiles, step):
             yield slice(start, min(start + step, self.tiles))
 
     def _by_blocks(self, x: Tensor) -> Tensor:
-        parts = [x @ self._columns(tiles, x.dtype) for tiles in self._blocks()]
+        block = _BLOCK if self._card(x.dtype) is None else _CARD_BLOCK
+        parts = [x @ self._columns(tiles, x.dtype) for tiles in self._blocks(block)]
         return torch.cat(parts, 1)[:, : self.out_features]
 
     def _columns(self, tiles: slice, dtype: torch.dtype) -> Tensor:
         """The weights of some tiles, [in, rows]."""
-        if self._kernels is None or not self.codes.is_cpu or dtype not in COMPILED:
+        here = self.codes.is_cpu and dtype in COMPILED
+        kernels = self._kernels if here else self._card(dtype)
+        if kernels is None:
             return self.floats(tiles, dtype).T
         whole = self.stored(tiles)
         outputs = len(whole.codes) * LANES
-        return self._kernels.unpack(whole._replace(outputs=outputs), dtype)
+        return kernels.unpack(whole._replace(outputs=outputs), dtype)
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
         """Moves the buffers; a cast finds only integers and leaves them as they are."""

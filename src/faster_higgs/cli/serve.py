@@ -1,0 +1,287 @@
+"""`higgs serve`: the model behind HTTP. Knows nothing of what is answered there."""
+
+# ruff: noqa: RUF009  what is called here returns a dataclass field
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faster_higgs.cli.command import Command, as_command, flag, verbose
+from faster_higgs.errors import MissingExtra, SettingError
+
+if TYPE_CHECKING:
+    from faster_higgs.checkpoint.choice import Plan
+    from faster_higgs.checkpoint.files import DefaultModel
+    from faster_higgs.server.settings import ServerSettings
+
+EVERYWHERE = "0.0.0.0"
+EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
+_listen = partial(flag, "Where it listens")
+_model = partial(flag, "Model and machine")
+
+
+@dataclass(frozen=True)
+class ServeFlags:
+    """What stands on the command line."""
+
+    host: str | None = _listen("--host", "ADDRESS", "The address it listens at.")
+    port: int | None = _listen("--port", "N", "The port; 0 takes a free one.")
+    compat_port: int | None = _listen(
+        "--compat-port", "N", "A second port with the same answers, such as 8888. [default: none]"
+    )
+    lan: bool = _listen(
+        "--lan", None, "Listen on all addresses. Without keys of yours, one is made and printed."
+    )
+    api_key_file: Path | None = _listen(
+        "--api-key-file",
+        "FILE",
+        "Keys that clients must send, one a line. [default: HIGGS_API_KEYS]",
+    )
+    insecure_no_auth: bool = _listen(
+        "--insecure-no-auth", None, "Let everyone who reaches the address ask without a key."
+    )
+
+    model: str | None = _model(
+        "--model --model-path",
+        "MODEL",
+        "A checkpoint's folder or hub id. "
+        "[default: HIGGS_MODEL, else the full model if it is here, else pico]",
+    )
+    audio_tokenizer: str | None = _model(
+        "--audio-tokenizer", "CODEC", "The codec's folder or hub id. [default: the model's own]"
+    )
+    revision: str | None = _model(
+        "--revision", "NAME", "Which version of a hub id. [default: the tested one]"
+    )
+    device: str = _model(
+        "--device", "DEVICE", "auto, cpu, cuda, cuda:N or mps. [default: auto]", default="auto"
+    )
+    precision: str | None = _model(
+        "--precision", "PRECISION", "How the weights are held. [default: as in the files]"
+    )
+    max_memory: str | None = _model(
+        "--max-memory", "SIZE", "Take no more than so much, as in 8GB. [default: what is free]"
+    )
+    context: int | None = _model(
+        "--context", "N", "Positions of the cache, shared by all who speak; 25 make a second."
+    )
+    voices_dir: Path | None = _model(
+        "--voices-dir",
+        "FOLDER",
+        "Where voices are, and new ones are kept. [default: HIGGS_VOICES, or your data folder]",
+    )
+    verbose: bool = verbose()
+
+
+def command(name: str, help: str) -> Command:
+    """The command as the menu takes it."""
+    return as_command(ServeFlags, run, name, help, facts)
+
+
+def facts() -> Mapping[str, str]:
+    """Defaults and choices for the help page, read from where they are written."""
+    from faster_higgs.cli.memory import PRECISIONS
+    from faster_higgs.server.settings import ServerSettings
+
+    own = ServerSettings()
+    return {
+        "precision": ", ".join(PRECISIONS),
+        "host": f"default: {own.host}",
+        "port": f"default: {own.port}",
+    }
+
+
+def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
+    """Take the ports, load the model, answer until told to stop, then finish what was begun."""
+    _check_extra()
+    settings = settings_of(flags, os.environ)
+    for note in _warnings(settings, flags):
+        tell(note)
+    sockets = [bound(settings.host, port) for port in _ports(settings)]
+    try:
+        _serve(flags, settings, sockets, tell)
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSettings:
+    """Flags before the environment before the defaults. Raises SettingError."""
+    from faster_higgs.server.settings import ServerSettings
+
+    given = ServerSettings.given(environment)
+    told = {"host": flags.host, "port": flags.port, "compat_port": flags.compat_port}
+    if flags.lan:
+        if flags.host not in (None, EVERYWHERE):
+            raise SettingError(f"--lan and --host {flags.host} were given; leave one of them out.")
+        told["host"] = EVERYWHERE
+    if flags.api_key_file is not None:
+        given["api_keys"] = _keys(flags.api_key_file)
+    given |= {name: value for name, value in told.items() if value is not None}
+    settings = ServerSettings(**given)
+    if flags.insecure_no_auth and settings.api_keys:
+        raise SettingError("--insecure-no-auth and API keys were given; leave one of them out.")
+    if not settings.local and not settings.api_keys and not flags.insecure_no_auth:
+        settings = ServerSettings(**given, api_keys=(secrets.token_urlsafe(24),))
+    return settings
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that has the port; nobody is answered yet. Raises SettingError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio sends small pieces at once instead of after 40 ms.
+    one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if os.name == "posix":
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        one.bind((host.strip("[]"), port))
+        one.listen(1)  # two on one port would otherwise only meet later
+    except OSError as error:
+        one.close()
+        raise SettingError(_unbound(error, host, port)) from None
+    return one
+
+
+def _unbound(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} is taken; choose another with --port, or a free one with --port 0."
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs more rights; choose one above 1023 with --port."
+    return f"'{host}' is not an address of this machine; give one with --host."
+
+
+def _ports(settings: ServerSettings) -> list[int]:
+    return [settings.port, *([settings.compat_port] if settings.compat_port else [])]
+
+
+def _check_extra() -> None:
+    for module in EXTRA:
+        if find_spec(module) is None:
+            raise MissingExtra(
+                f"Serving needs {module}; install it with: pip install 'faster-higgs[serve]'."
+            )
+
+
+def _warnings(settings: ServerSettings, flags: ServeFlags) -> list[str]:
+    if settings.local:
+        return []
+    if flags.insecure_no_auth:
+        return ["Warning: everyone who reaches this address can use this server, without a key."]
+    if flags.api_key_file is None and not os.environ.get("HIGGS_API_KEYS"):
+        return [f"API key of this run: {settings.api_keys[0]}"]
+    return []
+
+
+def _keys(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingError(f"{path} cannot be read: {reason}.") from None
+    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not keys:
+        raise SettingError(f"{path} holds no key; write one a line.")
+    return keys
+
+
+def _serve(
+    flags: ServeFlags,
+    settings: ServerSettings,
+    sockets: Sequence[socket.socket],
+    tell: Callable[[str], None],
+) -> None:
+    from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
+    from faster_higgs.server.app import create_app
+    from faster_higgs.speech import Higgs
+
+    model = model_folder(flags.model, flags.revision)
+    if model.packaged:
+        print(PICO_NOTE, file=sys.stderr)
+    plan = _plan(flags, model, settings)
+    for note in plan.notes:
+        print(note, file=sys.stderr)
+    own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
+    with Higgs.load(model.folder, codec=codec, device=plan, voices=own) as higgs:
+        app = create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
+        for one in sockets:
+            tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
+        sys.stdout.flush()
+        _answer(app, settings, sockets)
+    tell("Stopped.")
+
+
+def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]) -> None:
+    """Until a signal; then nothing new is taken, and what was begun comes to its end."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=round(settings.drain_timeout_s),
+    )
+    server = uvicorn.Server(config)
+    with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
+        server.run(sockets=list(sockets))
+
+
+def _plan(flags: ServeFlags, model: DefaultModel, settings: ServerSettings) -> Plan:
+    from dataclasses import replace
+
+    from faster_higgs.cli.flags import SayFlags
+    from faster_higgs.cli.loading import plan_for
+    from faster_higgs.cli.request import device_of, wish_of
+
+    asked = SayFlags(precision=flags.precision, max_memory=flags.max_memory, context=flags.context)
+    wish = replace(wish_of(asked), clones=True, listeners=min(SLOTS, settings.max_running))
+    return plan_for(model.folder, flags.audio_tokenizer, device_of(flags.device, None), wish)
+
+
+def model_id(model: DefaultModel) -> str:
+    """The id a model goes by: pico, its id on the hub, or the name of its folder."""
+    if model.packaged:
+        return "pico"
+    for part in reversed(model.folder.parts):
+        if found := re.fullmatch(r"models--(.+?)--(.+)", part):
+            return f"{found[1]}/{found[2]}"
+    return model.folder.name
+
+
+def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
+    """What /health tells of the machine, asked anew each time."""
+
+    def told() -> Mapping[str, Any]:
+        facts: dict[str, Any] = {"device": plan.device, "precision": plan.reason}
+        if plan.device.startswith("cuda"):
+            from faster_higgs.device import named
+
+            card = next(named(plan.device))
+            total, free = card.total or 0, card.free or 0
+            facts |= {
+                "gpu_name": card.model,
+                "gpu_memory_total_gb": round(total / 1e9, 2),
+                "gpu_memory_used_gb": round((total - free) / 1e9, 2),
+            }
+        return facts
+
+    return told
+
+
+def _address(one: socket.socket) -> str:
+    host, port = one.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,122 @@
+"""The HTTP application over one loaded model. Knows nothing of what the endpoints do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from faster_higgs.errors import HiggsError
+from faster_higgs.server import health, models, seeds, speak, voices
+from faster_higgs.server.body import invalid
+from faster_higgs.server.errors import Refusal, refusal
+from faster_higgs.server.gate import Gate
+from faster_higgs.server.service import Facts, Service, no_facts
+from faster_higgs.server.settings import ServerSettings
+from faster_higgs.speech import Higgs
+
+ROUTES = (speak.router, models.router, voices.router, seeds.router, health.router)
+
+
+def create_app(
+    higgs: Higgs,
+    settings: ServerSettings | None = None,
+    *,
+    model: str = "higgs-audio-v2",
+    facts: Facts = no_facts,
+) -> Gate:
+    """The application. `model` is the id it goes by first; `facts` is what /health tells of the
+    machine."""
+    settings = settings or ServerSettings()
+    service = Service(higgs, settings, models.ids_of(model), facts)
+    # Its pages of documentation would fetch scripts from elsewhere; the description is enough.
+    app = FastAPI(title="Faster Higgs", docs_url=None, redoc_url=None, lifespan=_lifespan)
+    app.state.service = service
+    for router in ROUTES:
+        app.include_router(router)
+    for family, handler in _HANDLERS:
+        app.add_exception_handler(family, handler)
+    return Gate(_with_origins(app, settings.cors_origins), settings, service.ledger)
+
+
+def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "Retry-After"],
+        )
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    warming = asyncio.create_task(_warm(service))
+    try:
+        yield
+    finally:
+        service.ready = False
+        warming.cancel()
+        await service.desk.close()
+
+
+async def _warm(service: Service) -> None:
+    """Ready is who can speak; a model that cannot is told in the log, and never gets ready."""
+    try:
+        if service.settings.warmup:
+            await service.warm_up()
+        service.ready = True
+    except HiggsError as error:
+        logging.getLogger(__name__).error("The model cannot speak: %s", error)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    return refusal(error).answer(request.url.path)
+
+
+async def _wrong(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    if request.url.path.startswith("/v1/"):
+        return invalid(error.errors()).answer(request.url.path)
+    told = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+    return JSONResponse({"detail": told}, 422)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, Refusal):  # the body was too large while it was read
+        return error.__cause__.answer(request.url.path)
+    path = request.url.path
+    message = f"{error.detail}: {request.method} {path[:200]}"
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    headers = dict(error.headers or {})
+    return Refusal(error.status_code, message, code, headers=headers).answer(path)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    logging.getLogger(__name__).error(
+        "%s %s failed (%s).",
+        request.method,
+        request.url.path,
+        request.scope["state"].get("request_id"),
+    )
+    return refusal(error).answer(request.url.path)
+
+
+_HANDLERS = (
+    (Refusal, _refused),
+    (HiggsError, _refused),
+    (RequestValidationError, _wrong),
+    (HTTPException, _http),
+    (Exception, _unexpected),
+)

@@ -1,0 +1,329 @@
+"""From a body to what the spine takes: text, voices, sampling, delivery, and the form of the sound.
+
+Everything that is wrong with a body and shows without a model is refused here, by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from faster_higgs.audio.encode import FORMATS, checked_format
+from faster_higgs.audio.shape import check_rate, check_speed
+from faster_higgs.delivery import Delivery
+from faster_higgs.errors import SettingError
+from faster_higgs.prompt.tokens import AUDIO_EOS, END_OF_TEXT, EOT
+from faster_higgs.sampling import Sampling
+from faster_higgs.server.body import (
+    Drawing,
+    Reference,
+    SpeechBody,
+    VoiceId,
+    invalid,
+    refuse_meaningless,
+    without_effect,
+)
+from faster_higgs.server.errors import bad
+from faster_higgs.server.settings import ServerSettings
+
+Mode = Literal["whole", "audio", "sse"]
+NO_VOICE = ("", "default")
+STOPS = (EOT, END_OF_TEXT, AUDIO_EOS)  # where speech always ends
+LANGUAGES = {
+    "english": "en",
+    "chinese": "zh",
+    "german": "de",
+    "french": "fr",
+    "spanish": "es",
+    "italian": "it",
+    "portuguese": "pt",
+    "russian": "ru",
+    "japanese": "ja",
+    "korean": "ko",
+    "vietnamese": "vi",
+    "arabic": "ar",
+    "hindi": "hi",
+    "dutch": "nl",
+    "polish": "pl",
+}
+_SAMPLING = {
+    **{name: name for name in ("temperature", "top_p", "top_k", "min_p", "seed")},
+    "ras_win_len": "ras_window",
+    "ras_win_max_num_repeat": "ras_repeats",
+    "max_new_tokens": "max_new_tokens",
+    "max_tokens": "max_new_tokens",
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip to speak like: a data URI or base64, and what is said in it."""
+
+    sound: str
+    text: str
+
+    def data(self) -> bytes:
+        """Its bytes. Raises Refusal."""
+        try:
+            return base64.b64decode(self.sound.rpartition("base64,")[2], validate=True)
+        except (binascii.Error, ValueError):
+            raise bad(
+                "A reference clip is not valid base64, nor a data: URI of it.", "ref_audio"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One speech, as it was asked for. The seed is always there."""
+
+    text: str
+    voice: str | None = None  # a name, or several by commas
+    clips: tuple[Clip, ...] = ()
+    described: str | None = None  # a voice in words
+    sampling: Sampling = Sampling()
+    delivery: Delivery = Delivery()
+    format: str = "wav"
+    rate: int | None = None
+    speed: float = 1.0
+    mode: Mode = "whole"
+    ignored: tuple[str, ...] = ()
+
+
+def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
+    """What a body asks for. Raises Refusal, SettingError."""
+    refuse_meaningless(body)
+    body = _with_extras(body)
+    _check_text(body, settings)
+    _check_stop(body.stop)
+    clips = clips_of(_references(body), settings)
+    described = _described(body, clips)
+    voice = _voice(body)
+    ignored = without_effect(body)
+    if voice is not None and (clips or described):
+        ignored, voice = [*ignored, "speaker" if body.speaker else "voice"], None
+    elif voice is None and not (clips or described):
+        voice = settings.default_voice
+    format, rate = body.response_format or settings.default_response_format, body.sample_rate
+    _check_format(format, rate)
+    return Order(
+        body.input,
+        voice,
+        clips,
+        described,
+        sampling_of(body, settings),
+        _delivery(body, settings, described),
+        format,
+        rate,
+        check_speed(1.0 if body.speed is None else body.speed),
+        _mode(body),
+        tuple(ignored),
+    )
+
+
+def _check_format(format: str, rate: int | None) -> None:
+    try:
+        checked_format(format, 24_000 if rate is None else check_rate(rate))
+    except SettingError as error:
+        known = format in FORMATS
+        raise bad(str(error), "sample_rate" if known else "response_format") from None
+
+
+def sampling_of(body: Drawing, settings: ServerSettings) -> Sampling:
+    """The sampling a body asks for, with a seed."""
+    if body.max_tokens is not None and body.max_new_tokens not in (None, body.max_tokens):
+        raise bad("max_tokens and max_new_tokens differ; give one of them.", "max_tokens")
+    given = {ours: getattr(body, name) for name, ours in _SAMPLING.items()}
+    if body.max_new_tokens is not None:
+        given["max_new_tokens"] = body.max_new_tokens
+    defaults = {"temperature": settings.default_temperature, "seed": secrets.randbits(32)}
+    values = {**_there(defaults), **_there(given)}
+    if body.top_k is None and "top_k" in body.model_fields_set:
+        values["top_k"] = 0  # null means off
+    for name in ("ras_window", "ras_repeats"):
+        if name in values:
+            values[name] = max(0, values[name])
+    sampling = replace(Sampling(), **values)
+    if sampling.max_new_tokens > settings.max_new_tokens_cap:
+        raise SettingError(
+            f"max_new_tokens is {sampling.max_new_tokens}; "
+            f"at most {settings.max_new_tokens_cap} are made here."
+        )
+    return sampling
+
+
+def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) -> tuple[Clip, ...]:
+    """Clips with what is said in them. Raises Refusal."""
+    if len(references) > settings.max_references:
+        raise bad(
+            f"There are {len(references)} reference clips; at most {settings.max_references} "
+            "are read.",
+            "references",
+        )
+    for sound, text in references:
+        _refuse_places(sound)
+        if not text.strip():
+            raise bad(
+                "What is said in a reference clip is missing; write it word for word in ref_text.",
+                "ref_text",
+                "missing_required_parameter",
+            )
+    return tuple(Clip(sound, text) for sound, text in references)
+
+
+def check_length(text: str, param: str, settings: ServerSettings) -> None:
+    """Raises Refusal for a text that is too long."""
+    if len(text) > settings.max_text_chars:
+        raise bad(
+            f"{param} has {len(text):,} characters; at most {settings.max_text_chars:,} are taken "
+            "at once. Split it.",
+            param,
+            "string_above_max_length",
+        )
+
+
+def _there(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _with_extras(body: SpeechBody) -> SpeechBody:
+    """The body with what its extra_params say. Raises Refusal for a field that is there twice."""
+    if not body.extra_params:
+        return body
+    try:
+        extras = Drawing.model_validate(body.extra_params)
+    except ValidationError as error:
+        raise invalid(error.errors(), "extra_params") from None
+    given = {name: getattr(extras, name) for name in extras.model_fields_set}
+    for name, value in given.items():
+        if name in body.model_fields_set and getattr(body, name) != value:
+            raise bad(
+                f"{name} stands in the body and in extra_params; leave one of them out.",
+                f"extra_params.{name}",
+            )
+    return body.model_copy(update=given)
+
+
+def _check_text(body: SpeechBody, settings: ServerSettings) -> None:
+    for name in ("input", "instructions", "scene_prompt", "system_prompt"):
+        check_length(getattr(body, name) or "", name, settings)
+
+
+def _check_stop(stop: str | list[str] | None) -> None:
+    """Speech ends where its marks are; there is no text in it to stop at."""
+    for mark in [stop] if isinstance(stop, str) else stop or ():
+        if mark not in STOPS:
+            raise bad(
+                f"Speech cannot stop at a text; stop may name {', '.join(STOPS)}, "
+                "where it always ends.",
+                "stop",
+                "unsupported_parameter",
+            )
+
+
+def _references(body: SpeechBody) -> list[tuple[str, str]]:
+    if body.references:
+        if body.ref_audio or body.ref_text:
+            raise bad("references and ref_audio were given; leave one of them out.", "references")
+        return [_pair(reference) for reference in body.references]
+    sounds, texts = _listed(body.ref_audio), _listed(body.ref_text)
+    if texts and len(texts) != len(sounds):
+        raise bad(
+            f"There are {len(sounds)} clips in ref_audio and {len(texts)} texts in ref_text; "
+            "give one for each.",
+            "ref_text",
+        )
+    return list(zip(sounds, texts or [""] * len(sounds), strict=True))
+
+
+def _pair(reference: Reference) -> tuple[str, str]:
+    return reference.audio_path, reference.text
+
+
+def _listed(value: str | Iterable[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _refuse_places(sound: str) -> None:
+    """Raises Refusal for a clip that lies elsewhere: nothing is fetched, no file is read."""
+    scheme = sound[:64].partition(":")[0].lower() if ":" in sound[:64] else ""
+    if scheme == "data":
+        if "base64," not in sound[:256]:
+            raise bad("A data: URI must hold base64.", "ref_audio", "invalid_audio")
+    elif scheme:
+        raise bad(
+            "A reference clip must be sent, as base64 or a data: URI; "
+            "addresses are not fetched and files are not read.",
+            "ref_audio",
+            "reference_not_sent",
+        )
+
+
+def _described(body: SpeechBody, clips: Sequence[Clip]) -> str | None:
+    """The description of a designed voice; other kinds of tasks only have to be what they say."""
+    voice = _voice(body)
+    if body.task_type == "Base" and not clips:
+        raise bad("task_type is 'Base'; it needs ref_audio and ref_text.", "task_type")
+    if body.task_type in ("CustomVoice", "VoiceDesign") and clips:
+        raise bad(f"task_type is '{body.task_type}'; leave the clips out.", "task_type")
+    if body.task_type == "CustomVoice" and voice is None:
+        raise bad("task_type is 'CustomVoice'; it needs a voice.", "task_type")
+    if body.task_type != "VoiceDesign":
+        return None
+    if not (body.instructions or "").strip():
+        raise bad("task_type is 'VoiceDesign'; describe the voice in instructions.", "task_type")
+    return body.instructions
+
+
+def _voice(body: SpeechBody) -> str | None:
+    voice = body.voice.id if isinstance(body.voice, VoiceId) else body.voice
+    if voice and body.speaker and voice != body.speaker:
+        raise bad("voice and speaker differ; give one of them.", "speaker")
+    name = (voice or body.speaker or "").strip()
+    return None if name in NO_VOICE else name
+
+
+def _delivery(body: SpeechBody, settings: ServerSettings, described: str | None) -> Delivery:
+    delivery = Delivery(deadline=settings.request_timeout_s)
+    if body.timeout is not None:
+        _check_timeout(body.timeout, settings)
+        delivery = replace(delivery, deadline=body.timeout)
+    if body.scene_prompt is not None:
+        delivery = replace(delivery, scene=body.scene_prompt.strip() or None)
+    if body.instructions and body.instructions.strip() and described is None:
+        parts = [delivery.scene, body.instructions.strip()]
+        delivery = replace(delivery, scene="\n".join(filter(None, parts)))
+    if body.system_prompt and body.system_prompt.strip():
+        delivery = replace(delivery, system=body.system_prompt)
+    if body.normalization is not None:
+        delivery = replace(delivery, normalization=body.normalization)
+    return replace(delivery, language=_language(body.language))
+
+
+def _check_timeout(timeout: float, settings: ServerSettings) -> None:
+    if not 0 < timeout <= settings.request_timeout_s:
+        raise SettingError(
+            f"timeout is {timeout}; use seconds, more than 0 and at most "
+            f"{settings.request_timeout_s:g}."
+        )
+
+
+def _language(language: str | None) -> str | None:
+    """The code of a language given by its name or code; None for one to be guessed."""
+    name = (language or "auto").strip().lower()
+    return None if name == "auto" else LANGUAGES.get(name, name.partition("-")[0])
+
+
+def _mode(body: SpeechBody) -> Mode:
+    if body.stream is False:
+        if body.stream_format is not None:
+            raise bad("stream is false and stream_format was given.", "stream_format")
+        return "whole"
+    if body.stream_format is not None:
+        return body.stream_format
+    return "sse" if body.stream else "audio"

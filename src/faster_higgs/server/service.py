@@ -1,0 +1,233 @@
+"""What the endpoints share: the one model, the desk, the counters; and how an order is answered.
+
+Knows nothing of bodies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from faster_higgs.audio.encode import FORMATS
+from faster_higgs.errors import Aborted, HiggsError, QueueFull
+from faster_higgs.server.desk import Desk, Make, OnStop, Take
+from faster_higgs.server.errors import GONE, Refusal, refusal
+from faster_higgs.server.ledger import Ledger
+from faster_higgs.server.making import Clones, Making
+from faster_higgs.server.order import Order
+from faster_higgs.server.settings import ServerSettings
+from faster_higgs.speech import Higgs
+
+T = TypeVar("T")
+Facts = Callable[[], Mapping[str, Any]]
+WARM_UP = "Hello."
+
+
+def no_facts() -> Mapping[str, Any]:
+    """Of a machine that was not looked at."""
+    return {}
+
+
+@dataclass
+class Service:
+    """One model and everyone who asks it."""
+
+    higgs: Higgs
+    settings: ServerSettings
+    models: tuple[str, ...]  # ids by which it goes, its own first
+    facts: Facts = no_facts  # what /health tells of the machine
+    ready: bool = False
+    created: int = field(default_factory=lambda: int(time.time()))
+    ledger: Ledger = field(default_factory=Ledger)
+    desk: Desk = field(init=False)
+    clones: Clones = field(init=False)
+    changing: threading.Lock = field(default_factory=threading.Lock)  # of the voices
+
+    def __post_init__(self) -> None:
+        own = self.settings
+        self.desk = Desk(own.max_running, own.max_queue, own.queue_timeout_s, self.ledger)
+        self.clones = Clones(self.higgs)
+        self.ledger.watch("running", "Speeches that are being made.", lambda: self.desk.running)
+        self.ledger.watch("queue_depth", "Speeches that wait.", lambda: self.desk.waiting)
+        self.ledger.watch("ready", "Whether requests are taken.", lambda: self.ready)
+
+    def check_model(self, name: str | None) -> None:
+        """Raises Refusal for a model that is not served."""
+        if name is not None and name not in self.models:
+            raise Refusal(
+                404,
+                f"The model '{name[:100]}' is not served here; GET /v1/models lists what is.",
+                "model_not_found",
+                "model",
+            )
+
+    def making(self, order: Order) -> Making:
+        """An order, about to be made."""
+        return Making(self.higgs, order, self.clones, self.ledger)
+
+    async def warm_up(self) -> None:
+        """Speak once to nobody: the first caller must not wait for what is loaded late."""
+
+        def make(on_stop: OnStop) -> Generator[bool]:
+            for _ in self.higgs.pieces(WARM_UP, on_stop=on_stop):
+                yield True
+
+        async with self.desk.take(make) as take:
+            async for _ in take:
+                continue
+
+    async def whole(self, making: Making) -> bytes:
+        """A whole file. Raises what making it raises."""
+        async with self.desk.take(making.whole) as take:
+            return b"".join([piece async for piece in take])
+
+    async def answer(self, request: Request, order: Order) -> Response:
+        """The response to an order, in the form it asks for."""
+        making = self.making(order)
+        if order.mode == "whole":
+            data = await self.unless_gone(request, self.whole(making))
+            return Response(data, headers=headers(making), media_type=FORMATS[order.format].mime)
+        events = order.mode == "sse"
+        make = _as_events(making) if events else making.streamed
+        take, first = await self.unless_gone(request, self._begun(make))
+        mime = "text/event-stream" if events else FORMATS[order.format].mime
+        return Flow(take, first, headers(making), mime)
+
+    async def _begun(self, make: Make[bytes]) -> tuple[Take[bytes], Any]:
+        """A take and its pieces, the first of which is there."""
+        take = await self.desk.begin(make)
+        pieces = aiter(take)
+        try:
+            first = await anext(pieces)
+        except BaseException:
+            take.stop()
+            raise
+        return take, _chained(first, pieces)
+
+    async def unless_gone(self, request: Request, work: Awaitable[T]) -> T:
+        """What the work gives; it is given up when the client goes away."""
+        task = asyncio.ensure_future(work)
+        watch = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise Refusal(GONE, "The client went away.", "aborted")
+        except QueueFull as full:
+            refused = refusal(full)
+            refused.retry_after = self.patience()
+            raise refused from None
+        finally:
+            for one in (task, watch):
+                one.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await one
+
+    def patience(self) -> float:
+        """Seconds after which a place may be free."""
+        waves = (self.desk.waiting + 1) / self.settings.max_running
+        return min(60.0, max(1.0, waves * self.ledger.mean))
+
+
+async def _of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Here = Annotated[Service, Depends(_of)]
+
+
+class Flow(StreamingResponse):
+    """Pieces as they come. Whoever stops listening ends the making."""
+
+    def __init__(
+        self, take: Take[bytes], pieces: AsyncIterator[bytes], headers: dict[str, str], mime: str
+    ) -> None:
+        super().__init__(pieces, headers=headers, media_type=mime)
+        self._take = take
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._take.stop()
+
+
+def headers(making: Making) -> dict[str, str]:
+    """What is told of a speech beside it; of a stream only what is known at its beginning."""
+    order = making.order
+    told = {
+        "X-Seed": str(order.sampling.seed),
+        "X-Sample-Rate": str(making.rate),
+        "X-Voice": making.voice.encode("ascii", "replace").decode(),
+        "Cache-Control": "no-store",
+    }
+    if order.mode == "whole":
+        told |= {
+            "X-Duration": f"{making.duration:.3f}",
+            "X-Generation-Time": f"{making.seconds:.3f}",
+            "X-Finish-Reason": making.finish,
+        }
+    if order.ignored:
+        told["X-Ignored-Params"] = ", ".join(order.ignored)
+    return told
+
+
+async def _gone(request: Request) -> None:
+    """Ends when the client goes away. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield first
+    async for one in rest:
+        yield one
+
+
+def _as_events(making: Making) -> Make[bytes]:
+    """The speech as server-sent events; an error after the first of them is one, too."""
+
+    def make(on_stop: OnStop) -> Generator[bytes]:
+        begun = False
+        try:
+            with closing(making.streamed(on_stop)) as pieces:
+                for piece in pieces:
+                    if piece:
+                        yield _event("delta", audio=base64.b64encode(piece).decode(), **form)
+                        begun = True
+        except Aborted:
+            raise
+        except Exception as error:
+            if not begun:
+                raise
+            if not isinstance(error, HiggsError):
+                logging.getLogger(__name__).exception("A speech failed.")
+            yield _event("error", **refusal(error).body(), partial_audio=True, action="discard")
+            return
+        yield _event("done", usage=_usage(making))
+
+    form = {"response_format": making.order.format}
+    return make
+
+
+def _event(kind: str, **told: Any) -> bytes:
+    name = f"speech.audio.{kind}"
+    return f"event: {name}\ndata: {json.dumps({'type': name, **told})}\n\n".encode()
+
+
+def _usage(making: Making) -> dict[str, Any]:
+    read, made = making.input_tokens, making.output_tokens
+    return {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}

@@ -1,0 +1,300 @@
+"""/v1/audio/voices: the voices there are, and new ones, each known by its id and never by a path.
+
+The forms of the answers are those that clients of several servers read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Form, Request, UploadFile
+from fastapi.responses import Response
+
+from faster_higgs.audio.encode import encode
+from faster_higgs.audio.files import read
+from faster_higgs.audio.reference import LONGEST_CLIP, lint_reference
+from faster_higgs.errors import AudioError, VoiceError, VoiceNotFound
+from faster_higgs.prompt.voices import PROFILES, SOUND_SUFFIXES, VoiceFiles
+from faster_higgs.server.errors import Refusal, bad, refusal
+from faster_higgs.server.service import Here, Service
+
+router = APIRouter()
+Format = Literal["names", "vllm-omni"]
+ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+# What some systems cannot have as the name of a file.
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.\..*|.*\.")
+SUFFIXES = {
+    "audio/mpeg": ".mp3",
+    "audio/mp3": ".mp3",
+    "audio/wav": ".wav",
+    "audio/x-wav": ".wav",
+    "audio/wave": ".wav",
+    "audio/ogg": ".ogg",
+    "audio/aac": ".aac",
+    "audio/flac": ".flac",
+    "audio/x-flac": ".flac",
+    "audio/webm": ".webm",
+    "audio/mp4": ".m4a",
+    "audio/x-m4a": ".m4a",
+}
+
+
+@router.get("/v1/audio/voices", response_model=None)
+async def voices(
+    service: Here, format: Format | None = None, legacy: bool = False
+) -> dict[str, Any]:
+    """All voices; `legacy` and `format` choose other servers' shapes."""
+    rows = await asyncio.to_thread(_rows, service)
+    if legacy or format == "names":
+        return {"voices": [row["id"] for row in rows]}
+    mine = [row for row in rows if row["uploaded"]]
+    if format == "vllm-omni":
+        return {"voices": [row["id"] for row in rows], "uploaded_voices": mine}
+    return {"object": "list", "data": rows, "voices": rows, "uploaded_voices": mine}
+
+
+@router.get("/v1/audio/voices/{id}")
+async def voice(id: str, service: Here) -> dict[str, Any]:
+    """One voice."""
+    return await asyncio.to_thread(_row_of, id, service)
+
+
+@router.get("/v1/audio/voices/{id}/sample", response_class=Response)
+async def sample(id: str, service: Here) -> Response:
+    """Its clip, as a WAV file."""
+    return Response(await asyncio.to_thread(_sample, id, service), media_type="audio/wav")
+
+
+@router.post("/v1/audio/voices")
+async def add(  # noqa: PLR0913  one for each field of the form
+    request: Request,
+    service: Here,
+    name: Annotated[str, Form()],
+    audio_sample: UploadFile | None = None,
+    ref_text: Annotated[str, Form()] = "",
+    type: Annotated[Literal["audio_sample", "prompt"], Form()] = "audio_sample",
+    prompt: Annotated[str, Form()] = "",
+    consent: Annotated[str, Form()] = "",
+    speaker_description: Annotated[str, Form()] = "",
+    model: Annotated[str, Form()] = "auto",
+    script_hint: Annotated[str, Form()] = "",
+    speaker_embedding: Annotated[str, Form()] = "",
+) -> dict[str, Any]:
+    """A new voice, from a clip and what is said in it, or from a description."""
+    _refuse_unknown(await request.form())
+    id = _new_id(name)
+    about = {"name": name.strip(), "consent": consent, "type": type, "created_at": int(time.time())}
+    if speaker_embedding:
+        raise bad("speaker_embedding: this model reads clips; send audio_sample.", *_UNSUPPORTED)
+    if type == "prompt":
+        if model != "auto":
+            service.check_model(model)
+        if audio_sample is not None or ref_text:
+            raise bad("A voice of type prompt has no clip; send prompt alone.", "type")
+        words = "\n".join(filter(None, [prompt, speaker_description, script_hint]))
+        return await asyncio.to_thread(_describe, service, id, words, about)
+    if prompt or script_hint or model != "auto":
+        given = "prompt" if prompt else "script_hint" if script_hint else "model"
+        raise bad(f"{given} belongs to voices of type prompt; leave it out.", given)
+    clip = await _clip(audio_sample, service)
+    return await asyncio.to_thread(_add, service, id, clip, ref_text, speaker_description, about)
+
+
+@router.delete("/v1/audio/voices/{id}")
+async def remove(id: str, service: Here) -> dict[str, Any]:
+    """Delete a voice that was added."""
+    await asyncio.to_thread(_remove, id, service)
+    told = {"id": id, "deleted": True, "object": "audio.voice.deleted"}
+    return {**told, "success": True, "message": f"The voice '{id}' was deleted."}
+
+
+FIELDS = (
+    *("name", "audio_sample", "ref_text", "type", "prompt", "consent", "speaker_description"),
+    *("model", "script_hint", "speaker_embedding"),
+)
+_UNSUPPORTED = ("speaker_embedding", "unsupported_parameter")
+Clip = tuple[bytes, str]  # and its suffix
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in FIELDS:
+            raise bad(f"There is no parameter '{name}'.", name, "unknown_parameter")
+
+
+def _new_id(name: str) -> str:
+    """The id of a voice that is called so: small letters, and '-' for blanks."""
+    id = re.sub(r"\s+", "-", name.strip()).lower()
+    if not ID.fullmatch(id) or RESERVED.fullmatch(id):
+        raise bad(
+            "name cannot name a voice; use letters, digits, '-', '_' and '.', at most 64, "
+            "beginning with a letter or digit.",
+            "name",
+        )
+    return id
+
+
+async def _clip(upload: UploadFile | None, service: Service) -> Clip:
+    """What was sent, if it is not too much of it. Raises Refusal."""
+    if upload is None:
+        raise bad("audio_sample is missing.", "audio_sample", "missing_required_parameter")
+    most = service.settings.max_upload_bytes
+    data = await upload.read(most + 1)
+    if len(data) > most:
+        raise Refusal(
+            413, f"audio_sample is larger than {most:,} bytes.", "body_too_large", "audio_sample"
+        )
+    suffix = Path(upload.filename or "").suffix.lower()
+    kind = (upload.content_type or "").partition(";")[0].lower()
+    return data, suffix if suffix in SOUND_SUFFIXES else SUFFIXES.get(kind, ".wav")
+
+
+def _add(
+    service: Service, id: str, clip: Clip, text: str, description: str, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Judge the clip, then keep it. Raises Refusal."""
+    data, suffix = clip
+    if not text.strip():
+        raise bad(
+            "ref_text is missing; write what is said in the clip, word for word.",
+            "ref_text",
+            "missing_required_parameter",
+        )
+    warnings = _linted(data, service.higgs.rate)
+    with service.changing, TemporaryDirectory(prefix="higgs-voice-") as folder:
+        _refuse_taken(id, service)
+        sound = Path(folder) / f"clip{suffix}"
+        sound.write_bytes(data)
+        try:
+            service.higgs.voices.add(id, sound, text, description=description, about=about)
+        except (VoiceError, AudioError) as error:
+            raise _as(error, "audio_sample") from None
+    return {**_added(id, service), "warnings": warnings}
+
+
+def _describe(service: Service, id: str, words: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    with service.changing:
+        _refuse_taken(id, service)
+        try:
+            service.higgs.voices.describe(id, words, about=about)
+        except VoiceError as error:
+            raise _as(error, "prompt") from None
+    return _added(id, service)
+
+
+def _linted(data: bytes, rate: int) -> list[str]:
+    """What is amiss with a clip but may pass. Raises Refusal for what may not."""
+    try:
+        findings = lint_reference(read(data, rate=rate, max_seconds=LONGEST_CLIP), rate)
+    except AudioError as error:
+        raise _as(error, "audio_sample") from None
+    for finding in findings:
+        if finding.severity == "error":
+            raise bad(finding.message, "audio_sample", "invalid_audio")
+    return [finding.message for finding in findings]
+
+
+def _refuse_taken(id: str, service: Service) -> None:
+    known = service.higgs.voices.list()
+    if any(files.name.lower() == id for files in known):
+        raise Refusal(
+            409, f"There is a voice '{id}' already; delete it first.", "voice_exists", "name"
+        )
+    if sum(files.own for files in known) >= service.settings.max_voices:
+        raise Refusal(409, "There is no room for more voices; delete one first.", "too_many_voices")
+
+
+def _added(id: str, service: Service) -> dict[str, Any]:
+    row = _row_of(id, service)
+    return {**row, "success": True, "voice": row}
+
+
+def _remove(id: str, service: Service) -> None:
+    with service.changing:
+        files = _found(id, service)
+        if not files.own:
+            raise Refusal(403, f"'{id}' comes with the model and stays.", "voice_read_only", "id")
+        service.higgs.voices.remove(files.name)
+
+
+def _found(id: str, service: Service) -> VoiceFiles:
+    """A voice by its id. Raises Refusal."""
+    for files in service.higgs.voices.list():
+        if id.lower() == files.name.lower():
+            return files
+    raise Refusal(
+        404,
+        f"There is no voice '{id[:100]}'; GET /v1/audio/voices lists those there are.",
+        "voice_not_found",
+        "id",
+    )
+
+
+def _sample(id: str, service: Service) -> bytes:
+    higgs, files = service.higgs, _found(id, service)
+    if files.described:
+        raise bad(f"'{id}' is told in words and has no clip; it can only be spoken.", "id")
+    if files.sound is not None:
+        return encode(read(files.sound, rate=higgs.rate), "wav", higgs.rate)
+    codes = higgs.voices.load(files.name).codes
+    if codes is None:
+        raise VoiceNotFound(f"The voice '{id}' has no clip.")
+    return encode(higgs.decode(codes), "wav", higgs.rate)
+
+
+def _rows(service: Service) -> list[dict[str, Any]]:
+    rows = [_row(files) for files in service.higgs.voices.list()]
+    return rows + [_profile(name, words) for name, words in PROFILES.items()]
+
+
+def _row_of(id: str, service: Service) -> dict[str, Any]:
+    name = id.removeprefix("profile:")
+    if name != id and name in PROFILES:
+        return _profile(name, PROFILES[name])
+    return _row(_found(id, service))
+
+
+def _profile(name: str, words: str) -> dict[str, Any]:
+    id = f"profile:{name}"
+    told = {"id": id, "voice_id": id, "name": id, "object": "audio.voice", "type": "prompt"}
+    return {**told, "prompt": words, "created_at": 0, "uploaded": False}
+
+
+def _row(files: VoiceFiles) -> dict[str, Any]:
+    about = files.about()
+    told: dict[str, Any] = {
+        "id": files.name,
+        "voice_id": files.name,
+        "name": about.get("name", files.name),
+        "object": "audio.voice",
+        "type": "prompt" if files.described else "audio_sample",
+        "created_at": about.get("created_at", 0),
+        "uploaded": files.own,
+    }
+    if consent := about.get("consent"):
+        told["consent"] = consent
+    if files.description.is_file():
+        words = files.description.read_text(encoding="utf-8").strip()
+        told["prompt" if files.described else "speaker_description"] = words
+    if not files.described:
+        told["ref_text"] = files.transcript.read_text(encoding="utf-8").strip()
+    if files.sound is not None:
+        told |= {"file_size": files.sound.stat().st_size, "mime_type": _mime(files.sound)}
+    return told
+
+
+def _mime(sound: Path) -> str:
+    return next((mime for mime, suffix in SUFFIXES.items() if suffix == sound.suffix), "audio/*")
+
+
+def _as(error: Exception, param: str) -> Refusal:
+    """The answer to an error, laid at the door of a field."""
+    refused = refusal(error)
+    refused.param = param
+    return refused

@@ -1,0 +1,157 @@
+"""`higgs serve`: what stands before it listens, and once the real thing, from start to stop."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from faster_higgs.audio.files import read
+from faster_higgs.checkpoint.files import DefaultModel
+from faster_higgs.cli import serve
+from faster_higgs.cli.serve import ServeFlags, bound, model_id, settings_of
+from faster_higgs.errors import SettingError
+from tests.project.source import ROOT
+
+
+def settings(environment: dict[str, str] | None = None, **flags: object):
+    return settings_of(ServeFlags(**flags), environment or {})
+
+
+class TestSettings:
+    def test_flags_go_before_the_environment(self):
+        told = {"HIGGS_PORT": "1234", "HIGGS_MAX_QUEUE": "7"}
+        assert (settings(told).port, settings(told).max_queue) == (1234, 7)
+        assert settings(told, port=99).port == 99
+
+    def test_only_this_machine_is_answered_by_default(self):
+        assert settings().host == "127.0.0.1" and not settings().api_keys
+
+    def test_for_others_a_key_is_made(self):
+        (key,) = settings(lan=True).api_keys
+        assert len(key) >= 24 and settings(lan=True).api_keys != (key,)
+        assert settings(host="192.0.2.1").api_keys
+        assert not settings(lan=True, insecure_no_auth=True).api_keys
+
+    def test_keys_come_from_a_file_or_the_environment(self, tmp_path):
+        path = tmp_path / "keys"
+        path.write_text("# for us\nfirst-key-1\n\nsecond-key\n")
+        assert settings(api_key_file=path).api_keys == ("first-key-1", "second-key")
+        assert settings({"HIGGS_API_KEYS": "third-key"}, lan=True).api_keys == ("third-key",)
+
+    @pytest.mark.parametrize(
+        ("flags", "word"),
+        [
+            ({"lan": True, "host": "127.0.0.1"}, "--lan"),
+            ({"api_key_file": Path("nowhere")}, "cannot be read"),
+            ({"port": 70_000}, "65535"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, flags, word):
+        with pytest.raises(SettingError, match=word):
+            settings(**flags)
+
+    def test_keys_and_no_keys_contradict(self):
+        with pytest.raises(SettingError, match="leave one of them out"):
+            settings({"HIGGS_API_KEYS": "third-key"}, insecure_no_auth=True)
+
+
+class TestStart:
+    def test_a_port_that_is_taken_is_told_before_anything_is_loaded(self, run):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            ended = run("serve", "--port", port)
+        assert ended.code == 2
+        assert ended.error == (
+            f"Port {port} is taken; choose another with --port, or a free one with --port 0."
+        )
+
+    def test_small_pieces_are_sent_at_once(self):
+        """asyncio turns the waiting off for sockets that say they are TCP, and for no others."""
+        with bound("127.0.0.1", 0) as one:
+            assert one.proto == socket.IPPROTO_TCP
+
+    def test_an_address_of_another_machine_is_told(self):
+        with pytest.raises(SettingError, match="not an address of this machine"):
+            bound("192.0.2.1", 0)
+
+    def test_a_missing_extra_is_named(self, run, monkeypatch):
+        monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "uvicorn" else 1)
+        ended = run("serve")
+        assert ended.code == 2 and ended.error == (
+            "Serving needs uvicorn; install it with: pip install 'faster-higgs[serve]'."
+        )
+
+    @pytest.mark.parametrize(
+        ("folder", "packaged", "id"),
+        [
+            ("anything", True, "pico"),
+            ("hub/models--bosonai--higgs-audio-v2/snapshots/ab12", False, "bosonai/higgs-audio-v2"),
+            ("models/mine", False, "mine"),
+        ],
+    )
+    def test_a_model_goes_by_its_id(self, folder, packaged, id):
+        assert model_id(DefaultModel(Path(folder), packaged)) == id
+
+
+def speak(port: int, text: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = json.dumps({"input": text, "voice": "alloy", "response_format": "wav", "seed": 1})
+    connection.request("POST", "/v1/audio/speech", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    data = answer.read()
+    assert answer.status == 200, data
+    connection.close()
+    return data
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
+    """pico over HTTP: two at once, and a termination in the middle of a third."""
+    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--compat-port", "0"]
+    environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+);", line)
+        assert found, line
+        port = int(found[1])
+        with ThreadPoolExecutor(2) as threads:
+            texts = ["Good morning to everyone here.", "The rain has stopped at last."]
+            clips = list(threads.map(lambda text: speak(port, text), texts))
+            assert all(0.5 < len(read(clip)) / 24_000 < 10 for clip in clips)
+            last = threads.submit(speak, port, "This is the last sentence, and it is finished.")
+            while b'"running":1' not in health(port):
+                assert not last.done()
+            process.send_signal(signal.SIGTERM)
+            assert 0.5 < len(read(last.result())) / 24_000 < 10
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 0 and out.strip() == "Stopped."
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def health(port: int) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/health")
+    data = connection.getresponse().read()
+    connection.close()
+    return data

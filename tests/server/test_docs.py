@@ -1,0 +1,52 @@
+"""docs/server.md names every field, setting, endpoint and error there is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from faster_higgs.server.app import create_app
+from faster_higgs.server.body import SpeechBody
+from faster_higgs.server.errors import KINDS, UNKNOWN
+from faster_higgs.server.settings import PREFIX, ServerSettings
+from faster_higgs.testing import FakeHiggs
+from tests.project.source import PACKAGE, ROOT
+
+PAGE = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SpeechBody.model_fields)
+def test_a_field_is_there(name):
+    assert f"`{name}`" in PAGE
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(ServerSettings)])
+def test_a_setting_is_there(name):
+    assert f"`{PREFIX}{name.upper()}`" in PAGE
+
+
+def test_no_setting_is_there_that_is_not():
+    named = set(re.findall(r"`HIGGS_([A-Z_]+)`", PAGE))
+    assert named == {one.name.upper() for one in fields(ServerSettings)}
+
+
+@pytest.mark.parametrize(
+    "code", [kind.code for _, kind in KINDS if kind.status < 499 or kind.status > 499]
+)
+def test_an_error_is_there(code):
+    assert f"`{code}`" in PAGE and f"`{UNKNOWN.code}`" in PAGE
+
+
+def test_every_code_of_the_page_is_in_the_code():
+    source = "".join(path.read_text() for path in (PACKAGE / "server").glob("*.py"))
+    table = PAGE[PAGE.index("## Errors") : PAGE.index("## Settings")]
+    assert all(f'"{code}"' in source for code in re.findall(r"`([a-z]+_[a-z_]+)`", table))
+
+
+def test_every_endpoint_is_there():
+    with FakeHiggs() as higgs:
+        paths = create_app(higgs).inner.openapi()["paths"]
+    missing = [path for path in paths if f"{re.sub('{.*?}', '{id}', path)}" not in PAGE]
+    assert not missing
