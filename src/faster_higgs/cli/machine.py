@@ -51,15 +51,18 @@ def look() -> Machine:
     import torch
     from huggingface_hub import constants
 
-    from faster_higgs.native import kernels
+    from faster_higgs.native import cuda, kernels
 
+    reasons = [kernels.find().reason]
+    if torch.cuda.is_available():
+        reasons.append(cuda.find().reason)
     cache = Path(constants.HF_HUB_CACHE)
     return Machine(
         package=_version("faster-higgs"),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         torch=torch.__version__,
-        kernels=kernels.find().reason,
+        kernels="; ".join(reasons),
         cores=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1,
