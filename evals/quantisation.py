@@ -42,6 +42,7 @@ BATCH = 16
 WAYS = {
     "bf16": None,
     "int8": Quantization("int8", "int8"),
+    "fp8": Quantization("fp8", "fp8"),
     "int4, group 128": Quantization("int4", "int4", 128),
     "int4, group 64": Quantization("int4", "int4", 64),
     "int4, group 32": Quantization("int4", "int4", 32),

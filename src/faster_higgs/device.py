@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from faster_higgs.errors import SettingError
+from faster_higgs.native.cuda import has_fp8
 
 # Estimates, in bytes.
 CUDA_CONTEXT = 400_000_000  # what CUDA takes of a card for every process that asks it anything
@@ -29,6 +30,7 @@ class Device:
     total: int | None
     own: int = 0  # what this process has there already
     host: int = 0  # free main memory beside a card
+    fp8: bool = False  # whether it is a card that has it
 
 
 def devices() -> Iterator[Device]:
@@ -86,7 +88,8 @@ def _apple() -> Device:
 
 
 def _card(index: int) -> Device:
-    device = Device(f"cuda:{index}", torch.cuda.get_device_name(index), 0, None)
+    name = f"cuda:{index}"
+    device = Device(name, torch.cuda.get_device_name(index), 0, None, fp8=has_fp8(name))
     try:
         free, total = torch.cuda.mem_get_info(index)
     except RuntimeError:

@@ -45,11 +45,12 @@ class Room:
     total: int | None = 32 * GB
     own: int = 0
     host: int = 0
+    fp8: bool = False
 
 
-def card(gigabytes: float, host: float = 16, number: int = 0) -> Room:
+def card(gigabytes: float, host: float = 16, number: int = 0, fp8: bool = False) -> Room:
     free = round(gigabytes * GB)
-    return Room(f"cuda:{number}", free, free, own=0, host=round(host * GB))
+    return Room(f"cuda:{number}", free, free, own=0, host=round(host * GB), fp8=fp8)
 
 
 def processor(gigabytes: float) -> Room:
@@ -294,6 +295,25 @@ def test_that_packed_weights_were_not_timed_on_a_card_is_told_there():
     assert UNMEASURED in choose(PUBLISHED, [card(7)], Wish(automatic=True)).reason
     assert UNMEASURED not in choose(PUBLISHED, [processor(9)], Wish(automatic=True)).reason
     assert UNMEASURED not in choose(PUBLISHED, [card(24)], Wish(automatic=True)).reason
+
+
+def test_fp8_is_taken_where_it_is_asked_for_and_a_card_has_it():
+    wish, packed = Wish(Held("fp8", "fp8")), replace(PUBLISHED, packed=Held("fp8"))
+    here = [card(24), card(24, number=1, fp8=True), processor(30)]
+    assert choose(PUBLISHED, here, wish).device == "cuda:1"
+    assert choose(packed, here, Wish(automatic=True)).held == Held("fp8")
+    assert choose(packed, [card(7.5, fp8=True)], Wish(automatic=True)).held == Held("fp8", "host")
+    for size, asked in ((PUBLISHED, wish), (packed, Wish()), (packed, Wish(automatic=True))):
+        with pytest.raises(SettingError, match="fp8 needs a graphics card of compute capability"):
+            choose(size, [card(24), processor(30), Room("mps")], asked)
+    with pytest.raises(SettingError, match="no room for the model: fp8 needs"):
+        choose(PUBLISHED, [card(6, fp8=True)], wish)
+
+
+@pytest.mark.parametrize("gigabytes", [6, 8, 12, 24])
+def test_fp8_is_never_taken_by_itself(gigabytes):
+    plan = choose(PUBLISHED, [card(gigabytes, fp8=True)], Wish(automatic=True))
+    assert "fp8" not in plan.held
 
 
 def test_later_devices_are_not_even_asked():

@@ -26,8 +26,9 @@ from tests.model.tiny_model import random_rows, tiny_config, tiny_model
 INT8 = Quantization("int8", "int8")
 INT4 = Quantization("int4", "int4", 16)
 MIXED = Quantization("int8", "int4", 32)
-WISHES = [INT8, INT4, MIXED, Quantization("int4"), Quantization(text="int8")]
-NAMES = ["int8", "int4", "mixed", "audio", "text"]
+FP8 = Quantization("fp8", "fp8")
+WISHES = [INT8, INT4, MIXED, Quantization("int4"), Quantization(text="int8"), FP8]
+NAMES = ["int8", "int4", "mixed", "audio", "text", "fp8"]
 
 wishes = pytest.mark.parametrize("wish", WISHES, ids=NAMES)
 
@@ -67,6 +68,12 @@ def save(folder: Path, layout: Any = "transformers", kind: str = "one", **more: 
 
 
 @pytest.fixture
+def fp8_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor computes it, too, in torch; only nobody would want that."""
+    monkeypatch.setattr("faster_higgs.checkpoint.load.refuse_without_fp8", lambda *_: None)
+
+
+@pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     save(folder)
@@ -80,6 +87,7 @@ def exported(tmp_path: Path, model: Path) -> Path:
 
 
 @wishes
+@pytest.mark.usefixtures("fp8_anywhere")
 @pytest.mark.parametrize("layout", ["original", "transformers"])
 @pytest.mark.parametrize("kind", ["one", "shards", "torch"])
 def test_packed_while_loading_is_packed_in_place(
@@ -93,6 +101,7 @@ def test_packed_while_loading_is_packed_in_place(
 
 
 @wishes
+@pytest.mark.usefixtures("fp8_anywhere")
 @pytest.mark.parametrize("layout", ["original", "transformers"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_exported_and_loaded_is_packed_in_place(
@@ -205,10 +214,22 @@ def test_a_layer_that_cannot_be_packed_is_named(tmp_path: Path, size: int, kind:
     assert not (tmp_path.parent / f"{tmp_path.name}-out").exists()
 
 
-def test_what_is_not_built_yet_is_refused_as_such(model: Path) -> None:
-    assert "fp8 needs a graphics card" in said(
-        model, SettingError, quantization=Quantization("fp8")
-    )
+def test_fp8_is_refused_before_anything_is_read(tmp_path: Path, model: Path) -> None:
+    export(model, tmp_path / "out", FP8)
+    for file in (tmp_path / "out").glob("*.safetensors"):  # so that reading would be noticed
+        file.write_bytes(file.read_bytes()[:-10] + bytes(10))
+    wishes = {tmp_path / "out": [None, FP8], model: [FP8, Quantization(text="fp8")]}
+    for folder, asked in wishes.items():
+        for wish in asked:
+            found = said(folder, SettingError, quantization=wish)
+            assert "fp8 needs a graphics card of compute capability 8.9" in found
+
+
+@pytest.mark.usefixtures("fp8_anywhere")
+def test_codes_of_one_kind_are_not_read_as_another(tmp_path: Path, model: Path) -> None:
+    export(model, tmp_path / "out", FP8)
+    change(tmp_path / "out", lambda found: found.update(audio="int8", text="int8"))
+    assert "torch.uint8" in said(tmp_path / "out")
 
 
 def test_a_tensor_of_another_shape_is_not_packed(model: Path) -> None:

@@ -56,6 +56,20 @@ def test_where_nothing_has_room_the_doctor_says_what_would_fit(machine):
     assert "--precision int4 --text-precision int8 (or --precision auto) would fit" in told
 
 
+@pytest.fixture(autouse=True)
+def old_cards(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: (8, 6))
+
+
+def test_what_a_card_can_do_is_known(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (GB, 24 * GB))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "card")
+    assert not device._card(0).fp8
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: (9, 0))
+    assert device._card(0).fp8
+
+
 def test_a_name_means_one_device(monkeypatch):
     monkeypatch.setattr(device, "_present", lambda: {"cpu": 1, "cuda": 2, "mps": 1})
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (index * GB, 24 * GB))

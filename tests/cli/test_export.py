@@ -41,6 +41,7 @@ def test_a_smaller_model_speaks_by_itself(run, here, tiny):
         (["--to", "int8", "--text", "int4", "--group", 64], ("int8", "int4", 64)),
         (["--to", "int4", "--text", "int8"], ("int4", "int8", 128)),
         (["--to", "int8", "--text", "same"], ("int8", None, 128)),
+        (["--to", "fp8"], ("fp8", "fp8", 128)),
     ],
 )
 def test_each_side_as_it_was_asked_for(run, here, tiny, flags, expected):
@@ -81,7 +82,6 @@ def test_what_was_not_copied_is_told(run, here, tiny, tmp_path):
         (["--to", "int8", "--text", "host", "small"], "found 'int8' and 'host'"),
         (["--to", "int8", "--group", 64, "small"], "--group belongs to int4"),
         (["--to", "int4", "--group", 5, "small"], "found 5"),
-        (["--to", "fp8", "small"], "fp8 needs a graphics card"),
         (["--to", "int8", "no/such/model", "small"], "no checkpoint folder 'no/such/model'"),
         (["--to", "int8", "no/folder"], "make it first"),
     ],
@@ -101,9 +101,14 @@ def test_an_export_of_an_export_is_told(run, here, tiny):
     assert not (here / "smaller").exists()
 
 
-def test_only_what_works_is_offered(run):
-    page = run("export", "--help").out
-    assert "int8" in page and "fp8" not in page
+def test_where_there_is_no_fp8_it_is_told(run, here, tiny):
+    assert run("export", "--to", "fp8", tiny, "small").code == 0
+    for flags in (["--model", "small"], ["--model", tiny, "--precision", "fp8"]):
+        ended = run("say", "Hello.", *flags, "-o", "a.wav", *SHORT)
+        assert ended.code == 2 and "fp8 needs a graphics card" in ended.error
+    ended = run("doctor", "small")
+    assert ended.code == 0 and "fp8 needs a graphics card" in ended.out
+    assert not (here / "a.wav").exists()
 
 
 def test_ctrl_c_leaves_nothing(run, here, tiny, monkeypatch):

@@ -203,8 +203,8 @@ def test_a_flag_of_memory_and_precision_means_the_same_everywhere(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("--precision int3", "use one of full, int8, int4, auto"),
-        ("--text_precision auto", "use one of full, int8, int4, host"),
+        ("--precision int3", "use one of full, int8, int4, fp8, auto"),
+        ("--text_precision auto", "use one of full, int8, int4, fp8, host"),
         ("--precision int8 --quantization_bits 4", "means --precision int4, but"),
         ("--precision auto --quantization_bits 4", "means --precision int4, but"),
         ("--precision int4 --no_quantization", "--no-quantization means --precision full"),

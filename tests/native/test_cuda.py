@@ -17,11 +17,12 @@ from faster_higgs.model.paged import gathered_attention
 from faster_higgs.native import cuda
 from faster_higgs.native.cuda import CudaKernels, Ready
 from faster_higgs.native.kernels import Stored
-from faster_higgs.quant.linear import PackedLinear
+from faster_higgs.quant.linear import Fp8Linear, PackedLinear
 from tests.engine.conftest import CONFIG
 from tests.native.test_kernels import FLOATS, attention, plain_attention, seeded
-from tests.native.test_step import PRECISIONS, WIDE, in_torch, situation, speaker
-from tests.quant.layers import KINDS, activations, distance, filled
+from tests.native.test_step import PRECISIONS as ON_CPUS
+from tests.native.test_step import WIDE, in_torch, situation, speaker
+from tests.quant.layers import ON_CARDS, activations, distance, filled
 
 pytest.importorskip("triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -31,6 +32,7 @@ on_a_card = pytest.mark.skipif(INTERPRETED, reason="asks where tensors are")
 
 SHAPES = [(8, 5), (40, 17), (1024, 16), (1096, 17)]  # inputs, outputs
 HEADS = [(3, 1, 64), (6, 2, 128), (4, 2, 20), (18, 1, 8)]  # q, kv, width
+PRECISIONS = (*ON_CPUS, "fp8")
 NARROW = 2**-7  # the interpreter cuts what does not fit into bf16
 
 
@@ -43,7 +45,7 @@ def here(*values):
     return tuple(one.to(DEVICE) for one in values)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ON_CARDS)
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
 @pytest.mark.parametrize("rows", [1, 5])
 def test_few_rows_meet_the_dequantized_weights(kernels, kind, inputs, outputs, rows):
@@ -65,7 +67,7 @@ def test_numbers_are_multiplied_as_they_are(kernels, dtype, inputs, outputs):
     assert distance(kernels.linear(x, Stored.plain(weight)), wanted) < 1e-6
 
 
-@pytest.mark.parametrize("kind", [*KINDS, nn.Linear])
+@pytest.mark.parametrize("kind", [*ON_CARDS, nn.Linear])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_row_is_multiplied_in_company_as_alone(kernels, kind, dtype):
     if kind is nn.Linear:
@@ -78,7 +80,7 @@ def test_a_row_is_multiplied_in_company_as_alone(kernels, kind, dtype):
         assert kernels.linear(x[:rows].clone(), stored).equal(together[:rows])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ON_CARDS)
 def test_no_fault_passes(kernels, kind):
     stored = filled(kind, 64, 16)[0].to(DEVICE).stored()
     (x,) = here(activations(2, 64))
@@ -87,7 +89,7 @@ def test_no_fault_passes(kernels, kind):
     assert found[0].isnan().all() and found[1].isfinite().all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ON_CARDS)
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
 def test_weights_are_unpacked_as_in_torch(kernels, kind, inputs, outputs):
     layer = filled(kind, inputs, outputs)[0].to(DEVICE)
@@ -98,6 +100,16 @@ def test_weights_are_unpacked_as_in_torch(kernels, kind, inputs, outputs):
             assert distance(found, wanted) < NARROW
         else:
             assert found.equal(wanted)
+
+
+def test_every_number_of_fp8_is_unpacked(kernels):
+    layer = Fp8Linear(16, 16)
+    layer.scales.fill_(1)
+    codes = torch.arange(256).where(torch.arange(256) % 128 != 127, 0)  # 127 and 255 are NaN
+    layer.codes = codes.to(torch.uint8).view(layer.codes.shape)
+    layer.to(DEVICE)
+    found = kernels.unpack(layer.stored(), torch.float32)
+    assert found.equal(layer.floats(slice(None), torch.float32).T)
 
 
 @pytest.mark.parametrize("width", [32, 40])
@@ -203,7 +215,7 @@ def test_many_rows_of_numbers_are_left_to_torch(fused):
 
 @on_a_card
 @torch.inference_mode()
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ON_CARDS)
 def test_a_layer_on_a_card_uses_them(kind):
     layer, _ = filled(kind, 256, 640)
     layer.to("cuda")

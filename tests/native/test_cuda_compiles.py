@@ -62,7 +62,7 @@ class OnlyCompiled(CudaKernels):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("precision", [None, "int8", "int4"])
+@pytest.mark.parametrize("precision", [None, "int8", "int4", "fp8"])
 @pytest.mark.parametrize("config", [PUBLISHED, UNEVEN])
 def test_every_kernel_compiles_and_fits_into_small_cards(
     monkeypatch, config, precision, capability

@@ -66,6 +66,11 @@ def test_it_computes_what_torch_does_and_writes_the_same_pages(kernels, precisio
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_fp8_has_no_compiled_step():
+    model = speaker("fp8")
+    assert compiled_step(model, model.new_pool(1)) is None
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_narrow_models_are_computed_more_exactly_than_torch_does(kernels, precision):

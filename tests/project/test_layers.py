@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "sampling": ["errors"],
     "native": ["errors"],
     "quant": ["errors", "native"],
-    "device": ["errors"],
+    "device": ["errors", "native"],
     "model": ["config", "errors", "native"],
     "codec": ["config", "errors", "native"],
     "prompt": ["config", "delay", "errors"],

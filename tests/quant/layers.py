@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from faster_higgs.quant.linear import Int4Linear, Int8Linear
+from faster_higgs.quant.linear import Fp8Linear, Int4Linear, Int8Linear
 
-KINDS = (Int8Linear, Int4Linear)
+KINDS = (Int8Linear, Int4Linear)  # that the CPU has kernels for
+ON_CARDS = (*KINDS, Fp8Linear)
 SHAPES = [(8, 5), (40, 17), (136, 33), (256, 640), (1024, 16)]  # inputs, outputs
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, swap
-from faster_higgs.quant.linear import Int4Linear, Int8Linear, PackedLinear
+from faster_higgs.quant.apply import Quantization, refuse_without_fp8, swap
+from faster_higgs.quant.linear import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
 from tests.model.tiny_model import tiny_config
 
 
@@ -72,6 +72,23 @@ def test_what_cannot_be_is_refused_in_words(bad, word):
         Quantization(**bad)
 
 
-def test_fp8_is_refused_where_it_is_not_built():
-    with pytest.raises(SettingError, match="fp8"):
-        swap(model(), Quantization(audio="fp8"))
+def test_fp8_is_a_layer_like_any():
+    swapped = model()
+    swap(swapped, Quantization(audio="fp8", text="int8"))
+    assert kinds(swapped)["layers.0.q_proj"] is Fp8Linear
+    assert kinds(swapped)["layers.0.text_mlp.up"] is Int8Linear
+
+
+@pytest.mark.parametrize("wish", [Quantization("fp8"), Quantization(text="fp8")])
+def test_fp8_is_for_cards_that_have_it(monkeypatch, wish):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda card: (8, 6))
+    for device in ("cpu", "mps", "cuda:0"):
+        refuse_without_fp8(Quantization("int8", "int4"), device)
+        with pytest.raises(SettingError, match=r"compute capability 8\.9 or newer"):
+            refuse_without_fp8(wish, device)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda card: (8, 9))
+    refuse_without_fp8(wish, "cuda:0")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SettingError, match="fp8 needs"):
+        refuse_without_fp8(wish, "cuda:0")

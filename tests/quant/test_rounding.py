@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faster_higgs.quant.rounding import OFFSET, round_int4, round_int8, round_rows
+from faster_higgs.quant.rounding import OFFSET, round_fp8, round_int4, round_int8, round_rows
 
 
 def weights(rows=64, inputs=512, seed=0):
@@ -53,9 +53,18 @@ def test_int8_is_off_by_half_a_step_at_most():
     assert (off <= scales[:, None] * 0.5001).all()
 
 
-def test_rows_of_zeros_stay_zeros():
-    codes, scales = round_int8(torch.zeros(3, 16))
-    assert codes.eq(0).all() and scales.isfinite().all()
+def test_fp8_is_off_by_a_sixteenth_at_most_or_half_its_least_step():
+    weight = weights()
+    codes, scales = round_fp8(weight)
+    assert codes.dtype == torch.float8_e4m3fn and codes.float().abs().amax(1).eq(448).all()
+    off = (codes.float() * scales[:, None] - weight).abs()
+    assert (off <= weight.abs() / 16 + scales[:, None] * 2.0**-10).all()
+
+
+@pytest.mark.parametrize("rounded", [round_int8, round_fp8])
+def test_rows_of_zeros_stay_zeros(rounded):
+    codes, scales = rounded(torch.zeros(3, 16))
+    assert codes.float().eq(0).all() and scales.isfinite().all()
     assert round_rows(torch.zeros(3, 16), 8).eq(0).all()
 
 

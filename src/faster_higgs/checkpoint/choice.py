@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from faster_higgs.checkpoint.plan import Held, Needs, Room, Size, needs
 from faster_higgs.config import EngineConfig
 from faster_higgs.errors import SettingError
+from faster_higgs.quant.apply import NO_FP8
 
 # There weights are unpacked for every step, block by block.
-UNMEASURED = "how fast int8 and int4 are on graphics cards was not measured yet"
+UNMEASURED = "how fast int8, int4 and fp8 are on graphics cards was not measured yet"
 
 CONTEXTS = (16_384, 8_192, 4_096)  # positions of the cache, where nobody asks for a number
 
-# The best first. On the host the text side is whole, and every prompt waits for it to come.
+# The best first. On the host the text side is whole, and every prompt waits for it to come. fp8 is
+# taken only where it is asked for.
 LADDER = (
     Held(),
     Held(None, "host"),
@@ -98,6 +100,8 @@ def choose(size: Size, devices: Iterable[Room], wish: Wish) -> Plan:
             return replace(found, reason=_reason(found, better, wish), notes=tuple(notes))
         if tried:
             notes.append(_note(size, device, tried[-1], wish))
+    if not notes and (wish.held or size.packed or Held()).is_fp8:
+        raise SettingError(NO_FP8)
     if not notes:
         raise SettingError(
             "The text side can be kept on the host only beside a graphics card with CUDA; "
@@ -115,6 +119,8 @@ def plans(size: Size, device: Room, wish: Wish) -> Iterator[Plan]:
     for held in _helds(size, wish):
         if held.text == "host" and not device.name.startswith("cuda"):
             continue  # there it would be in the same memory
+        if held.is_fp8 and not device.fp8:
+            continue
         for engine in _engines(wish):
             made = needs(size, held, device, engine, clones=wish.clones, listeners=wish.listeners)
             yield Plan(device.name, held, engine, made, room, device.host, given)

@@ -116,8 +116,8 @@ def export(
 def _refuse_wish(quantization: Quantization) -> None:
     if quantization.text == "host" or (quantization.audio, quantization.text) == (None, None):
         raise SettingError(
-            "An exported checkpoint has packed weights: int8 or int4, for the audio side, the text "
-            "side or both. Where the text side lies is said when it is loaded."
+            "An exported checkpoint has packed weights: int8, int4 or fp8, for the audio side, the "
+            "text side or both. Where the text side lies is said when it is loaded."
         )
 
 

@@ -22,7 +22,7 @@ from faster_higgs.checkpoint.tensors import TensorFiles, choose_layout, finished
 from faster_higgs.config import CodecConfig, ModelConfig
 from faster_higgs.errors import CheckpointError, CheckpointNotFound
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, precision_of, swap
+from faster_higgs.quant.apply import Quantization, precision_of, refuse_without_fp8, swap
 from faster_higgs.quant.host import keep_text_on_host
 from faster_higgs.quant.linear import GROUPS
 
@@ -63,8 +63,10 @@ def load_model(
     layout = choose_layout(files, LAYOUTS)
     data = read_config(folder)
     stamp = read_stamp(folder, data)
+    held = settled(folder, stamp, quantization)
+    refuse_without_fp8(held, device)
     config, model = built(folder, data, text_head)
-    shrink(model, settled(folder, stamp, quantization), files, layout, device)
+    shrink(model, held, files, layout, device)
     targets = targets_of(model, device, dtype)
     if stamp is None:
         targets = packing(targets, model, device, mapped=not files.pickled)

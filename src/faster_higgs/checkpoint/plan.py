@@ -27,7 +27,8 @@ SAMPLED = 12  # copies of the logits while a column is drawn
 GATHERED = 3  # copies of a layer's keys and values that decoding makes where pages are not read
 WORDS = 512  # different tokens in prompts; a file's other rows are not read
 TOGETHER = 65_536  # what is read of a file where one byte is
-BLOCKS = {"int8": 50_000_000, "int4": 16_000_000}  # weights on their way to be packed, or back
+# Weights on their way to be packed, or back.
+BLOCKS = {"int8": 50_000_000, "int4": 16_000_000, "fp8": 50_000_000}
 
 _LANES = 16  # packed weights are whole tiles of so many rows
 
@@ -53,6 +54,11 @@ class Held(NamedTuple):
     def packs(self) -> bool:
         """Whether there are weights of few bits."""
         return not {None, "host"}.issuperset((self.audio, self.text))
+
+    @property
+    def is_fp8(self) -> bool:
+        """Whether it needs a card that has fp8."""
+        return "fp8" in (self.audio, self.text)
 
     @property
     def flags(self) -> str:
@@ -119,6 +125,10 @@ class Room(Protocol):
     @property
     def host(self) -> int:
         """Free main memory beside a card."""
+
+    @property
+    def fp8(self) -> bool:
+        """Whether it is a card that has fp8."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +258,7 @@ def _workspace(size: Size, held: Held, engine: EngineConfig, item: int) -> int:
 def _gathered(config: ModelConfig, engine: EngineConfig, item: int) -> int:
     """Keys and values of all requests side by side, each as long as the longest can be.
 
-    There is no kernel for cards yet that reads them in their pages.
+    Where Triton's kernels run, which read pages where they are, this stays free.
     """
     row = 2 * config.num_key_value_heads * config.head_dim * item
     return GATHERED * engine.slots * _longest(config, engine) * row

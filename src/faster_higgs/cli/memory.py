@@ -16,7 +16,7 @@ from faster_higgs.config import EngineConfig
 from faster_higgs.device import CUDA_CONTEXT, PROCESS, Device
 from faster_higgs.errors import SettingError
 
-PACKED = ("int8", "int4")  # what works in this version
+PACKED = ("int8", "int4", "fp8")  # what works in this version
 PRECISIONS = ("full", *PACKED, "auto")
 TEXT_PRECISIONS = ("full", *PACKED, "host")
 
@@ -104,6 +104,8 @@ class Outlook:
 
     def lines(self) -> list[str]:
         """For people."""
+        if not self.plans:
+            return [self.reason]
         positions = self.plans[0].engine.positions
         told = f"{positions:,} positions of cache ({length(positions)} of sound)"
         taken = f"--precision auto takes {self.reason}." if self.choice else self.reason

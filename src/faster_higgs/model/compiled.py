@@ -33,7 +33,8 @@ def compiled_step(model: DualFFN, pool: PagePool) -> CompiledStep | FusedStep | 
     if kernels is None or not norm.is_cpu or norm.dtype not in COMPILED:
         return None
     linears = [model.audio_head, *(one for layer in model.layers for one in audio_linears(layer))]
-    if dim > MOST_DIM or dim % 2 or any(stored(linear) is None for linear in linears):
+    held = map(stored, linears)
+    if dim > MOST_DIM or dim % 2 or any(one is None or one.is_fp8 for one in held):
         return None
     return CompiledStep(kernels, model, pool)
 

@@ -25,6 +25,7 @@ CHUNK = 256  # positions that one program looks at
 
 _OLDEST = (3, 4)  # Triton that compiles them
 _LEAST_CARD = (8, 0)  # that multiplies bf16
+_LEAST_FP8 = (8, 9)  # that has fp8
 _POWER = 0x4B000000  # 2**23 in bits
 _WARPS = 8
 _STAGES = {1: 4, 2: 4, 4: 3}  # reads under way, by rows: all must fit beside each other
@@ -67,6 +68,14 @@ def find() -> Found:
 
 def _none(reason: str) -> Found:
     return Found(None, f"no kernels for graphics cards: {reason}")
+
+
+def has_fp8(device: torch.device | str) -> bool:
+    """Whether that is a card which has fp8."""
+    device = torch.device(device)
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return False
+    return torch.cuda.get_device_capability(device) >= _LEAST_FP8
 
 
 class CudaKernels:

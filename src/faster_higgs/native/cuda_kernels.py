@@ -18,6 +18,7 @@ PAGE = tl.constexpr(16)  # positions of a page of keys or values
 WORDS = tl.constexpr(128)  # 32-bit words of each lane that are read at once
 INPUTS = tl.constexpr(512)  # numbers of each row that are read at once, where nothing is packed
 MARKS = tl.constexpr(256)  # sums of squares that are added up at once
+FP8_STEP = tl.constexpr(2.0**120)  # between the exponents of fp32 and of float8_e4m3fn
 PARTS = tl.constexpr(8)  # of a long attention that are put together at once
 
 
@@ -110,7 +111,8 @@ def unpack(
         scale = tl.load(scales + tile * LANES + lanes)[None, :]
     for i in tl.static_range(PER):
         row, column = (at[:, None] * PER + i).to(tl.int64), tile * LANES + lanes[None, :]
-        tl.store(out + row * outputs + column, _number(word, power, i, BITS) * scale, mask=inside)
+        number = _number(word, power, i, BITS, GROUP)
+        tl.store(out + row * outputs + column, number * scale, mask=inside)
 
 
 @triton.jit(do_not_specialize=["entries"])
@@ -281,7 +283,7 @@ def _packed(
             for _ in tl.static_range(ROWS):
                 grouped += (tl.zeros([WORDS, LANES], tl.float32),)
         for i in tl.static_range(PER):
-            weight = _number(word, power, i, BITS)
+            weight = _number(word, power, i, BITS, GROUP)
             more = ()
             for r in tl.static_range(ROWS):
                 row = tl.minimum(first + r, rows - 1)
@@ -322,8 +324,23 @@ def _plain(
 
 
 @triton.jit
-def _number(word, power, i: tl.constexpr, BITS: tl.constexpr):
-    """Code i of each word as a float.
+def _number(word, power, i: tl.constexpr, BITS: tl.constexpr, GROUP: tl.constexpr):
+    """Code i of each word as a float."""
+    FP8: tl.constexpr = BITS == 8 and GROUP == 0
+    return _small_float(word, i) if FP8 else _integer(word, power, i, BITS)
+
+
+@triton.jit
+def _small_float(word, i: tl.constexpr):
+    """Code i, float8_e4m3fn: sign, exponent and fraction move to where fp32 has them."""
+    top = word << (24 - 8 * i)
+    bits = (top & -0x80000000) | ((top >> 4) & 0x07F00000)
+    return bits.to(tl.float32, bitcast=True) * FP8_STEP
+
+
+@triton.jit
+def _integer(word, power, i: tl.constexpr, BITS: tl.constexpr):
+    """Code i, an integer.
 
     Cards convert slowly. So the code's bits become the lowest of a power of two, which is then
     taken away. `power` is 2**23 in bits, and an argument because what the compiler does not know

@@ -39,7 +39,7 @@ class Stored(NamedTuple):
     bits: int  # of a weight: 4 and 8 are tiles of codes with scales, 16 and 32 rows of numbers
     inputs: int
     outputs: int
-    group: int  # activations that share a step beside integers
+    group: int  # activations that share a step beside integers; 0 beside floats
     codes: Tensor
     scales: Tensor | None = None
 
@@ -53,6 +53,16 @@ class Stored(NamedTuple):
     def int8(cls, codes: Tensor, scales: Tensor, outputs: int, group: int) -> Stored:
         """Codes [tiles, inputs / 4, 64] and scales fp32 [tiles, 16]."""
         return cls(8, codes.shape[1] * 4, outputs, group, codes, scales)
+
+    @classmethod
+    def fp8(cls, codes: Tensor, scales: Tensor, outputs: int) -> Stored:
+        """The same of float8_e4m3fn, held as uint8; only cards multiply it."""
+        return cls(8, codes.shape[1] * 4, outputs, 0, codes, scales)
+
+    @property
+    def is_fp8(self) -> bool:
+        """Whether codes are small floats and not integers."""
+        return self.bits == 8 and self.group == 0
 
     @classmethod
     def int4(cls, codes: Tensor, scales: Tensor, outputs: int) -> Stored:
@@ -70,7 +80,8 @@ class Stored(NamedTuple):
         assert self.scales is not None and self.group <= MOST_GROUP
         assert self.scales.device == self.codes.device
         if self.bits == 8:
-            _shaped(self.codes, torch.int8, (tiles, inputs // 4, 4 * LANES))
+            dtype = torch.uint8 if self.is_fp8 else torch.int8
+            _shaped(self.codes, dtype, (tiles, inputs // 4, 4 * LANES))
             return _shaped(self.scales, torch.float32, (tiles, LANES))
         assert self.group % 8 == 0
         _shaped(self.codes, torch.uint8, (tiles, inputs // 8, 4 * LANES))
@@ -79,7 +90,7 @@ class Stored(NamedTuple):
     def in_c(self) -> CWeight:
         """What the library wants; it must not outlive the tensors."""
         self.check()
-        assert self.codes.is_cpu
+        assert self.codes.is_cpu and not self.is_fp8
         scales = None if self.scales is None else self.scales.data_ptr()
         sizes = self.bits, self.inputs, self.outputs, self.group
         return CWeight(*sizes, self.codes.data_ptr(), scales)

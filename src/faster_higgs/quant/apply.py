@@ -10,13 +10,20 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch
 from torch import nn
 
 from faster_higgs.errors import SettingError
-from faster_higgs.quant.linear import GROUPS, Int4Linear, Int8Linear, PackedLinear
+from faster_higgs.native.cuda import has_fp8
+from faster_higgs.quant.linear import GROUPS, Fp8Linear, Int4Linear, Int8Linear, PackedLinear
 
 Precision = Literal["int8", "int4", "fp8"]
 Host = Literal["host"]
+
+NO_FP8 = (
+    "fp8 needs a graphics card of compute capability 8.9 or newer; take int8 here, or, if the "
+    "checkpoint holds fp8, the one it was made from."
+)
 
 # What decoding reads, and what only text rows read.
 _AUDIO = re.compile(r"layers\.\d+\.(\w+_proj|audio_mlp\.\w+)")
@@ -56,6 +63,12 @@ def precision_of(name: str, quantization: Quantization) -> Precision | None:
     return None
 
 
+def refuse_without_fp8(quantization: Quantization, device: torch.device | str) -> None:
+    """Raises SettingError for fp8 on a device that has none."""
+    if "fp8" in (quantization.audio, quantization.text) and not has_fp8(device):
+        raise SettingError(NO_FP8)
+
+
 def swap(model: nn.Module, quantization: Quantization) -> None:
     """Put smaller layers in place of linear ones; weights that are there are packed.
 
@@ -79,8 +92,6 @@ def _smaller(linear: nn.Linear, precision: Precision, group: int) -> PackedLinea
 
 
 def _empty(inputs: int, outputs: int, precision: Precision, group: int) -> PackedLinear:
-    if precision == "int8":
-        return Int8Linear(inputs, outputs)
     if precision == "int4":
         return Int4Linear(inputs, outputs, group)
-    raise SettingError("fp8 needs a graphics card with fp8 and is not built yet; take int8.")
+    return Fp8Linear(inputs, outputs) if precision == "fp8" else Int8Linear(inputs, outputs)

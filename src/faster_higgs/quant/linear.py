@@ -4,8 +4,9 @@ Sixteen output rows form a tile and are the sixteen lanes of a vector; each 32-b
 neighbouring inputs. Up to sixteen rows of activations on the CPU are rounded to 8 bits as well and
 multiplied as integers: by the compiled kernels, or where there are none by torch with the same
 numbers. A few hundred rows in bf16 meet weights rounded to bf16, in the kernels of a processor that
-multiplies tiles. On a graphics card up to sixteen rows are multiplied as they are. Other rows, and
-rows that need a gradient, are multiplied by the dequantised weights, a block of tiles at a time.
+multiplies tiles. On a graphics card up to sixteen rows are multiplied as they are. Other rows, rows
+that need a gradient, and fp8 on the CPU, which has no kernel for it, are multiplied by the
+dequantised weights, a block of tiles at a time.
 Knows nothing of files, nor which layers of a model are small.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from torch.nn import functional
 from faster_higgs.errors import SettingError
 from faster_higgs.native import cuda
 from faster_higgs.native.kernels import COMPILED, FEW_ROWS, MANY_ROWS, Stored, load
-from faster_higgs.quant.rounding import OFFSET, round_int4, round_int8, round_rows
+from faster_higgs.quant.rounding import OFFSET, round_fp8, round_int4, round_int8, round_rows
 
 LANES = 16  # output rows in a tile
 INT8_GROUP = 128  # activations that share a scale beside 8-bit weights
@@ -136,30 +138,65 @@ class PackedLinear(nn.Module, ABC):
         return self
 
 
-class Int8Linear(PackedLinear):
+class ByteLinear(PackedLinear):
     """8 bits a weight, one scale per output row; a lane holds 4 inputs."""
+
+    held: ClassVar[torch.dtype]  # the type of `codes`
+    number: ClassVar[torch.dtype]  # what their bits are
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
         shape = (self.tiles, in_features // 4, 4 * LANES)
-        self.register_buffer("codes", torch.empty(shape, dtype=torch.int8))
+        self.register_buffer("codes", torch.empty(shape, dtype=self.held))
         self.register_buffer("scales", torch.empty((self.tiles, LANES), dtype=torch.float32))
 
+    @abstractmethod
+    def round(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers [O, I] and scales [O]."""
+
     def pack_tiles(self, weight: Tensor, search: bool) -> tuple[Tensor, Tensor]:
-        codes, scales = round_int8(weight)
-        lanes = codes.view(-1, LANES, self.in_features // 4, 4).transpose(1, 2)
-        return lanes.flatten(2), scales.view(-1, LANES)
+        numbers, scales = self.round(weight)
+        codes = numbers.view(self.held).view(-1, LANES, self.in_features // 4, 4)
+        return codes.transpose(1, 2).flatten(2), scales.view(-1, LANES)
 
     def floats(self, tiles: slice, dtype: torch.dtype) -> Tensor:
         lanes = self.codes[tiles].view(-1, self.in_features // 4, LANES, 4)
-        rows = lanes.transpose(1, 2).reshape(-1, self.in_features).float()
+        rows = lanes.transpose(1, 2).reshape(-1, self.in_features).view(self.number).float()
         return rows.mul_(self.scales[tiles].view(-1, 1)).to(dtype)
+
+
+class Int8Linear(ByteLinear):
+    """The bytes are integers."""
+
+    held = number = torch.int8
+
+    def round(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return round_int8(weight)
 
     def rounded(self, x: Tensor) -> Tensor:
         return round_rows(x, INT8_GROUP)
 
     def stored(self, tiles: slice = slice(None)) -> Stored:
         return Stored.int8(self.codes[tiles], self.scales[tiles], self.out_features, INT8_GROUP)
+
+
+class Fp8Linear(ByteLinear):
+    """The bytes are float8_e4m3fn, held as integers so that no cast of a model finds them."""
+
+    held, number = torch.uint8, torch.float8_e4m3fn
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self._kernels = None  # the CPU's multiply integers
+
+    def round(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return round_fp8(weight)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        return x.float()
+
+    def stored(self, tiles: slice = slice(None)) -> Stored:
+        return Stored.fp8(self.codes[tiles], self.scales[tiles], self.out_features)
 
 
 class Int4Linear(PackedLinear):

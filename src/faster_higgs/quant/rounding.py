@@ -22,6 +22,13 @@ def round_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (wide / scales[:, None]).round_().to(torch.int8), scales
 
 
+def round_fp8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """[O, I] -> codes float8_e4m3fn [O, I] and one fp32 scale per row [O]; the largest is 448."""
+    wide = weight.float()
+    scales = (wide.abs().amax(1) / 448).clamp_min(torch.finfo(torch.float32).tiny)
+    return (wide / scales[:, None]).to(torch.float8_e4m3fn), scales
+
+
 def round_int4(weight: Tensor, group: int, search: bool = True) -> tuple[Tensor, Tensor]:
     """[O, I] -> codes uint8 0..15 [O, I] and fp16 scales [O, I / group].
 
