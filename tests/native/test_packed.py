@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from faster_higgs.native.kernels import FEW_ROWS
+from faster_higgs.native.kernels import FEW_ROWS, exact_activations
 from faster_higgs.quant.linear import Int4Linear
 from tests.quant.layers import KINDS, SHAPES, activations, distance, filled
 
@@ -99,3 +99,16 @@ def test_torch_multiplies_as_before_beside_many_rows(kernels):
     for _ in range(5):
         kernels.linear_many(x, layer.stored())
         assert torch.nn.functional.linear(x, weight).equal(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prompts_rows_are_not_rounded_however_few_are_read_at_once(kernels, kind):
+    layer, _ = filled(kind, 640, 256)
+    layer._kernels = kernels
+    x = activations(40, 640).bfloat16()
+    with exact_activations():
+        whole, few = layer(x), layer(x[:3])
+    assert distance(few, x[:3].float() @ layer.dequantized().T) < 2**-7
+    assert distance(layer(x[:3]), x[:3].float() @ layer.dequantized().T) > distance(few, whole[:3])
+    if kernels.takes_many(x.dtype, layer.stored()):
+        assert few.equal(whole[:3])

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faster_higgs.errors import CheckpointError
@@ -79,6 +79,7 @@ def test_any_text_gives_phones_marks_and_tags_only(text: str) -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=40))
+@example("ou")
 def test_every_word_of_letters_is_said(word: str) -> None:
     assert SAY(word)
 

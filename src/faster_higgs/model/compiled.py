@@ -95,6 +95,9 @@ class CompiledStep:
     def _block(self, layer: nn.Module, keys: Tensor, values: Tensor) -> CBlock:
         assert isinstance(layer, Layer)
         self._held += [keys, values]
+        q, k, v, _, gate, up, down = (stored(one) for one in audio_linears(layer))
+        assert q and k and v and gate and up and down  # which share what `stage_before` lays out
+        assert q.kind == k.kind == v.kind and gate.kind == up.kind and gate.outputs == down.inputs
         assert keys.is_contiguous() and values.is_contiguous() and keys.dtype == values.dtype
         return CBlock(
             self._numbers(layer.audio_input_norm.weight),

@@ -26,6 +26,7 @@ from faster_higgs.model.attention import (
 from faster_higgs.model.layers import ColumnEmbedding, GatedMLP, RMSNorm, Rotary, rotate, table
 from faster_higgs.model.packed import AttentionWatch, packed_attend
 from faster_higgs.model.paged import PagePool
+from faster_higgs.native.kernels import exact_activations
 
 RotaryTable = tuple[Tensor, Tensor]
 
@@ -158,12 +159,13 @@ class DualFFN(nn.Module):
         order, back = _sides_first(is_audio, columns)
         cache.reserve(rows)
         positions = cache.length + order
-        hidden = self._run(
-            self._embed(ids[order], columns),
-            positions,
-            rows - len(columns),
-            prefill_attend(cache, back, order),
-        )
+        with exact_activations():
+            hidden = self._run(
+                self._embed(ids[order], columns),
+                positions,
+                rows - len(columns),
+                prefill_attend(cache, back, order),
+            )
         cache.advance(rows)
         return hidden[back]
 

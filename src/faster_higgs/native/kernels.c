@@ -602,10 +602,6 @@ static void many_amx(const void *many, int tile, char *memory) {
         const uint16_t *x = job->x + first * block;
         EACH_SUM(n, CLEAR)
         for (int at = 0; at < inputs; at += 32) {
-#ifdef PF
-            for (int b = 0; b < n && b < 6; b++)
-                EACH(l, 16) __builtin_prefetch((const char *)(x + b * block + (at + PF) * LANES) + 64 * l);
-#endif
             if (plain) {
                 _tile_loadd(6, pairs + at, row);
                 EACH_SUM(n, PLAIN)

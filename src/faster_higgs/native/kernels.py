@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -18,7 +20,6 @@ import torch
 from torch import Tensor
 
 FEW_ROWS = 16  # rows of activations that a kernel takes at once
-MANY_ROWS = 384  # from where on dequantising first is as quick as `linear_many`
 LANES = 16  # output rows that lie together
 PAGE = 16  # positions of a page of keys or values
 MOST_DIM = 256  # the widest head
@@ -29,6 +30,27 @@ LIBRARY = Path(__file__).with_name("libkernels.so")
 SOURCES = ("kernels.c", "lanes.h")
 
 COMPILED = (torch.float32, torch.bfloat16)  # numbers that the kernels take and give
+
+_exact: ContextVar[bool] = ContextVar("exact", default=False)
+
+
+@contextmanager
+def exact_activations() -> Iterator[None]:
+    """Here activations are not rounded beside packed weights, however few rows there are.
+
+    Prompts are read so: what they become must not depend on the portions they are read in.
+    """
+    token = _exact.set(True)
+    try:
+        yield
+    finally:
+        _exact.reset(token)
+
+
+def rounds_activations() -> bool:
+    """Whether a few rows may be rounded, as decoding does."""
+    return not _exact.get()
+
 
 _BITS = {torch.float32: 32, torch.bfloat16: 16}
 
@@ -42,6 +64,11 @@ class Stored(NamedTuple):
     group: int  # activations that share a step beside integers; 0 beside floats
     codes: Tensor
     scales: Tensor | None = None
+
+    @property
+    def kind(self) -> tuple[int, int, int]:
+        """Weights of one kind read activations that are laid out in one way."""
+        return self.bits, self.inputs, self.group
 
     @classmethod
     def plain(cls, weight: Tensor) -> Stored:
@@ -77,13 +104,14 @@ class Stored(NamedTuple):
             dtype = torch.float32 if self.bits == 32 else torch.bfloat16
             assert self.scales is None and inputs % 2 == 0
             return _shaped(self.codes, dtype, (self.outputs, inputs))
-        assert self.scales is not None and self.group <= MOST_GROUP
+        assert self.scales is not None and self.group <= MOST_GROUP and inputs % 8 == 0
         assert self.scales.device == self.codes.device
         if self.bits == 8:
+            assert self.is_fp8 or self.group > 0
             dtype = torch.uint8 if self.is_fp8 else torch.int8
             _shaped(self.codes, dtype, (tiles, inputs // 4, 4 * LANES))
             return _shaped(self.scales, torch.float32, (tiles, LANES))
-        assert self.group % 8 == 0
+        assert self.group > 0 and self.group % 8 == 0 and inputs % self.group == 0
         _shaped(self.codes, torch.uint8, (tiles, inputs // 8, 4 * LANES))
         return _shaped(self.scales, torch.float16, (tiles, inputs // self.group, LANES))
 
@@ -166,7 +194,7 @@ def open_library(path: Path) -> Found:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         return Found(None, f"the compiled kernels cannot be loaded: {error}")
-    if ctypes.c_uint(library.fh_stamp()).value != _stamp():
+    if not hasattr(library, "fh_stamp") or ctypes.c_uint(library.fh_stamp()).value != _stamp():
         return Found(None, "the compiled kernels are of another version; install this again")
     alone = "" if _give_threads(library) else ", on one thread: torch has no OpenMP here"
     best = variants(library)[-1]

@@ -169,7 +169,7 @@ INLINE void round_group(const float *x, int n, int8_t *codes, float *step, int32
     }
     float most, scaled[MOST_GROUP];
     memcpy(&most, &largest, sizeof most);
-    float per_step = largest ? 127 / most : 0;
+    float per_step = largest > 0x01000000 ? 127 / most : 0; /* else it would be infinite */
     for (int i = 0; i < n; i++) scaled[i] = rintf(x[i] * per_step);
     int32_t total = 0;
     for (int i = 0; i < n; i++) {

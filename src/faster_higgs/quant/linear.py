@@ -3,11 +3,11 @@
 Sixteen output rows form a tile and are the sixteen lanes of a vector; each 32-bit lane holds
 neighbouring inputs. Up to sixteen rows of activations on the CPU are rounded to 8 bits as well and
 multiplied as integers: by the compiled kernels, or where there are none by torch with the same
-numbers. A few hundred rows in bf16 meet weights rounded to bf16, in the kernels of a processor that
-multiplies tiles. On a graphics card up to sixteen rows are multiplied as they are. Other rows, rows
-that need a gradient, and fp8 on the CPU, which has no kernel for it, are multiplied by the
-dequantised weights, a block of tiles at a time.
-Knows nothing of files, nor which layers of a model are small.
+numbers. Rows of prompts are not rounded: in bf16 they meet weights rounded to bf16, in the kernels
+of a processor that multiplies tiles. On a graphics card up to sixteen rows are multiplied as they
+are. Other rows, rows that need a gradient, and fp8 on the CPU, which has no kernel for it, are
+multiplied by the dequantised weights, a block of tiles at a time. Knows nothing of files, nor which
+layers of a model are small.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from faster_higgs.errors import SettingError
 from faster_higgs.native import cuda
-from faster_higgs.native.kernels import COMPILED, FEW_ROWS, MANY_ROWS, Stored, load
+from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Stored, load, rounds_activations
 from faster_higgs.quant.rounding import OFFSET, round_fp8, round_int4, round_int8, round_rows
 
 LANES = 16  # output rows in a tile
@@ -90,12 +90,11 @@ class PackedLinear(nn.Module, ABC):
         needs_grad = x.requires_grad and torch.is_grad_enabled()
         here = x.is_cpu and not needs_grad
         kernels = self._kernels if here and x.dtype in COMPILED else None
-        if here and len(x) <= FEW_ROWS:
+        if here and len(x) <= FEW_ROWS and rounds_activations():
             if kernels is None:
                 return self._by_blocks(self.rounded(x)).to(x.dtype)
             return kernels.linear(x.contiguous(), self.stored())
-        many = kernels is not None and kernels.takes_many(x.dtype, self.stored())
-        if kernels is not None and many and len(x) <= MANY_ROWS:
+        if kernels is not None and kernels.takes_many(x.dtype, self.stored()):
             return kernels.linear_many(x.contiguous(), self.stored())
         card = None if needs_grad or len(x) > cuda.FEW_ROWS else self._card(x.dtype)
         if card is not None:

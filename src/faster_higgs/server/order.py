@@ -167,6 +167,7 @@ def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) ->
         )
     for sound, text in references:
         _refuse_places(sound)
+        check_length(text, "ref_text", settings)
         if not text.strip():
             raise bad(
                 "What is said in a reference clip is missing; write it word for word in ref_text.",

@@ -22,13 +22,14 @@ from faster_higgs.audio.reference import LONGEST_CLIP, lint_reference
 from faster_higgs.errors import AudioError, VoiceError, VoiceNotFound
 from faster_higgs.prompt.voices import PROFILES, SOUND_SUFFIXES, VoiceFiles
 from faster_higgs.server.errors import Refusal, bad, refusal
+from faster_higgs.server.order import check_length
 from faster_higgs.server.service import Here, Service
 
 router = APIRouter()
 Format = Literal["names", "vllm-omni"]
 ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 # What some systems cannot have as the name of a file.
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.\..*|.*\.")
+RESERVED = re.compile(r"(default|con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.\..*|.*\.")
 SUFFIXES = {
     "audio/mpeg": ".mp3",
     "audio/mp3": ".mp3",
@@ -88,6 +89,9 @@ async def add(  # noqa: PLR0913  one for each field of the form
 ) -> dict[str, Any]:
     """A new voice, from a clip and what is said in it, or from a description."""
     _refuse_unknown(await request.form())
+    fields = {"ref_text": ref_text, "prompt": prompt, "speaker_description": speaker_description}
+    for param, written in {**fields, "consent": consent, "name": name}.items():
+        check_length(written, param, service.settings)
     id = _new_id(name)
     about = {"name": name.strip(), "consent": consent, "type": type, "created_at": int(time.time())}
     if speaker_embedding:

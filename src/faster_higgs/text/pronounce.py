@@ -151,7 +151,7 @@ class Pronouncer:
             return self._with_ending(stem, ending)
         if len(lower) == 1 or not re.search("[aeiouy]", lower):
             return self._spell(lower)
-        return self._lexicon.read(lower)
+        return self._lexicon.read(lower) or self._spell(lower)
 
     def _with_ending(self, stem: str, ending: str) -> str:
         """don't, John's, they'll, o'clock."""
