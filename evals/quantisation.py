@@ -169,7 +169,7 @@ def log_chances(model: DualFFN, prompt: Prompt, written: Tensor) -> Tensor:
     parts = []
     for some in written.T[:-1].split(ROWS):
         ids = torch.zeros(len(some), dtype=torch.long)
-        hidden = model.prefill(ids, some, torch.ones_like(ids, dtype=torch.bool), cache)
+        hidden = model.prefill(ids, some, torch.ones_like(ids, dtype=torch.bool), cache, True)
         parts.append(model.audio_logits(hidden).log_softmax(-1))
     scores = torch.cat(parts)
     stream = min(model.config.audio_stream_bos_id, model.config.audio_stream_eos_id)

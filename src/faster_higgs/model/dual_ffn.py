@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -149,17 +150,23 @@ class DualFFN(nn.Module):
 
     @torch.no_grad()
     def prefill(
-        self, ids: Tensor, columns: Tensor, is_audio: Tensor, cache: PrefillCache
+        self,
+        ids: Tensor,
+        columns: Tensor,
+        is_audio: Tensor,
+        cache: PrefillCache,
+        as_decoding: bool = False,
     ) -> Tensor:
         """Hidden states [T, D] of rows that continue `cache`; `columns` [A, K] fill the audio rows.
 
-        The id of an audio row is not read.
+        The id of an audio row is not read. `as_decoding`: a few rows are rounded beside packed
+        weights, as when they are written; else what is read does not depend on the portions.
         """
         rows = len(ids)
         order, back = _sides_first(is_audio, columns)
         cache.reserve(rows)
         positions = cache.length + order
-        with exact_activations():
+        with nullcontext() if as_decoding else exact_activations():
             hidden = self._run(
                 self._embed(ids[order], columns),
                 positions,
