@@ -18,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.apart import Apart
 from benchmarks.contestants import Ours
 from benchmarks.flags import Flags, read_flags
-from benchmarks.report import GIGA, finish
-from faster_higgs.errors import HiggsError
+from benchmarks.report import GIGA, carry_out
 
 REAL_TIME = 25  # frames of one listener's second
 
@@ -30,14 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add("--batches", type=int, nargs="+", default=[1, 8, 16], help="default: 1 8 16")
     flags.add("--frames", type=int, default=25, help="of each request; default: %(default)s")
     flags.add("--rounds", type=int, default=3, help="of each batch; default: %(default)s")
-    try:
-        settings = read_flags(flags, arguments)
-        result = measure(settings)
-        finish(result, rows(result), settings.json)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: read_flags(flags, arguments), measure, rows)
 
 
 def measure(settings: Any) -> dict[str, Any]:

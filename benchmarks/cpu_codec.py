@@ -22,10 +22,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.contestants import quiet
-from benchmarks.report import finish, verdict
+from benchmarks.report import carry_out, verdict
 from benchmarks.weights import codec_folder, scratch
 from faster_higgs.checkpoint.codec_files import load_codec
-from faster_higgs.errors import EngineError, HiggsError, MissingExtra
+from faster_higgs.errors import EngineError, MissingExtra
 
 MUST = {"decode": 1.5, "encode": 1.2}  # times the rival
 CLOSE = 1e-3  # of the loudest sample; what float32 leaves of a difference
@@ -44,14 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flag("--seconds", type=float, default=10.0, help="of sound; default: %(default)s")
     flag("--rounds", type=int, default=3, help="of each; default: %(default)s")
     flag("--tiny", action="store_true", help="a codec of a few thousand weights, to try")
-    settings = parser.parse_args(arguments)
-    try:
-        result = measure(settings)
-        finish(result, rows(result), settings.json)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: parser.parse_args(arguments), measure, rows)
 
 
 @torch.inference_mode()

@@ -20,8 +20,7 @@ from benchmarks.apart import Apart
 from benchmarks.bandwidth import read_bandwidth
 from benchmarks.contestants import Ours, Rival
 from benchmarks.flags import Flags, read_flags
-from benchmarks.report import GIGA, finish, verdict
-from faster_higgs.errors import HiggsError
+from benchmarks.report import GIGA, carry_out, verdict
 
 MUST = {"bf16": 1.1, "int8": 2.5, "int4": 6.0}  # times the rival, batch 1
 
@@ -33,14 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add("--frames", type=int, default=50, help="of each round; default: %(default)s")
     flags.add("--rounds", type=int, default=3, help="of each; default: %(default)s")
     flags.add("--no-rival", action="store_true", help="measure ours alone")
-    try:
-        settings = read_flags(flags, arguments)
-        result = measure(settings)
-        finish(result, rows(result), settings.json)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: read_flags(flags, arguments), measure, rows)
 
 
 def measure(settings: Any) -> dict[str, Any]:

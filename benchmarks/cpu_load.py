@@ -18,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.apart import Apart
 from benchmarks.contestants import Ours, Rival
 from benchmarks.flags import Flags, read_flags
-from benchmarks.report import GIGA, finish
-from faster_higgs.errors import HiggsError
+from benchmarks.report import GIGA, carry_out
 
 MOST = 0.5  # times the rival's seconds
 MOST_MEMORY = 1.1  # times the weights
@@ -30,14 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
     flags = Flags(__doc__ or "", precision=False)
     flags.add("--rounds", type=int, default=3, help="of each; default: %(default)s")
-    try:
-        settings = read_flags(flags, arguments)
-        result = measure(settings)
-        finish(result, rows(result), settings.json)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: read_flags(flags, arguments), measure, rows)
 
 
 def measure(settings: Any) -> dict[str, Any]:

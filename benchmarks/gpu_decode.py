@@ -19,8 +19,7 @@ from benchmarks.bandwidth import copy_bandwidth
 from benchmarks.contestants import Ours, planned
 from benchmarks.flags import Flags, judged, read_flags
 from benchmarks.listeners import WARM_UPS
-from benchmarks.report import GIGA, finish, peak_on, verdict
-from faster_higgs.errors import HiggsError
+from benchmarks.report import GIGA, carry_out, peak_on, verdict
 
 MUST = {"bf16": 0.75, "int8": 0.6, "int4": 0.5}  # of the floor
 
@@ -30,14 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = Flags(__doc__ or "", device=True)
     flags.sized("frames", 250, 10, told="of each round", type=int)
     flags.add("--rounds", type=int, default=3, help="default: %(default)s")
-    try:
-        settings = read_flags(flags, arguments)
-        result = measure(settings)
-        finish(result, rows(result), settings.json, settings.device)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: read_flags(flags, arguments), measure, rows)
 
 
 def measure(settings: Any) -> dict[str, Any]:

@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.contestants import TEXT, voice_prompt
 from benchmarks.flags import Flags, judged, read_flags
 from benchmarks.listeners import EDGES, WARM_UPS, Heard, Service, engine_for, percentile
-from benchmarks.report import finish, limit, peak_on
-from faster_higgs.errors import HiggsError
+from benchmarks.report import carry_out, limit, peak_on
 from faster_higgs.prompt.template import Prompt
 
 MOST_ALONE = 50  # ms to the first samples, half of the rounds
@@ -41,14 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.sized("frames", 250, 30, told="of each of the many", type=int)
     flags.sized("alone", 20, 3, told="rounds of one listener", type=int)
     flags.add("--rounds", type=int, default=3, help="of many; default: %(default)s")
-    try:
-        settings = read_flags(flags, arguments)
-        result = measure(settings)
-        finish(result, rows(result), settings.json, settings.device)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: read_flags(flags, arguments), measure, rows)
 
 
 def measure(settings: Any) -> dict[str, Any]:

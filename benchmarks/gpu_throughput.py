@@ -19,8 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.contestants import prompt_ids
 from benchmarks.flags import Flags, judged, read_flags
 from benchmarks.listeners import WARM_UPS, Service, engine_for
-from benchmarks.report import finish, peak_on, verdict
-from faster_higgs.errors import HiggsError
+from benchmarks.report import carry_out, peak_on, verdict
 from faster_higgs.prompt.template import Prompt
 
 MUST = 600  # seconds of sound a second, at the best number of streams
@@ -35,14 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.sized("prompt", 300, 40, told="positions of text", type=int)
     flags.sized("frames", 250, 30, told="of each stream", type=int)
     flags.add("--rounds", type=int, default=3, help="of each; default: %(default)s")
-    try:
-        settings = read_flags(flags, arguments)
-        result = measure(settings)
-        finish(result, rows(result), settings.json, settings.device)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: read_flags(flags, arguments), measure, rows)
 
 
 def measure(settings: Any) -> dict[str, Any]:

@@ -23,14 +23,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.listeners import EDGES, engine_for
-from benchmarks.report import finish, limit
+from benchmarks.report import carry_out, limit
 from faster_higgs.codec.stream import SharedDecoder, StreamDecoder
 from faster_higgs.config import PAGE
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import FrameEvent
 from faster_higgs.engine.runner import Drawn, Runner
 from faster_higgs.engine.worker import Worker
-from faster_higgs.errors import HiggsError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
@@ -53,15 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flag("--requests", type=int, nargs="+", help="at once; default: 1 16 64 256, with --tiny 1 4")
     flag("--rounds", type=int, default=3, help="of each number; default: %(default)s")
     flag("--tiny", action="store_true", help="few requests and steps, to try")
-    settings = parser.parse_args(arguments)
-    settings.requests = settings.requests or ([1, 4] if settings.tiny else [1, 16, 64, JUDGED])
-    try:
-        result = measure(settings.requests, 10 if settings.tiny else 150, settings.rounds)
-        finish(result, rows(result), settings.json)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: parser.parse_args(arguments), measured, rows)
+
+
+def measured(settings: argparse.Namespace) -> dict[str, Any]:
+    """The figures of so many requests as were asked for."""
+    requests = settings.requests or ([1, 4] if settings.tiny else [1, 16, 64, JUDGED])
+    return measure(requests, 10 if settings.tiny else 150, settings.rounds)
 
 
 def measure(requests: Sequence[int], steps: int, rounds: int) -> dict[str, Any]:

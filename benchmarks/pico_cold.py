@@ -18,10 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.report import finish
+from benchmarks.report import carry_out
 from evals import machine
 from faster_higgs.checkpoint.files import PACKAGED
-from faster_higgs.errors import HiggsError
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
@@ -40,16 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flag("--json", type=Path, help="where the result is written")
     flag("--rounds", type=int, default=3, help="of each; default: %(default)s")
     flag("--tiny", action="store_true", help="a model of a few thousand weights, to try")
-    settings = parser.parse_args(arguments)
-    try:
-        with TemporaryDirectory() as made:
-            folder = tiny_checkpoint(made) if settings.tiny else PACKAGED
-            result = measure(folder, settings.rounds)
-        finish(result, rows(result), settings.json)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: parser.parse_args(arguments), asked, rows)
+
+
+def asked(settings: argparse.Namespace) -> dict[str, Any]:
+    """The figures of pico, or of a model to try."""
+    with TemporaryDirectory() as made:
+        folder = tiny_checkpoint(made) if settings.tiny else PACKAGED
+        return measure(folder, settings.rounds)
 
 
 def measure(folder: Path, rounds: int) -> dict[str, Any]:

@@ -17,8 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.contestants import Ours, voice_prompt
 from benchmarks.flags import Flags, read_flags
-from benchmarks.report import finish
-from faster_higgs.errors import HiggsError
+from benchmarks.report import carry_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,14 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = Flags(__doc__ or "")
     flags.add("--clip", type=int, default=250, help="frames of the voice; default: %(default)s")
     flags.add("--rounds", type=int, default=3, help="voices; default: %(default)s")
-    try:
-        settings = read_flags(flags, arguments)
-        result = measure(settings)
-        finish(result, rows(result), settings.json)
-    except HiggsError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return carry_out(lambda: read_flags(flags, arguments), measure, rows)
 
 
 def measure(settings: Any) -> dict[str, Any]:

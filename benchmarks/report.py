@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from evals import machine
-from faster_higgs.errors import OutputError
+from faster_higgs.errors import HiggsError, OutputError
 from faster_higgs.native import kernels
 
 GIGA = 1e9  # bytes; memory and bandwidth are told in these
@@ -56,6 +56,22 @@ def finish(
     if path:
         write(path, {**result, **facts})
         print(f"\n{path}")
+
+
+def carry_out(
+    ask: Callable[[], Any],
+    measure: Callable[[Any], Mapping[str, Any]],
+    rows: Callable[[Any], Iterable[Sequence[object]]],
+) -> int:
+    """Measure what is asked for and finish; the exit code, after a sentence for a mistake."""
+    try:
+        settings = ask()
+        result = measure(settings)
+        finish(result, rows(result), settings.json, getattr(settings, "device", "cpu"))
+    except HiggsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 def busy(seconds: float = 0.5) -> float:

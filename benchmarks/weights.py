@@ -26,35 +26,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from faster_higgs.checkpoint.codec_files import save_codec
 from faster_higgs.checkpoint.export import export
 from faster_higgs.checkpoint.layouts import TRANSFORMERS
+from faster_higgs.checkpoint.plan import PUBLISHED
 from faster_higgs.codec.codec import Codec
-from faster_higgs.config import CodecConfig, HubertShape, ModelConfig, RopeScaling
+from faster_higgs.config import CodecConfig, HubertShape, ModelConfig
 from faster_higgs.errors import HiggsError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.quant.apply import Quantization
 from faster_higgs.testing import TINY_CODEC, tiny_config
 
-MODEL = ModelConfig(
-    vocab_size=128_256,
-    hidden_size=3072,
-    intermediate_size=8192,
-    num_hidden_layers=28,
-    num_attention_heads=24,
-    num_key_value_heads=8,
-    head_dim=128,
-    rms_norm_eps=1e-5,
-    rope_theta=500_000.0,
-    rope_scaling=RopeScaling(32.0, 0.125, 0.5, 1024),
-    num_codebooks=8,
-    codebook_size=1026,
-    audio_stream_bos_id=1024,
-    audio_stream_eos_id=1025,
-    audio_out_bos_token_id=128_013,
-    audio_out_token_id=128_016,
-    audio_in_token_id=128_015,
-    audio_eos_token_id=128_012,
-    pad_token_id=128_001,
-    max_position_embeddings=2048,
-)
+MODEL = PUBLISHED.model
 CODEC = CodecConfig(
     encoder_hidden_size=64,
     decoder_hidden_size=1024,

@@ -8,19 +8,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from faster_higgs.answers import Answer, answered, urgency_of
 from faster_higgs.audio.encode import encoder_for
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.quiet import Quiet, Untouched
@@ -37,9 +36,9 @@ from faster_higgs.delivery import Delivery, Utterance, cast, utterances
 from faster_higgs.device import give_back, named
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import Finish, FrameEvent, Result
-from faster_higgs.engine.scheduler import BATCH, INTERACTIVE
+from faster_higgs.engine.scheduler import INTERACTIVE
 from faster_higgs.engine.worker import OnStop, Worker
-from faster_higgs.errors import EngineError, TextError
+from faster_higgs.errors import EngineError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Message, Prompt, write
@@ -51,19 +50,6 @@ from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio
 
 Voices = str | Voice | Sequence[str | Voice] | None
 CONTEXT = 8192  # positions of a prompt with earlier chunks; the original's cache has as many
-AHEAD = 4  # utterances that are begun before their turn, where they need nothing of another
-PRIORITIES = {"interactive": INTERACTIVE, "batch": BATCH}
-
-
-class Answer(NamedTuple):
-    """An utterance, the conversation it belongs to, and what the engine makes of its prompt."""
-
-    utterance: Utterance
-    talk: Conversation
-    prompt: Prompt
-    sampling: Sampling
-    events: Generator[FrameEvent]
-    is_first: bool
 
 
 class Higgs:
@@ -152,9 +138,13 @@ class Higgs:
         `on_stop` is handed functions that end it from another thread, with Aborted. Raises
         TextError, VoiceNotFound, SettingError, NoAudio, DeadlinePassed.
         """
-        urgency = _urgency(delivery, on_stop)
+        sampling, urgency = _seeded(sampling), urgency_of(delivery, on_stop)
+
+        def frames(prompt: Prompt, limited: Sampling) -> Generator[FrameEvent]:
+            return self.frames(prompt, limited, self._ends, **urgency)
+
         plan = self.plan(text, voice, delivery)  # 1 text
-        begun = self._begun(plan, _seeded(sampling), urgency)  # 2 prompt, 3 engine
+        begun = answered(plan, sampling, self._talk, self._fitted, frames)  # 2 prompt, 3 engine
         with closing(begun) as answers:
             for answer in answers:
                 for piece in self._sound(answer):  # 4 codec
@@ -227,7 +217,9 @@ class Higgs:
         voices = self._cast(text, voice, delivery)
         plan = utterances(text, delivery, voices, self.manners.max_words)
         if self.config.text_input == "phonemes":
-            _refuse_unreadable(plan)
+            from faster_higgs.text.pronounce import refuse_unreadable
+
+            refuse_unreadable(" ".join(utterance.text for utterance in plan))
         return plan
 
     def prompt(self, messages: Sequence[Message], *, force_audio: bool = True) -> Prompt:
@@ -307,6 +299,10 @@ class Higgs:
             names = [voice] if isinstance(voice, Voice) else voice
         return tuple(self.voices.load(v) if isinstance(v, str) else v for v in names)
 
+    def _talk(self, utterance: Utterance) -> Conversation:
+        """One that has heard nothing yet."""
+        return Conversation(utterance.setting, utterance.tags, self.spell)
+
     def _fitted(self, talk: Conversation, utterance: Utterance) -> Prompt:
         """The prompt of an utterance; it forgets the oldest chunks where there is no room."""
         room = self._longest - min(utterance.steps, self._longest // 2)
@@ -314,32 +310,6 @@ class Higgs:
         while len(prompt) > room and talk.forget():
             prompt = self.prompt(talk.ask(utterance.text))
         return prompt
-
-    def _begun(
-        self, plan: Sequence[Utterance], sampling: Sampling, urgency: Mapping[str, Any]
-    ) -> Generator[Answer]:
-        """Each utterance with what the engine makes of it.
-
-        Those that need nothing of the one before are begun while it is still spoken.
-        """
-        talk: Conversation | None = None
-        ahead: deque[Answer] = deque()
-        try:
-            for i, utterance in enumerate(plan):
-                alone = talk is None or utterance.fresh or talk.setting != utterance.setting
-                while len(ahead) > (AHEAD if alone else 0):  # else its past must have been heard
-                    yield ahead.popleft()
-                if alone:
-                    talk = Conversation(utterance.setting, utterance.tags, self.spell)
-                assert talk is not None
-                prompt, limited = self._fitted(talk, utterance), _limited(sampling, utterance, i)
-                events = self.frames(prompt, limited, self._ends, **urgency)
-                ahead.append(Answer(utterance, talk, prompt, limited, events, i == 0))
-            while ahead:
-                yield ahead.popleft()
-        finally:
-            for answer in ahead:
-                answer.events.close()
 
     def _sound(self, answer: Answer) -> Iterator[Piece]:
         """Samples of one utterance; guarded, without silence that nothing follows.
@@ -367,37 +337,8 @@ class Higgs:
                     return
 
 
-def _refuse_unreadable(plan: Sequence[Utterance]) -> None:
-    """Raises TextError for letters that have no phonemes."""
-    from faster_higgs.text.pronounce import unreadable
-
-    if strange := unreadable(" ".join(utterance.text for utterance in plan)):
-        raise TextError(
-            f"This model reads English only and cannot pronounce '{strange[:20]}'; "
-            "write it in Latin letters, or use the full model."
-        )
-
-
 def _seeded(sampling: Sampling) -> Sampling:
     return sampling if sampling.seed is not None else replace(sampling, seed=secrets.randbits(32))
-
-
-def _urgency(delivery: Delivery, on_stop: OnStop | None) -> Mapping[str, Any]:
-    """What the engine is told: who goes first, and when it is too late or no longer wanted."""
-    patience = delivery.deadline
-    deadline = None if patience is None else time.monotonic() + patience
-    urgency = {"priority": PRIORITIES[delivery.priority], "deadline": deadline}
-    return urgency if on_stop is None else {**urgency, "on_stop": on_stop}
-
-
-def _limited(sampling: Sampling, utterance: Utterance, number: int) -> Sampling:
-    """The settings of one utterance: its own random numbers; guarded, only steps it can need."""
-    assert sampling.seed is not None
-    seed = (sampling.seed + number * 0x9E3779B1) % 2**62
-    steps = sampling.max_new_tokens
-    if sampling.rules == "guarded":
-        steps = min(steps, utterance.steps)
-    return replace(sampling, seed=seed, max_new_tokens=steps)
 
 
 def fingerprint(codec: Codec) -> str:

@@ -48,10 +48,17 @@ def read_clip(path: Path, rate: int) -> Samples:
 
 def fit_for_a_voice(samples: Samples, rate: int) -> Samples:
     """The same samples. Raises AudioError with the first reason not to use them as a voice."""
-    for finding in lint_reference(samples, rate):
+    passable(samples, rate)
+    return samples
+
+
+def passable(samples: Samples, rate: int) -> list[Finding]:
+    """What is amiss with a clip but may pass. Raises AudioError with the first reason not to."""
+    findings = lint_reference(samples, rate)
+    for finding in findings:
         if finding.severity == "error":
             raise AudioError(finding.message)
-    return samples
+    return findings
 
 
 def _length(seconds: float) -> Iterator[Finding]:

@@ -84,9 +84,9 @@ def run(flags: DoctorFlags) -> None:
 def _tell(flags: DoctorFlags) -> bool:
     """Everything there is to say; whether anything can speak here."""
     from faster_higgs.cli.machine import look
-    from faster_higgs.cli.memory import outlook
+    from faster_higgs.cli.memory import outlook, wished
 
-    wish = wish_of(flags)
+    wish = wished("auto", None, flags.context, flags.max_memory)
     machine, speaker = look(), find_speaker(flags.model)
     devices = devices_of(flags, machine)
     if wish.memory is not None:  # another machine, which may well have more than this one
@@ -106,17 +106,6 @@ def _tell(flags: DoctorFlags) -> bool:
     else:
         print("\n".join([*_facts(machine, speaker), "", *seen.lines(), "", *told]))
     return not speaker.fault
-
-
-def wish_of(flags: DoctorFlags) -> Wish:
-    """What the plans are made for."""
-    from faster_higgs.checkpoint.choice import Wish
-    from faster_higgs.cli.memory import bytes_of
-
-    if flags.context is not None and flags.context < 1:
-        raise SettingError(f"--context is {flags.context}; use 1 or more.")
-    memory = None if flags.max_memory is None else bytes_of(flags.max_memory, "--max-memory")
-    return Wish(automatic=True, context=flags.context, memory=memory)
 
 
 def devices_of(flags: DoctorFlags, machine: Machine) -> Sequence[Device]:
@@ -227,6 +216,7 @@ def _verify(flags: DoctorFlags) -> bool:
     """Load, compare, tell. That a model of another shape cannot be compared is no fault."""
     from faster_higgs.checkpoint.load import read_config
     from faster_higgs.cli.loading import model_folder, plan_for
+    from faster_higgs.cli.memory import wished
     from faster_higgs.cli.request import device_of
     from faster_higgs.cli.verify import PUBLISHED, compare
     from faster_higgs.config import ModelConfig
@@ -241,7 +231,7 @@ def _verify(flags: DoctorFlags) -> bool:
             "it is of another shape.",
         }
     else:
-        wish = replace(wish_of(flags), automatic=False)
+        wish = replace(wished("auto", None, flags.context, flags.max_memory), automatic=False)
         plan = plan_for(folder, None, device_of(flags.device, None), wish)
         for note in plan.notes:
             print(note, file=sys.stderr)

@@ -22,6 +22,30 @@ _model = partial(flag, "Model and machine")
 _sampling = partial(flag, "Sampling")
 _chunks = partial(flag, "Long texts")
 
+# What names a model and bounds its memory, wherever one is loaded to speak.
+model_flag = partial(
+    _model,
+    "--model --model-path",
+    "MODEL",
+    "A checkpoint's folder or hub id. "
+    "[default: HIGGS_MODEL, else the full model if it is here, else pico]",
+)
+codec_flag = partial(
+    _model,
+    "--audio-tokenizer",
+    "CODEC",
+    "The codec's folder or hub id. [default: the model's own]",
+)
+revision_flag = partial(
+    _model, "--revision", "NAME", "Which version of a hub id. [default: the tested one]"
+)
+memory_flag = partial(
+    _model,
+    "--max-memory",
+    "SIZE",
+    "Take no more than so much, as in 8GB. [default: what is free]",
+)
+
 # Where a default is written: the flag's field here, the setting's there.
 OF_SAMPLING = {
     "temperature": "temperature",
@@ -101,18 +125,9 @@ class SayFlags:
     strict: bool = _output("--strict", None, "End with status 1 when the sound fails a check.")
     quiet: bool = _output("--quiet -q", None, "Print nothing but errors.")
 
-    model: str | None = _model(
-        "--model --model-path",
-        "MODEL",
-        "A checkpoint's folder or hub id. "
-        "[default: HIGGS_MODEL, else the full model if it is here, else pico]",
-    )
-    audio_tokenizer: str | None = _model(
-        "--audio-tokenizer", "CODEC", "The codec's folder or hub id. [default: the model's own]"
-    )
-    revision: str | None = _model(
-        "--revision", "NAME", "Which version of a hub id. [default: the tested one]"
-    )
+    model: str | None = model_flag()
+    audio_tokenizer: str | None = codec_flag()
+    revision: str | None = revision_flag()
     device: str = _model(
         "--device",
         "DEVICE",
@@ -132,11 +147,7 @@ class SayFlags:
         "And those that only read text; on the `host` they stay out of a graphics card. "
         "[default: as --precision]",
     )
-    max_memory: str | None = _model(
-        "--max-memory",
-        "SIZE",
-        "Take no more than so much, as in 8GB. [default: what is free]",
-    )
+    max_memory: str | None = memory_flag()
     context: int | None = _model(
         "--context",
         "N",

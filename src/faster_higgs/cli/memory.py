@@ -49,6 +49,36 @@ def held_of(precision: str | None, text: str | None) -> Held | None:
     return Held(sides[0], sides[1])
 
 
+def wished(
+    precision: str | None, text: str | None, context: int | None, max_memory: str | None
+) -> Wish:
+    """What flags ask of memory and precision. Raises SettingError where they contradict."""
+    refuse_unknown(precision, text)
+    if context is not None and context < 1:
+        raise SettingError(f"--context is {context}; use 1 or more.")
+    automatic = precision == "auto"
+    if automatic and text:
+        raise SettingError(
+            "--precision auto chooses for the text side, too; leave --text-precision out."
+        )
+    return Wish(
+        None if automatic else held_of(precision, text),
+        automatic,
+        context=context,
+        memory=None if max_memory is None else bytes_of(max_memory, "--max-memory"),
+    )
+
+
+def refuse_unknown(precision: str | None, text: str | None) -> None:
+    """Raises SettingError for a precision by a name that is not known."""
+    for flag, given, known in (
+        ("--precision", precision, PRECISIONS),
+        ("--text-precision", text, TEXT_PRECISIONS),
+    ):
+        if given not in (None, *known):
+            raise SettingError(f"{flag} is '{given}'; use one of {', '.join(known)}.")
+
+
 def rows(found: Iterable[Plan]) -> list[str]:
     """Plans below each other."""
     table = [("device", "precision", "needs", "there is", "")]

@@ -12,7 +12,7 @@ from typing import Any
 from faster_higgs.audio.checks import Finding
 from faster_higgs.checkpoint.choice import Wish
 from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags
-from faster_higgs.cli.memory import PRECISIONS, TEXT_PRECISIONS, bytes_of, held_of
+from faster_higgs.cli.memory import refuse_unknown, wished
 from faster_higgs.cli.scenes import scene
 from faster_higgs.cli.words import existing_file, given_text, text_of
 from faster_higgs.delivery import Cut, Delivery, cast, cuts, prepared
@@ -154,14 +154,14 @@ def _clip(path: Path, transcript: str | None) -> ClipFile:
 def linted(path: Path) -> list[Finding]:
     """What is amiss with a clip but may pass. Raises AudioError for what may not."""
     from faster_higgs.audio.files import read
-    from faster_higgs.audio.reference import LONGEST_CLIP, lint_reference
+    from faster_higgs.audio.reference import LONGEST_CLIP, passable
 
     rate = 24_000
-    findings = lint_reference(read(path, rate=rate, max_seconds=LONGEST_CLIP), rate)
-    for finding in findings:
-        if finding.severity == "error":
-            raise AudioError(f"{path} cannot be used as a voice. {finding.message}")
-    return findings
+    samples = read(path, rate=rate, max_seconds=LONGEST_CLIP)
+    try:
+        return passable(samples, rate)
+    except AudioError as error:
+        raise AudioError(f"{path} cannot be used as a voice. {error}") from None
 
 
 def device_of(device: str, number: int | None) -> str:
@@ -181,24 +181,8 @@ def device_of(device: str, number: int | None) -> str:
 
 def wish_of(flags: SayFlags) -> Wish:
     """What the flags ask of memory and precision. Raises SettingError where they contradict."""
-    for name, known in (("precision", PRECISIONS), ("text_precision", TEXT_PRECISIONS)):
-        if (given := getattr(flags, name)) not in (None, *known):
-            flag = f"--{name.replace('_', '-')}"
-            raise SettingError(f"{flag} is '{given}'; use one of {', '.join(known)}.")
-    if flags.context is not None and flags.context < 1:
-        raise SettingError(f"--context is {flags.context}; use 1 or more.")
-    precision = _precision(flags)
-    automatic = precision == "auto"
-    if automatic and flags.text_precision:
-        raise SettingError(
-            "--precision auto chooses for the text side, too; leave --text-precision out."
-        )
-    return Wish(
-        None if automatic else held_of(precision, flags.text_precision),
-        automatic,
-        context=flags.context,
-        memory=None if flags.max_memory is None else bytes_of(flags.max_memory, "--max-memory"),
-    )
+    refuse_unknown(flags.precision, flags.text_precision)
+    return wished(_precision(flags), flags.text_precision, flags.context, flags.max_memory)
 
 
 def _precision(flags: SayFlags) -> str | None:

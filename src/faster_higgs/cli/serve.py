@@ -12,13 +12,14 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faster_higgs.cli.command import Command, as_command, flag, verbose
+from faster_higgs.cli.flags import codec_flag, memory_flag, model_flag, revision_flag
 from faster_higgs.errors import MissingExtra, SettingError
 
 if TYPE_CHECKING:
@@ -54,27 +55,16 @@ class ServeFlags:
         "--insecure-no-auth", None, "Let everyone who reaches the address ask without a key."
     )
 
-    model: str | None = _model(
-        "--model --model-path",
-        "MODEL",
-        "A checkpoint's folder or hub id. "
-        "[default: HIGGS_MODEL, else the full model if it is here, else pico]",
-    )
-    audio_tokenizer: str | None = _model(
-        "--audio-tokenizer", "CODEC", "The codec's folder or hub id. [default: the model's own]"
-    )
-    revision: str | None = _model(
-        "--revision", "NAME", "Which version of a hub id. [default: the tested one]"
-    )
+    model: str | None = model_flag()
+    audio_tokenizer: str | None = codec_flag()
+    revision: str | None = revision_flag()
     device: str = _model(
         "--device", "DEVICE", "auto, cpu, cuda, cuda:N or mps. [default: auto]", default="auto"
     )
     precision: str | None = _model(
         "--precision", "PRECISION", "How the weights are held. [default: as in the files]"
     )
-    max_memory: str | None = _model(
-        "--max-memory", "SIZE", "Take no more than so much, as in 8GB. [default: what is free]"
-    )
+    max_memory: str | None = memory_flag()
     context: int | None = _model(
         "--context", "N", "Positions of the cache, shared by all who speak; 25 make a second."
     )
@@ -241,14 +231,12 @@ def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]
 
 
 def _plan(flags: ServeFlags, model: DefaultModel, settings: ServerSettings) -> Plan:
-    from dataclasses import replace
-
-    from faster_higgs.cli.flags import SayFlags
     from faster_higgs.cli.loading import plan_for
-    from faster_higgs.cli.request import device_of, wish_of
+    from faster_higgs.cli.memory import wished
+    from faster_higgs.cli.request import device_of
 
-    asked = SayFlags(precision=flags.precision, max_memory=flags.max_memory, context=flags.context)
-    wish = replace(wish_of(asked), clones=True, listeners=min(SLOTS, settings.max_running))
+    asked = wished(flags.precision, None, flags.context, flags.max_memory)
+    wish = replace(asked, clones=True, listeners=min(SLOTS, settings.max_running))
     return plan_for(model.folder, flags.audio_tokenizer, device_of(flags.device, None), wish)
 
 

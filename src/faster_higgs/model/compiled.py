@@ -19,8 +19,8 @@ from faster_higgs.native.kernels import (
     MOST_DIM,
     CBlock,
     CDecode,
-    CWeight,
     Kernels,
+    Stored,
     load,
 )
 
@@ -69,7 +69,7 @@ class CompiledStep:
             blocks=ctypes.addressof(self._blocks),
             embedding=self._numbers(model.embed_audio.weight),
             norm=self._numbers(norm),
-            head=self._weight(model.audio_head),
+            head=self._weight(model.audio_head).in_c(),
         )
 
     def logits(self, columns: Tensor, cache: PagedBatch) -> Tensor:
@@ -95,23 +95,24 @@ class CompiledStep:
     def _block(self, layer: nn.Module, keys: Tensor, values: Tensor) -> CBlock:
         assert isinstance(layer, Layer)
         self._held += [keys, values]
-        q, k, v, _, gate, up, down = (stored(one) for one in audio_linears(layer))
-        assert q and k and v and gate and up and down  # which share what `stage_before` lays out
+        weights = [self._weight(one) for one in audio_linears(layer)]
+        q, k, v, _, gate, up, down = weights
+        # Those that read the same activations read them in one layout.
         assert q.kind == k.kind == v.kind and gate.kind == up.kind and gate.outputs == down.inputs
         assert keys.is_contiguous() and values.is_contiguous() and keys.dtype == values.dtype
         return CBlock(
             self._numbers(layer.audio_input_norm.weight),
             self._numbers(layer.audio_post_norm.weight),
-            *map(self._weight, audio_linears(layer)),
+            *(weight.in_c() for weight in weights),
             keys.data_ptr(),
             values.data_ptr(),
         )
 
-    def _weight(self, linear: nn.Module) -> CWeight:
+    def _weight(self, linear: nn.Module) -> Stored:
         weight = stored(linear)
         assert weight is not None
         self._held.append(weight)
-        return weight.in_c()
+        return weight
 
     def _numbers(self, values: Tensor) -> int:
         self._held.append(values)

@@ -373,11 +373,6 @@ INLINE i32x16 dot4_wide_plain(i32x16 sum, u32x16 w, int32_t x) {
     return sum;
 }
 #include "lanes.h"
-#undef VARIANT
-#undef BIAS
-#undef AT_ONCE
-#undef CHANNELS
-#undef VECTORS
 
 #if defined(__x86_64__)
 #define VARIANT avx2
@@ -431,11 +426,6 @@ INLINE Sums_avx2 dot4_wide_avx2(Sums_avx2 s, Bytes_avx2 w, int32_t x) {
 }
 #include "lanes.h"
 TARGET_END
-#undef VARIANT
-#undef BIAS
-#undef AT_ONCE
-#undef CHANNELS
-#undef VECTORS
 
 #define VARIANT vnni
 #define BIAS 128
@@ -467,11 +457,6 @@ INLINE __m512i dot4_vnni(__m512i sum, __m512i w, int32_t x) {
 INLINE __m512i dot4_wide_vnni(__m512i sum, __m512i w, int32_t x) { return dot4_vnni(sum, w, x); }
 #include "lanes.h"
 TARGET_END
-#undef VARIANT
-#undef BIAS
-#undef AT_ONCE
-#undef CHANNELS
-#undef VECTORS
 #endif
 
 /* ---- many rows at once: tiles of 16 rows of 64 bytes that the processor multiplies as a whole ---- */
@@ -678,11 +663,6 @@ INLINE Sums_neon dot4_neon(Sums_neon s, Bytes_neon w, int32_t x) {
 INLINE Sums_neon dot4_wide_neon(Sums_neon s, Bytes_neon w, int32_t x) { return dot4_neon(s, w, x); }
 #include "lanes.h"
 TARGET_END
-#undef VARIANT
-#undef BIAS
-#undef AT_ONCE
-#undef CHANNELS
-#undef VECTORS
 #define HAS_NEON
 #endif
 

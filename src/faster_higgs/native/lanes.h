@@ -877,3 +877,10 @@ static void V(unit)(const void *unit, int item, char *memory) {
                 for (int o = c; o < channels; o++, at += u->length) narrow_back(u, between + i, o, 1, at, n - i);
         }
 }
+
+/* The next variant has others. */
+#undef VARIANT
+#undef BIAS
+#undef AT_ONCE
+#undef CHANNELS
+#undef VECTORS

@@ -18,7 +18,7 @@ from fastapi.responses import Response
 
 from faster_higgs.audio.encode import encode
 from faster_higgs.audio.files import read
-from faster_higgs.audio.reference import LONGEST_CLIP, lint_reference
+from faster_higgs.audio.reference import LONGEST_CLIP, passable
 from faster_higgs.errors import AudioError, VoiceError, VoiceNotFound
 from faster_higgs.prompt.voices import PROFILES, SOUND_SUFFIXES, VoiceFiles
 from faster_higgs.server.errors import Refusal, bad, refusal
@@ -195,12 +195,9 @@ def _describe(service: Service, id: str, words: str, about: Mapping[str, Any]) -
 def _linted(data: bytes, rate: int) -> list[str]:
     """What is amiss with a clip but may pass. Raises Refusal for what may not."""
     try:
-        findings = lint_reference(read(data, rate=rate, max_seconds=LONGEST_CLIP), rate)
+        findings = passable(read(data, rate=rate, max_seconds=LONGEST_CLIP), rate)
     except AudioError as error:
         raise _as(error, "audio_sample") from None
-    for finding in findings:
-        if finding.severity == "error":
-            raise bad(finding.message, "audio_sample", "invalid_audio")
     return [finding.message for finding in findings]
 
 

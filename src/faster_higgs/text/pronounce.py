@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from faster_higgs.errors import TextError
 from faster_higgs.text.languages.en_sounds import DIGITS, ENDINGS, LETTERS, USES
 from faster_higgs.text.lexicon import LONGEST_KNOWN, PACKAGED, Lexicon, code, letters
 from faster_higgs.text.tags import TAG
@@ -174,6 +175,15 @@ def unreadable(text: str) -> str:
     """The letters, each once, that a Pronouncer would leave out: those of other scripts."""
     plain = unicodedata.normalize("NFKD", text.translate(FORMS))
     return "".join(dict.fromkeys(c for c in plain if c.isalpha() and not c.isascii()))
+
+
+def refuse_unreadable(text: str) -> None:
+    """Raises TextError for letters that have no phonemes."""
+    if strange := unreadable(text):
+        raise TextError(
+            f"This model reads English only and cannot pronounce '{strange[:20]}'; "
+            "write it in Latin letters, or use the full model."
+        )
 
 
 def _is_letter(word: str) -> bool:
