@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from faster_higgs.errors import HiggsError
 from faster_higgs.server import health, models, seeds, speak, voices
 from faster_higgs.server.body import invalid
+from faster_higgs.server.described import Described
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
 from faster_higgs.server.service import Facts, Service, no_facts
@@ -37,7 +38,7 @@ def create_app(
     settings = settings or ServerSettings()
     service = Service(higgs, settings, models.ids_of(model), facts)
     # Its pages of documentation would fetch scripts from elsewhere; the description is enough.
-    app = FastAPI(title="Faster Higgs", docs_url=None, redoc_url=None, lifespan=_lifespan)
+    app = Described(title="Faster Higgs", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.service = service
     for router in ROUTES:
         app.include_router(router)

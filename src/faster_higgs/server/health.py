@@ -38,7 +38,7 @@ async def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses={503: {"description": "Not now"}})
 async def ready(service: Here) -> JSONResponse:
     """Whether a speech would be taken now."""
     full = service.desk.full
