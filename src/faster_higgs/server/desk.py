@@ -1,7 +1,7 @@
 """Where speeches are taken in: so many are made at once, so many wait, the rest are sent away.
 
-Each is made in a thread of its own, and ends when nobody wants it any more. Knows nothing of HTTP
-or of sound.
+Each is made in a thread of its own, and ends when nobody wants it any more. What is made waits for
+its reader, as long as all of it together has room. Knows nothing of HTTP or of sound.
 """
 
 from __future__ import annotations
@@ -15,20 +15,52 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from faster_higgs.errors import QueueFull
+from faster_higgs.errors import Aborted, QueueFull
 from faster_higgs.server.ledger import Ledger
 
 T = TypeVar("T")
 Stop = Callable[[], None]
 OnStop = Callable[[Stop], None]
 Make = Callable[[OnStop], Generator[T]]
+PIECE = 1 << 16  # bytes that are sent at once
+
+
+class Shelf:
+    """Bytes that wait for their readers, of all takes; on the loop only."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._held: dict[Take[Any], int] = {}
+        self.total = 0
+
+    def put(self, take: Take[Any], size: int) -> None:
+        """More of a take waits. Where there is no room, who reads least loses what waits."""
+        self._change(take, size)
+        while self.total > self._room:
+            slowest = max(self._held, key=lambda one: self._held[one])
+            slowest.stop()
+            slowest.put(Aborted("The reader was too slow."))
+
+    def take(self, take: Take[Any], size: int) -> None:
+        """It was read."""
+        self._change(take, -size)
+
+    def clear(self, take: Take[Any]) -> None:
+        """Nothing of it waits any more."""
+        self._change(take, -self._held.get(take, 0))
+
+    def _change(self, take: Take[Any], size: int) -> None:
+        self.total += size
+        self._held[take] = self._held.get(take, 0) + size
+        if not self._held[take]:
+            del self._held[take]
 
 
 class Take(Generic[T]):
     """Something made in a thread, for a reader on the loop. What is made waits for its reader."""
 
-    def __init__(self, make: Make[T]) -> None:
-        self._make = make
+    def __init__(self, make: Make[T], shelf: Shelf) -> None:
+        self._make, self._shelf = make, shelf
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Queue[T | Exception | None] = asyncio.Queue()
         self._stops: list[Stop] | None = []  # None once stopped
@@ -51,7 +83,14 @@ class Take(Generic[T]):
         while (piece := await self._ready.get()) is not None:
             if isinstance(piece, Exception):
                 raise piece
+            self._shelf.take(self, _size(piece))
             yield piece
+
+    def put(self, piece: T | Exception | None) -> None:
+        """Something waits for the reader; None is the end."""
+        if piece is None or isinstance(piece, Exception) or not self.stopped:
+            self._ready.put_nowait(piece)
+            self._shelf.put(self, _size(piece))
 
     @property
     def stopped(self) -> bool:
@@ -59,9 +98,12 @@ class Take(Generic[T]):
         return self._stops is None
 
     def stop(self) -> None:
-        """End it, wherever it is."""
+        """End it, wherever it is, and forget what waits; on the loop, if it still runs."""
         with self._lock:
             stops, self._stops = self._stops, None
+        while not self._ready.empty():
+            self._ready.get_nowait()
+        self._shelf.clear(self)
         for stop in stops or ():
             stop()
 
@@ -74,20 +116,31 @@ class Take(Generic[T]):
 
     def _tell(self, piece: T | Exception | None) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._ready.put_nowait, piece)
+            self._loop.call_soon_threadsafe(self.put, piece)
         except RuntimeError:  # the loop is closed: nobody listens
             self.stop()
+
+
+def _nothing(on_stop: OnStop) -> Generator[bytes]:
+    yield from ()
+
+
+def _size(piece: object) -> int:
+    return len(piece) if isinstance(piece, bytes) else 0
 
 
 class Desk:
     """Places for speeches, first come first served."""
 
-    def __init__(self, places: int, queue: int, patience: float, ledger: Ledger) -> None:
+    def __init__(
+        self, places: int, queue: int, patience: float, ledger: Ledger, unread: int = 1 << 30
+    ) -> None:
         self._places, self._queue, self._patience = places, queue, patience
         self._free = anyio.Semaphore(places)
         self._threads = ThreadPoolExecutor(places, thread_name_prefix="higgs-speech")
         self._ledger = ledger
         self._live: set[Take[Any]] = set()
+        self.shelf = Shelf(unread)
         self.waiting = 0
         self.running = 0
 
@@ -104,10 +157,18 @@ class Desk:
         """Wait for a place, and let it be made. Raises QueueFull."""
         await self._place()
         self.running += 1
-        take = Take(make)
+        take = Take(make, self.shelf)
         made = asyncio.get_running_loop().run_in_executor(self._threads, take.run)
         self._live.add(take)
         made.add_done_callback(lambda _: self._leave(take))
+        return take
+
+    def held(self, data: bytes) -> Take[bytes]:
+        """What is made already, in pieces that wait for their reader as those of others do."""
+        take: Take[bytes] = Take(_nothing, self.shelf)
+        for start in range(0, len(data), PIECE):
+            take.put(data[start : start + PIECE])
+        take.put(None)
         return take
 
     @property

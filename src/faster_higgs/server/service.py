@@ -57,7 +57,9 @@ class Service:
 
     def __post_init__(self) -> None:
         own = self.settings
-        self.desk = Desk(own.max_running, own.max_queue, own.queue_timeout_s, self.ledger)
+        self.desk = Desk(
+            own.max_running, own.max_queue, own.queue_timeout_s, self.ledger, own.max_unread_bytes
+        )
         self.clones = Clones(self.higgs)
         self.ledger.watch("running", "Speeches that are being made.", lambda: self.desk.running)
         self.ledger.watch("queue_depth", "Speeches that wait.", lambda: self.desk.waiting)
@@ -98,7 +100,9 @@ class Service:
         making = self.making(order)
         if order.mode == "whole":
             data = await self.unless_gone(request, self.whole(making))
-            return Response(data, headers=headers(making), media_type=FORMATS[order.format].mime)
+            told = headers(making) | {"Content-Length": str(len(data))}
+            held = self.desk.held(data)
+            return Flow(held, aiter(held), told, FORMATS[order.format].mime)
         events = order.mode == "sse"
         make = _as_events(making) if events else making.streamed
         take, first = await self.unless_gone(request, self._begun(make))
@@ -160,7 +164,8 @@ class Flow(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            with suppress(Aborted):  # broken off, and so it looks
+                await super().__call__(scope, receive, send)
         finally:
             self._take.stop()
 

@@ -35,6 +35,7 @@ class ServerSettings:
     drain_timeout_s: float = 60.0
     max_body_bytes: int = 16 * MEGABYTE
     max_upload_bytes: int = 10 * MEGABYTE
+    max_unread_bytes: int = 256 * MEGABYTE  # of sound that waits for slow readers
     max_text_chars: int = 4096
     max_new_tokens_cap: int = 8192
     max_references: int = 8
@@ -84,6 +85,7 @@ _LEAST: Mapping[str, float] = {
     "drain_timeout_s": 0,
     "max_body_bytes": 1024,
     "max_upload_bytes": 1024,
+    "max_unread_bytes": 1024,
     "max_text_chars": 1,
     "max_new_tokens_cap": 1,
     "max_references": 0,

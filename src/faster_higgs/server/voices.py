@@ -281,13 +281,18 @@ def _row(files: VoiceFiles) -> dict[str, Any]:
     if consent := about.get("consent"):
         told["consent"] = consent
     if files.description.is_file():
-        words = files.description.read_text(encoding="utf-8").strip()
+        words = _words(files.description)
         told["prompt" if files.described else "speaker_description"] = words
     if not files.described:
-        told["ref_text"] = files.transcript.read_text(encoding="utf-8").strip()
+        told["ref_text"] = _words(files.transcript)
     if files.sound is not None:
         told |= {"file_size": files.sound.stat().st_size, "mime_type": _mime(files.sound)}
     return told
+
+
+def _words(path: Path) -> str:
+    """What was written, as far as it can be read: one damaged voice does not hide the others."""
+    return path.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _mime(sound: Path) -> str:
