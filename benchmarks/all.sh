@@ -15,5 +15,6 @@ done
 "$python" benchmarks/pico_cold.py --json "$results/pico_cold.json"
 "$python" benchmarks/prefix.py --precision int4 --json "$results/prefix.json"
 "$python" benchmarks/host_cost.py --json "$results/host_cost.json"
+"$python" benchmarks/server_overhead.py --json "$results/server_overhead.json"
 # Last: it stops where torchaudio, which its rival needs, is not installed.
 "$python" benchmarks/cpu_codec.py --json "$results/cpu_codec.json"

@@ -20,6 +20,7 @@ from benchmarks import (
     pico_cold,
     prefix,
     report,
+    server_overhead,
     weights,
 )
 from benchmarks.apart import Apart, peak_memory
@@ -117,6 +118,13 @@ class TestScripts:
         assert "in threads, ms" in capsys.readouterr().out
         assert host_cost.verdict(256, 11.0).endswith("MISSED")
         assert host_cost.verdict(64, 11.0) == ""
+
+    def test_the_server_is_measured_without_its_engine(self, tmp_path, capsys):
+        found = run(server_overhead, tmp_path)
+        assert found["requests"].keys() == server_overhead.KINDS.keys()
+        assert all(0 < one["engine_ms"] < one["total_ms"] for one in found["requests"].values())
+        assert found["percent_of_a_core"].keys() == set(server_overhead.STREAMED)
+        assert "at most 2" in capsys.readouterr().out
 
     def test_a_wrong_setting_is_told_in_a_sentence(self, tmp_path, capsys):
         flags = ["--precision", "bf16", "--layers", "29", "--folder", str(tmp_path)]

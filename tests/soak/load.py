@@ -37,7 +37,7 @@ TEXTS = (
 )
 FORMATS = ("wav", "mp3", "opus", "pcm", "flac", "aac")
 WAYS = ("whole", "stream", "sse", "leave")  # the last goes away in the middle
-WARM = 0.2  # of the time: memory that is taken once is taken then
+WARM = 0.4  # of the time: what is taken once, such as the cache, is taken then
 SLOPE, HEALTH = 1.0, 50.0  # MB a minute, milliseconds
 
 
