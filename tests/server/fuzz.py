@@ -70,7 +70,7 @@ class Fuzz:
 
     def _send(self, case: Any) -> None:
         if "id" in (case.path_parameters or {}) and self.random.random() < 0.5:
-            case.path_parameters["id"] = self.random.choice(self.ids)
+            case.path_parameters = {**case.path_parameters, "id": self.random.choice(self.ids)}
         answer = case.call(headers=LOCAL)
         self.answers[case.operation.label, answer.status_code] += 1
         self.ids = [*self.ids, *found_ids(answer)][-KNOWN:]

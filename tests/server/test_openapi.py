@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from faster_higgs.server.app import create_app
@@ -19,9 +21,10 @@ SHORT, LONG = 300, 5_000
 
 
 @pytest.fixture
-def app():
+def app(tmp_path):
+    kept = {one.name: str(tmp_path) for one in fields(ServerSettings) if one.name == "jobs_dir"}
     with FakeHiggs() as higgs:
-        yield create_app(higgs, ServerSettings(warmup=False))
+        yield create_app(higgs, ServerSettings(warmup=False, **kept))
 
 
 def test_random_requests_are_answered_as_it_is_written(app):

@@ -53,7 +53,8 @@ def higgs_serve(folder: Path, **settings: object) -> Iterator[Server]:
     told = {f"HIGGS_{name.upper()}": str(value) for name, value in settings.items()}
     # Every setting of the machine is left out; caches and the like stay where they are.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HIGGS_")}
-    environment = kept | {"HIGGS_VOICES": str(folder), "PYTHONUNBUFFERED": "1"} | told
+    own = {"HIGGS_VOICES": str(folder), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT / "src")}
+    environment = kept | own | told
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True

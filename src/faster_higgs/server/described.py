@@ -1,6 +1,6 @@
 """What /openapi.json tells besides the endpoints' own words: the errors each may answer with.
 
-Knows no endpoint: what is said follows from the method, the parameters and the address.
+Knows no endpoint: what is said follows from the method, the address and whether something is asked.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any
 from fastapi import FastAPI
 
 # By what it is that may go wrong.
-ANY = (401, 403, 413, 500)  # the gate, and what nobody expected
-ASKED = (400,)  # with parameters
-NAMED = (404, 409)  # with one of them in the address
-CHANGING = (400, 404, 408, 409, 415, 429, 503, 504, 507)  # what is not only read
+ANY = (401, 403, 413, 500, 503)  # the gate, what nobody expected, and what is not there now
+ASKED = (400, 404, 409)  # with parameters
+CHANGING = (*ASKED, 408, 415, 429, 504, 507)  # what is not only read
 DETAIL = (422,)  # outside /v1, for bodies and parameters that are not of their form
 
 _TEXT, _MAYBE = {"type": "string"}, {"anyOf": [{"type": "string"}, {"type": "null"}]}
@@ -76,12 +75,10 @@ def _tell(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 def _statuses(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[int]:
-    parameters = [one["in"] for one in operation.get("parameters", ())]
+    parameters = bool(operation.get("parameters"))
     yield from ANY
     if parameters:
         yield from ASKED
-    if "path" in parameters:
-        yield from NAMED
     if method not in _READING:
         yield from CHANGING
     if not path.startswith("/v1/") and (parameters or "requestBody" in operation):
