@@ -49,6 +49,7 @@ class Part:
     begin: float
     end: float
     finish: Finish
+    speaker: str | None = None  # of a text with several
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "config": ["dialects", "errors"],
     "text": ["errors"],
     "audio": ["errors"],
+    "captions": ["text"],
     "delay": ["errors"],
     "sampling": ["errors"],
     "native": ["errors"],
@@ -36,7 +37,8 @@ MAY_IMPORT = {
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": [
-        *("audio", "config", "delivery", "errors", "prompt", "sampling", "speech", "spoken", "text")
+        *("audio", "captions", "config", "delivery", "errors"),
+        *("prompt", "sampling", "speech", "spoken", "text"),
     ],
     "deploy": ["audio", "config", "errors", "sampling", "server", "speech"],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
@@ -50,6 +52,7 @@ MUST_NOT_KNOW = {
     "errors": ["torch", "numpy", "transformers"],
     "config": ["torch", "numpy", "transformers"],
     "dialects": ["torch", "numpy", "transformers"],
+    "captions": ["torch", "numpy", "transformers"],
     "text": ["torch", "numpy", "transformers", "soundfile"],
     "audio": ["torch", "transformers"],
     "model": ["transformers", "safetensors", "fastapi"],
