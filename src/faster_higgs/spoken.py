@@ -27,12 +27,16 @@ WHOLE = (
 
 @dataclass(frozen=True)
 class Piece:
-    """The next samples [n] of a speech; an utterance's last has its result and codes [K, F]."""
+    """The next samples [n] of a speech; an utterance's last has its result and codes [K, F].
+
+    A pause is silence that was asked for, before or after an utterance.
+    """
 
     utterance: Utterance
     samples: Samples
     result: Result | None = None
     codes: Tensor | None = None
+    is_pause: bool = False
 
     @property
     def remembered(self) -> Tensor | None:
@@ -87,16 +91,20 @@ class Gathering:
     samples: list[Samples] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     length: int = 0  # samples so far
+    begin: int = 0  # samples before the utterance that is heard
 
     def add(self, piece: Piece) -> Part | None:
         """Keep a piece; the part it ended, if it did."""
         self.samples.append(piece.samples)
         self.length += len(piece.samples)
+        if piece.is_pause:
+            self.begin = self.length
         if piece.result is None:
             return None
-        begin = self.parts[-1].end if self.parts else 0.0
-        part = Part(piece.utterance.text, begin, self.length / self.rate, piece.result.finish)
+        utterance, times = piece.utterance, (self.begin / self.rate, self.length / self.rate)
+        part = Part(utterance.text, *times, piece.result.finish, utterance.speaker)
         self.parts.append(part)
+        self.begin = self.length
         return part
 
     def speech(self, seed: int) -> Speech:
