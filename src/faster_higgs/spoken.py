@@ -40,6 +40,7 @@ class Piece:
     samples: Samples
     result: Result | None = None
     codes: Tensor | None = None
+    heard: int = 0  # positions of its prompt that are sound
     is_pause: bool = False
 
     @property

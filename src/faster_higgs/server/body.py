@@ -122,7 +122,12 @@ MEANINGLESS: Mapping[str, tuple[tuple[Any, ...], str]] = {
 
 def refuse_meaningless(body: SharedBody) -> None:
     """Raises Refusal for a field that this model cannot follow."""
-    for name, (neutral, cure) in MEANINGLESS.items():
+    refuse(body, MEANINGLESS)
+
+
+def refuse(body: Strict, table: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
+    """Raises Refusal for a field of the table that says more than "no"."""
+    for name, (neutral, cure) in table.items():
         value = getattr(body, name)
         if value is not None and value not in neutral:
             raise bad(f"{name} cannot be followed: {cure}.", name, "unsupported_parameter")

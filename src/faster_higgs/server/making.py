@@ -26,7 +26,7 @@ from faster_higgs.prompt.voices import Voice
 from faster_higgs.server.desk import OnStop
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.ledger import Ledger
-from faster_higgs.server.order import Clip, Order, Told
+from faster_higgs.server.order import Clip, Order, Role, Told
 from faster_higgs.server.takes import Takes
 from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Part, Piece
@@ -101,9 +101,11 @@ class Making:
         self.voice = ""  # who speaks, in words
         self.parts: list[Ended] = []  # utterances that were heard
         self.input_tokens = 0
+        self.heard_tokens = 0  # of them
         self.output_tokens = 0
         self.samples = 0
         self.finish = "stop"
+        self.created = int(time.time())
         self.begin = time.perf_counter()
         self.seconds = 0.0  # of making
 
@@ -238,7 +240,9 @@ class Making:
             )
         return [voice for voice in found if voice is not None]
 
-    def _played(self, role: str | Clip | Told) -> Voice | None:
+    def _played(self, role: Role) -> Voice | None:
+        if isinstance(role, Voice):
+            return role
         if isinstance(role, Clip):
             return self._clones.voice(role)
         if isinstance(role, Told):
@@ -253,6 +257,7 @@ class Making:
         if piece.result is None:
             return
         self.input_tokens += piece.result.prompt_tokens
+        self.heard_tokens += piece.heard
         codes = piece.codes
         self.output_tokens += 0 if codes is None else int(codes.shape[1])
         finish = piece.result.finish.value

@@ -19,6 +19,7 @@ from faster_higgs.audio.shape import check_rate, check_speed
 from faster_higgs.delivery import Delivery
 from faster_higgs.errors import SettingError
 from faster_higgs.prompt.tokens import AUDIO_EOS, END_OF_TEXT, EOT
+from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import (
     Drawing,
@@ -87,6 +88,9 @@ class Told:
     words: str
 
 
+Role = str | Clip | Told | Voice
+
+
 @dataclass(frozen=True)
 class Order:
     """One speech, as it was asked for. The seed is always there."""
@@ -103,7 +107,7 @@ class Order:
     mode: Mode = "whole"
     ignored: tuple[str, ...] = ()
     utterance_events: bool = False
-    cast: tuple[str | Clip | Told, ...] = ()  # who speaks a dialogue, in place of the above
+    cast: tuple[Role, ...] = ()  # who speaks a dialogue, in place of the above
     names: Mapping[str, str] = field(default_factory=dict)  # of its speakers, by their tags
 
 
@@ -121,6 +125,14 @@ def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
         voice = settings.default_voice
     order = spoken_order(body, body.input, settings, described)
     return replace(order, voice=voice, clips=clips, described=described, ignored=tuple(ignored))
+
+
+def whole_order(body: SpeechBody, settings: ServerSettings) -> Order:
+    """The same where the answer is one piece. Raises Refusal, SettingError."""
+    for name in ("stream", "stream_format"):
+        if getattr(body, name):
+            raise bad(f"This is answered whole; leave {name} out.", name, "unsupported_parameter")
+    return replace(order_of(body, settings), mode="whole")
 
 
 def spoken_order(

@@ -99,11 +99,16 @@ class Service:
         if order.mode == "whole":
             data = await self.unless_gone(request, self.whole(making))
             return Response(data, headers=headers(making), media_type=FORMATS[order.format].mime)
-        events = order.mode == "sse"
-        make = as_events(making) if events else making.streamed
-        take, first = await self.unless_gone(request, self._begun(make))
-        mime = "text/event-stream" if events else FORMATS[order.format].mime
-        return Flow(take, first, headers(making), mime)
+        if order.mode == "sse":
+            return await self.flow(request, making, as_events(making), "text/event-stream")
+        return await self.flow(request, making, making.streamed, FORMATS[order.format].mime)
+
+    async def flow(
+        self, request: Request, making: Making, make: Make[bytes], mime: str
+    ) -> Response:
+        """A response in pieces, the first of which is there."""
+        take, pieces = await self.unless_gone(request, self._begun(make))
+        return Flow(take, pieces, headers(making), mime)
 
     async def _begun(self, make: Make[bytes]) -> tuple[Take[bytes], Any]:
         """A take and its pieces, the first of which is there."""
