@@ -76,6 +76,12 @@ class Speech:
         return len(self.samples) / self.rate
 
     @property
+    def said(self) -> Samples:
+        """The samples without the pauses that were asked for."""
+        ends = [(round(part.begin * self.rate), round(part.end * self.rate)) for part in self.parts]
+        return np.concatenate([self.samples[:0], *(self.samples[at:end] for at, end in ends)])
+
+    @property
     def finish(self) -> Finish:
         """How it ended: the first reason that is neither "stop" nor "silence", if there is one."""
         return max((part.finish for part in self.parts), key=_gravity, default=Finish.STOP)

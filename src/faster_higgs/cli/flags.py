@@ -120,6 +120,9 @@ class SayFlags:
     )
     format: str | None = _output("--format", "FORMAT", "The format, whatever the suffix.")
     play: bool = _output("--play", None, "Play it too.")
+    captions: Path | None = _output(
+        "--captions", "FILE", "Write when what is said: .srt, .vtt or .json."
+    )
     plot: Path | None = _output("--plot", "PNG", "Draw its waveform and spectrogram.")
     json: bool = _output("--json", None, "Print the report for machines, on standard output.")
     strict: bool = _output("--strict", None, "End with status 1 when the sound fails a check.")
