@@ -73,7 +73,11 @@ OF_DELIVERY = {
 class SayFlags:
     """What stands on the command line."""
 
-    text: str | None = argument("TEXT", "What to say; `-` reads standard input.", default=None)
+    text: str | None = argument(
+        "TEXT",
+        "What to say; `-` reads standard input. [pause:500ms] in it is so much silence.",
+        default=None,
+    )
     transcript: str | None = _said("--transcript", "FILE", "Say what stands in a file; or a text.")
     normalization: str | None = _said(
         "--normalization", "RULES", "How numbers, dates and signs become words."
