@@ -120,14 +120,15 @@ class Making:
     def _shaped(self, on_stop: OnStop) -> Iterator[Samples]:
         order = self.order
         pieces = self._higgs.pieces(
-            order.text, self._voices(), order.sampling, order.delivery, on_stop=on_stop
+            order.text, self.voices(), order.sampling, order.delivery, on_stop=on_stop
         )
         for piece in pieces:
             self._note(piece)
             yield self._shape.feed(piece.samples)
         yield self._shape.finish()
 
-    def _voices(self) -> str | list[Voice] | None:
+    def voices(self) -> str | list[Voice] | None:
+        """Who speaks: names that are there, voices of clips or words, or whom the model wants."""
         order = self.order
         if order.clips:
             return [self._clones.voice(clip) for clip in order.clips]

@@ -95,11 +95,13 @@ class Order:
     ignored: tuple[str, ...] = ()
 
 
-def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
-    """What a body asks for. Raises Refusal, SettingError."""
+def order_of(body: SpeechBody, settings: ServerSettings, longest: int | None = None) -> Order:
+    """What a body asks for, with a text of up to `longest` characters. Raises Refusal,
+    SettingError.
+    """
     refuse_meaningless(body)
     body = _with_extras(body)
-    _check_text(body, settings)
+    _check_text(body, settings, longest)
     _check_stop(body.stop)
     clips = clips_of(_references(body), settings)
     described = _described(body, clips)
@@ -177,12 +179,14 @@ def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) ->
     return tuple(Clip(sound, text) for sound, text in references)
 
 
-def check_length(text: str, param: str, settings: ServerSettings) -> None:
+def check_length(
+    text: str, param: str, settings: ServerSettings, longest: int | None = None
+) -> None:
     """Raises Refusal for a text that is too long."""
-    if len(text) > settings.max_text_chars:
+    most = longest or settings.max_text_chars
+    if len(text) > most:
         raise bad(
-            f"{param} has {len(text):,} characters; at most {settings.max_text_chars:,} are taken "
-            "at once. Split it.",
+            f"{param} has {len(text):,} characters; at most {most:,} are taken at once. Split it.",
             param,
             "string_above_max_length",
         )
@@ -210,8 +214,9 @@ def _with_extras(body: SpeechBody) -> SpeechBody:
     return body.model_copy(update=given)
 
 
-def _check_text(body: SpeechBody, settings: ServerSettings) -> None:
-    for name in ("input", "instructions", "scene_prompt", "system_prompt"):
+def _check_text(body: SpeechBody, settings: ServerSettings, longest: int | None) -> None:
+    check_length(body.input, "input", settings, longest)
+    for name in ("instructions", "scene_prompt", "system_prompt"):
         check_length(getattr(body, name) or "", name, settings)
 
 
