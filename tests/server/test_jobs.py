@@ -323,7 +323,7 @@ class TestMoves:
         connection.close()
 
     def test_whatever_is_asked_at_once(self, tmp_path):
-        """Many who pull at the same jobs: each answer makes sense, and each job comes to its end."""
+        """Each answer to many who pull at the same jobs makes sense, and each job ends."""
         with Slow() as higgs:
             higgs.go.release(1_000_000)
             settings = {"warmup": False, "jobs_dir": str(tmp_path), "max_jobs_running": 2}

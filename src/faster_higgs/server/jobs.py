@@ -11,9 +11,10 @@ import anyio
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from faster_higgs import captions
 from faster_higgs.audio.encode import FORMATS, checked_format, encoder_for
 from faster_higgs.audio.levels import Samples
+from faster_higgs.captions import FORMATS as CAPTIONS
+from faster_higgs.captions import written
 from faster_higgs.errors import SettingError
 from faster_higgs.server.body import SpeechBody
 from faster_higgs.server.errors import Refusal, bad
@@ -140,7 +141,7 @@ async def audio(
 
 
 @router.get("/v1/jobs/{id}/captions", response_class=Response)
-async def told_captions(
+async def captions(
     id: str, service: Here, format: CaptionFormat = "srt", partial: bool = False
 ) -> Response:
     """Which utterance is heard when."""
@@ -148,9 +149,7 @@ async def told_captions(
     reel = await _reel(found, service, partial)
     second = found.model_rate * found.record.speed  # in samples of the reel
     lines = [Line(row.text, row.begin / second, row.end / second, row.speaker) for row in reel.rows]
-    return Response(
-        captions.written(lines, format), headers=FRESH, media_type=captions.FORMATS[format]
-    )
+    return Response(written(lines, format), headers=FRESH, media_type=CAPTIONS[format])
 
 
 FRESH = {"Cache-Control": "no-store"}
