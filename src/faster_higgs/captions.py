@@ -13,20 +13,24 @@ from typing import Any, Protocol
 from faster_higgs.text.tags import SOUND, SPEAKER
 
 
-class Row(Protocol):
-    """What is said from `begin` to `end`, in seconds, and by whom; a `spoken.Part` is one."""
+class Said(Protocol):
+    """What is said, and by whom."""
 
     @property
     def text(self) -> str: ...
+
+    @property
+    def speaker(self) -> str | None: ...
+
+
+class Row(Said, Protocol):
+    """And when: from `begin` to `end`, in seconds. A `spoken.Part` is one."""
 
     @property
     def begin(self) -> float: ...
 
     @property
     def end(self) -> float: ...
-
-    @property
-    def speaker(self) -> str | None: ...
 
 
 def srt(parts: Iterable[Row]) -> str:
@@ -56,10 +60,10 @@ def written(parts: Iterable[Row], format: str) -> str:
     return WRITERS[format](parts)
 
 
-def plain(text: str) -> str:
-    """What is shown of a spoken text: one line, sounds by their names, no marks of speakers."""
-    text = SOUND.sub(lambda found: f" {_sound(found.group())} ", SPEAKER.sub(" ", text))
-    return " ".join(text.split())
+def plain(said: Said) -> str:
+    """A spoken text as it is shown: one line, sounds by their names; where several speak, who."""
+    text = SPEAKER.sub(r" \1: " if said.speaker is None else " ", said.text)
+    return _line(SOUND.sub(lambda found: f" {_sound(found.group())} ", text))
 
 
 def _json_file(parts: Iterable[Row]) -> str:
@@ -79,19 +83,24 @@ FORMATS: Mapping[str, str] = {  # and their media types
 
 
 def _segment(index: int, part: Row) -> dict[str, Any]:
-    told = {"index": index, "text": plain(part.text), "start": part.begin, "end": part.end}
+    times = {"start": round(part.begin, 6), "end": round(part.end, 6)}
+    told = {"index": index, "text": plain(part), **times}
     return told if part.speaker is None else {**told, "speaker": part.speaker}
 
 
 def _said(part: Row) -> str:
-    return plain(part.text if part.speaker is None else f"{part.speaker}: {part.text}")
+    return plain(part) if part.speaker is None else f"{_line(part.speaker)}: {plain(part)}"
 
 
 def _voiced(part: Row) -> str:
-    text = html.escape(plain(part.text), quote=False)
+    text = html.escape(plain(part), quote=False)
     if part.speaker is None:
         return text
-    return f"<v {html.escape(plain(part.speaker), quote=False)}>{text}"
+    return f"<v {html.escape(_line(part.speaker), quote=False)}>{text}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _sound(tag: str) -> str:

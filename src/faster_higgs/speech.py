@@ -339,7 +339,8 @@ class Higgs:
                     if not codes.shape[1] and not cut:
                         raise no_audio(result, len(codes))
                     kept = decoded - quiet.dropped // self.codec.hop
-                    yield Piece(utterance, quiet.finish(), result, codes[:, :kept])
+                    heard = answer.prompt.heard
+                    yield Piece(utterance, quiet.finish(), result, codes[:, :kept], heard)
                     break
             yield from self._pause(utterance, utterance.after)
 

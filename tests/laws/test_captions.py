@@ -39,9 +39,12 @@ def test_json():
     assert json.loads(written(PARTS, "json")) == {"segments": [first, second]}
 
 
-def test_marks_are_not_shown():
+def test_marks_are_shown_as_people_write_them():
     text = "[SPEAKER0] <SE>[Laughter]</SE> So.\n[SPEAKER1] <SE_s>[Music]</SE_s>Well."
-    assert plain(text) == "[Laughter] So. [Music] Well."
+    together = Part(text, 0.0, 1.0, Finish.STOP)
+    assert plain(together) == "SPEAKER0: [Laughter] So. SPEAKER1: [Music] Well."
+    alone = Part("[SPEAKER0] So.", 0.0, 1.0, Finish.STOP, speaker="Anna")
+    assert srt([alone]).splitlines()[2] == "Anna: So."
 
 
 def test_a_file_without_utterances():

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "delivery": ["errors", "prompt", "text"],
     "train": ["speech", *(name for name in _BELOW_SPEECH if name != "engine")],
     "answers": ["delivery", "engine", "prompt", "sampling"],
-    "spoken": ["audio", "delivery", "engine", "errors"],
+    "spoken": ["audio", "delivery", "engine", "errors", "prompt", "text"],
     "speech": ["answers", "device", "spoken", *_BELOW_SPEECH],
     "chatml": ["speech", *_BELOW_SPEECH],
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],

@@ -88,9 +88,10 @@ def events(live: Live, id: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 class TestWhole:
-    def test_it_is_the_speech(self, live):
-        whole = live.speak(TEXT, voice="alice", seed=5, response_format="pcm", stream=False)
-        assert finished(live, ask(live)) == whole.body
+    @pytest.mark.parametrize("more", [{}, {"speed": 1.5, "sample_rate": 16_000}])
+    def test_it_is_the_speech(self, live, more):
+        fields = {"voice": "alice", "seed": 5, "response_format": "pcm"}
+        assert finished(live, ask(live, **more)) == live.speak(TEXT, **fields, **more).body
 
     def test_what_is_told_of_it(self, live):
         before = live.ask("/v1/jobs").json["data"]
@@ -136,9 +137,12 @@ class TestWhole:
     def test_speed_and_rate(self, live):
         id = ask(live, speed=2.0, sample_rate=16_000, response_format="wav")
         plain = finished(live, ask(live, response_format="wav"))
-        assert seconds(finished(live, id)) == pytest.approx(seconds(plain) / 2, abs=0.1)
+        pauses = 0.12
+        half = (seconds(plain) - pauses) / 2 + pauses
+        assert seconds(finished(live, id)) == pytest.approx(half, abs=0.01)
         rows = live.ask(f"/v1/jobs/{id}/captions?format=json").json["segments"]
-        assert rows[-1]["end"] == pytest.approx(seconds(plain) / 2, abs=0.01)
+        assert rows[-1]["end"] == pytest.approx(half, abs=0.01)
+        assert rows[1]["start"] == pytest.approx(rows[0]["end"] + 0.04, abs=1e-3)
 
     def test_captions(self, live):
         id = ask(live)
@@ -191,6 +195,7 @@ class TestRefusals:
             ({"input": "Hi.", "voice": "nobody"}, "voice", "invalid_voice"),
             ({"input": "Hi.", "stream": True}, "stream", "unsupported_parameter"),
             ({"input": "Hi.", "stream_format": "sse"}, "stream_format", "unsupported_parameter"),
+            ({"input": "Hi.", "utterance_events": True}, "utterance_events", None),
             ({"input": "Hi.", "timeout": 5}, "timeout", "unsupported_parameter"),
             ({"input": "Hi.", "instructions": "x" * 5000}, "instructions", None),
             ({"input": "Hi.", "colour": "red"}, "colour", "unknown_parameter"),

@@ -14,7 +14,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server import health, jobs, models, seeds, speak, voices
+from faster_higgs.server import (
+    batch,
+    chat,
+    dialogue,
+    health,
+    jobs,
+    models,
+    seeds,
+    speak,
+    timestamps,
+    voices,
+)
 from faster_higgs.server.body import invalid
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
@@ -22,7 +33,10 @@ from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
 
-ROUTES = (speak.router, models.router, voices.router, jobs.router, seeds.router, health.router)
+ROUTES = (
+    *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router),
+    *(models.router, voices.router, jobs.router, seeds.router, health.router),
+)
 
 
 def create_app(
@@ -59,7 +73,9 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
             allow_origins=list(origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "Retry-After"],
+            expose_headers=[
+                *("X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "X-Take", "Retry-After")
+            ],
         )
     return app
 

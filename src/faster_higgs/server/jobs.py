@@ -12,7 +12,6 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from faster_higgs.audio.encode import FORMATS, checked_format, encoder_for
-from faster_higgs.audio.levels import Samples
 from faster_higgs.captions import FORMATS as CAPTIONS
 from faster_higgs.captions import written
 from faster_higgs.errors import SettingError
@@ -131,12 +130,11 @@ async def audio(
         raise bad(str(error), "format") from None
     reel = await _reel(found, service, partial)
     path = service.jobs.file(record)
-    headers = _headers(record, reel, found)
+    headers = _headers(record, reel)
     if record.status == "done" and FORMATS[record.format] == kind and path.is_file():
         return FileResponse(path, headers=headers, media_type=kind.mime)
-    sound = service.jobs.sound(record, reel)
     return StreamingResponse(
-        _encoded(sound, wanted, record.rate), headers=headers, media_type=kind.mime
+        _encoded(reel, wanted, record.rate), headers=headers, media_type=kind.mime
     )
 
 
@@ -147,7 +145,7 @@ async def captions(
     """Which utterance is heard when."""
     found = service.jobs.find(id)
     reel = await _reel(found, service, partial)
-    second = found.model_rate * found.record.speed  # in samples of the reel
+    second = found.record.rate
     lines = [Line(row.text, row.begin / second, row.end / second, row.speaker) for row in reel.rows]
     return Response(written(lines, format), headers=FRESH, media_type=CAPTIONS[format])
 
@@ -190,15 +188,15 @@ async def _reel(job: Job, service: Service, partial: bool) -> Reel:
     return reel
 
 
-def _headers(record: Record, reel: Reel, job: Job) -> dict[str, str]:
-    seconds = reel.samples / job.model_rate / record.speed
+def _headers(record: Record, reel: Reel) -> dict[str, str]:
+    seconds = reel.samples / record.rate
     told = {"X-Seed": str(record.seed), "X-Sample-Rate": str(record.rate)}
     return {**FRESH, **told, "X-Duration": f"{seconds:.3f}"}
 
 
-def _encoded(sound: Iterator[Samples], format: str, rate: int) -> Iterator[bytes]:
+def _encoded(reel: Reel, format: str, rate: int) -> Iterator[bytes]:
     encoder = encoder_for(format, rate)
-    for samples in sound:
+    for samples in reel.sound():
         if data := encoder.encode(samples):
             yield data
     yield encoder.finish()

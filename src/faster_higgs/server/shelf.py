@@ -39,7 +39,7 @@ class Damaged(HiggsError):
 
 @dataclass(frozen=True)
 class Record:
-    """The state of a job. Times are in seconds since 1970, `rate` and `speed` are as asked for."""
+    """The state of a job. Times are in seconds since 1970; `rate` and `speed` are of its sound."""
 
     id: str
     status: Status
@@ -57,7 +57,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Row:
-    """An utterance that is finished. Places are in samples of the model's rate.
+    """An utterance that is finished. Places are in samples of the whole sound.
 
     It is heard from `begin` to `end`; to `until` there may be silence.
     """

@@ -36,7 +36,7 @@ from faster_higgs.server.order import Order
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.server.shelf import Damaged, Record, Reel, Row, Shelf, Status, Tape
 from faster_higgs.speech import Higgs, Voices
-from faster_higgs.spoken import Gathering, Piece
+from faster_higgs.spoken import Piece
 
 Verb = Literal["pause", "resume", "cancel", "retry"]
 OVER: tuple[Status, ...] = ("done", "failed", "cancelled")
@@ -54,7 +54,7 @@ NO_FOLDER = "This server keeps no jobs; its operator can name a folder with HIGG
 
 
 class Progress(NamedTuple):
-    """Utterances that are finished, and their samples at the model's rate."""
+    """Utterances that are finished, and their samples."""
 
     utterances: int
     samples: int
@@ -65,7 +65,6 @@ class Job:
     """A job and who makes it. Only the event loop touches it."""
 
     record: Record
-    model_rate: int
     done: Progress
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # of what is asked of it
     news: asyncio.Event = field(default_factory=asyncio.Event)  # set once, at the next change
@@ -81,7 +80,7 @@ class Job:
     @property
     def seconds(self) -> float:
         """How long the sound is."""
-        return self.done.samples / self.model_rate / self.record.speed
+        return self.done.samples / self.record.rate
 
     def change(self, record: Record | None = None, done: Progress | None = None) -> None:
         """It is different now: wake who waits for news."""
@@ -228,7 +227,7 @@ class Workshop:
                     409, f"At most {most} jobs are kept; delete one first.", "too_many_jobs"
                 )
             record = await asyncio.to_thread(self._taken, self.shelf, order, voices)
-            job = self._jobs[record.id] = Job(record, self._higgs.rate, Progress(0, 0))
+            job = self._jobs[record.id] = Job(record, Progress(0, 0))
         self._fill()
         return job
 
@@ -269,13 +268,6 @@ class Workshop:
         stopped = job.record.status not in OVER
         job.change(replace(job.record, status="cancelled") if stopped else None)
 
-    def sound(self, record: Record, reel: Reel) -> Iterator[Samples]:
-        """The sound of a reel as it was asked for."""
-        shape = Shape(self._higgs.rate, speed=record.speed, to=record.rate)
-        for samples in reel.sound():
-            yield shape.feed(samples)
-        yield shape.finish()
-
     def file(self, record: Record) -> Path:
         """Where the whole sound is, once it is done."""
         return self.shelf.place(record.id) / f"speech{FORMATS[record.format].suffix}"
@@ -289,7 +281,7 @@ class Workshop:
             reel = shelf.reel(record.id)
             status = record.status if record.status != "running" else "queued"
             done = Progress(len(reel.rows), reel.samples)
-            jobs.append(Job(replace(record, status=status), self._higgs.rate, done))
+            jobs.append(Job(replace(record, status=status), done))
         return jobs
 
     def _taken(self, shelf: Shelf, order: Order, voices: Callable[[], Voices]) -> Record:
@@ -393,17 +385,17 @@ class Workshop:
         stopped = threading.Event()
         on_stop(stopped.set)
         with reel.growing() as tape:
-            speaker = _Speaker(self._higgs, ask, reel, tape)
+            speaker = _Speaker(self._higgs, ask, record, reel, tape)
             yield from speaker.speak(len(plan), on_stop, stopped)
-        sound = _until(stopped, self.sound(record, shelf.reel(record.id)))
+        sound = _until(stopped, shelf.reel(record.id).sound())
         save(self.file(record), sound, format=record.format, rate=record.rate)
 
 
 class _Speaker:
     """Adds the utterances of a job to its tape, one after the other."""
 
-    def __init__(self, higgs: Higgs, ask: Ask, reel: Reel, tape: Tape) -> None:
-        self._higgs, self._ask, self._tape = higgs, ask, tape
+    def __init__(self, higgs: Higgs, ask: Ask, record: Record, reel: Reel, tape: Tape) -> None:
+        self._higgs, self._ask, self._record, self._tape = higgs, ask, record, tape
         self._said = [None if one is None else codes_of(*one) for one in reel.remembered()]
         self._samples = reel.samples
 
@@ -430,34 +422,44 @@ class _Speaker:
         if attempt:
             seed = ((sampling.seed or 0) + attempt * ANEW) % 2**62
             sampling = replace(sampling, seed=seed)
-        gathered = Gathering(self._higgs.rate)
         pieces = self._higgs.pieces(
             text, voices, sampling, delivery, said=tuple(self._said), on_stop=on_stop
         )
         with closing(pieces):
+            heard, begin, shape = list[Samples](), 0, None
             for piece in pieces:
-                if gathered.add(piece) is None:
+                if piece.is_pause:
+                    heard.append(self._silence(len(piece.samples) / self._higgs.rate))
                     continue
-                self._add(piece, gathered)
-                gathered = Gathering(self._higgs.rate)
-                yield Progress(len(self._said), self._samples)
+                if shape is None:
+                    shape, begin = self._shape(), sum(map(len, heard))
+                heard.append(shape.feed(piece.samples))
+                if piece.result is not None:
+                    self._add(piece, [*heard, shape.finish()], begin)
+                    heard, shape = [], None
+                    yield Progress(len(self._said), self._samples)
 
-    def _add(self, piece: Piece, gathered: Gathering) -> None:
-        """An utterance, with the silence that was asked for after it."""
-        part, codes, utterance = gathered.parts[-1], piece.remembered, piece.utterance
-        begin, end = (self._samples + round(at * gathered.rate) for at in (part.begin, part.end))
-        after = np.zeros(round(utterance.after * gathered.rate), np.float32)
+    def _shape(self) -> Shape:
+        return Shape(self._higgs.rate, speed=self._record.speed, to=self._record.rate)
+
+    def _silence(self, seconds: float) -> Samples:
+        return np.zeros(round(seconds * self._record.rate), np.float32)
+
+    def _add(self, piece: Piece, heard: Sequence[Samples], begin: int) -> None:
+        """An utterance that begins so far in what is heard, and the silence wanted after it."""
+        assert piece.result is not None
+        utterance, codes, start = piece.utterance, piece.remembered, self._samples
+        sound = np.concatenate([*heard, self._silence(utterance.after)])
         row = Row(
-            part.text,
-            begin,
-            end,
-            end + after.size,
-            part.finish.value,
+            utterance.text,
+            start + begin,
+            start + sum(map(len, heard)),
+            start + len(sound),
+            piece.result.finish.value,
             None if codes is None else (codes.shape[0], codes.shape[1]),
-            part.speaker,
+            utterance.speaker,
         )
-        samples = np.concatenate([*gathered.samples, after])
-        self._tape.add(row, samples, b"" if codes is None else bytes_of(codes))
+        self._tape.add(row, sound, b"" if codes is None else bytes_of(codes))
         self._said.append(codes)
         self._samples = row.until
 
