@@ -131,12 +131,15 @@ class Higgs:
         sampling: Sampling = Sampling(),
         delivery: Delivery = Delivery(),
         *,
+        said: Sequence[Tensor | None] = (),
         on_stop: OnStop | None = None,
-    ) -> Iterator[Piece]:
+    ) -> Generator[Piece]:
         """Speech as samples while it is made.
 
-        `on_stop` is handed functions that end it from another thread, with Aborted. Raises
-        TextError, VoiceNotFound, SettingError, NoAudio, DeadlinePassed.
+        `said` goes on where a speech was broken off: what its pieces `remembered`, one for each of
+        the first utterances, which are not made again. `on_stop` is handed functions that end it
+        from another thread, with Aborted. Raises TextError, VoiceNotFound, SettingError, NoAudio,
+        DeadlinePassed.
         """
         sampling, urgency = _seeded(sampling), urgency_of(delivery, on_stop)
 
@@ -144,7 +147,9 @@ class Higgs:
             return self.frames(prompt, limited, self._ends, **urgency)
 
         plan = self.plan(text, voice, delivery)  # 1 text
-        begun = answered(plan, sampling, self._talk, self._fitted, frames)  # 2 prompt, 3 engine
+        begun = answered(
+            plan, sampling, self._talk, self._fitted, frames, said
+        )  # 2 prompt, 3 engine
         with closing(begun) as answers:
             for answer in answers:
                 for piece in self._sound(answer):  # 4 codec

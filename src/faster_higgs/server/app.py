@@ -19,6 +19,7 @@ from faster_higgs.server import (
     chat,
     dialogue,
     health,
+    jobs,
     models,
     seeds,
     speak,
@@ -34,7 +35,7 @@ from faster_higgs.speech import Higgs
 
 ROUTES = (
     *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router),
-    *(models.router, voices.router, seeds.router, health.router),
+    *(models.router, voices.router, jobs.router, seeds.router, health.router),
 )
 
 
@@ -59,6 +60,12 @@ def create_app(
     return Gate(_with_origins(app, settings.cors_origins), settings, service.ledger)
 
 
+def leave(app: Gate) -> None:
+    """A stop was asked for: who only listens for news is let go, and holds nobody up."""
+    service: Service = app.inner.state.service  # type: ignore[attr-defined]
+    service.jobs.leave()
+
+
 def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
     if origins:
         app.add_middleware(
@@ -76,12 +83,14 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
+    await service.jobs.load()
     warming = asyncio.create_task(_warm(service))
     try:
         yield
     finally:
         service.ready = False
         warming.cancel()
+        await service.jobs.close()
         await service.desk.close()
 
 
@@ -91,6 +100,7 @@ async def _warm(service: Service) -> None:
         if service.settings.warmup:
             await service.warm_up()
         service.ready = True
+        service.jobs.begin()
     except HiggsError as error:
         logging.getLogger(__name__).error("The model cannot speak: %s", error)
 

@@ -168,7 +168,7 @@ class Making:
         shape: Shape | None = None
         begin = 0
         pieces = self._higgs.pieces(
-            order.text, self._voices(), order.sampling, order.delivery, on_stop=on_stop
+            order.text, self.voices(), order.sampling, order.delivery, on_stop=on_stop
         )
         for piece in pieces:
             self._note(piece)
@@ -207,7 +207,8 @@ class Making:
         text = SPEAKER.sub(lambda found: f"{names.get(found[1], found[1])}:", text)
         return text, begin / self.rate, None
 
-    def _voices(self) -> str | list[Voice] | None:
+    def voices(self) -> str | list[Voice] | None:
+        """Who speaks: names that are there, voices of clips or words, or whom the model wants."""
         order = self.order
         if order.cast:
             return self._company()

@@ -111,10 +111,12 @@ class Order:
     names: Mapping[str, str] = field(default_factory=dict)  # of its speakers, by their tags
 
 
-def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
-    """What a body asks for. Raises Refusal, SettingError."""
+def order_of(body: SpeechBody, settings: ServerSettings, longest: int | None = None) -> Order:
+    """What a body asks for, with a text of up to `longest` characters. Raises Refusal,
+    SettingError.
+    """
     refuse_meaningless(body)
-    check_length(body.input, "input", settings)
+    check_length(body.input, "input", settings, longest)
     clips = clips_of(_references(body), settings)
     described = _described(body, clips)
     voice = _voice(body)
@@ -211,12 +213,14 @@ def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) ->
     return tuple(Clip(sound, text) for sound, text in references)
 
 
-def check_length(text: str, param: str, settings: ServerSettings) -> None:
+def check_length(
+    text: str, param: str, settings: ServerSettings, longest: int | None = None
+) -> None:
     """Raises Refusal for a text that is too long."""
-    if len(text) > settings.max_text_chars:
+    most = longest or settings.max_text_chars
+    if len(text) > most:
         raise bad(
-            f"{param} has {len(text):,} characters; at most {settings.max_text_chars:,} are taken "
-            "at once. Split it.",
+            f"{param} has {len(text):,} characters; at most {most:,} are taken at once. Split it.",
             param,
             "string_above_max_length",
         )

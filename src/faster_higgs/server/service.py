@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -27,6 +28,7 @@ from faster_higgs.server.making import Clones, Making
 from faster_higgs.server.order import Order
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.server.takes import Takes
+from faster_higgs.server.workshop import Workshop
 from faster_higgs.speech import Higgs
 
 T = TypeVar("T")
@@ -52,6 +54,7 @@ class Service:
     ledger: Ledger = field(default_factory=Ledger)
     desk: Desk = field(init=False)
     clones: Clones = field(init=False)
+    jobs: Workshop = field(init=False)
     takes: Takes = field(default_factory=Takes)
     changing: threading.Lock = field(default_factory=threading.Lock)  # of the voices
 
@@ -59,8 +62,12 @@ class Service:
         own = self.settings
         self.desk = Desk(own.max_running, own.max_queue, own.queue_timeout_s, self.ledger)
         self.clones = Clones(self.higgs)
+        self.jobs = Workshop(self.higgs, own, self.models[0])
         self.ledger.watch("running", "Speeches that are being made.", lambda: self.desk.running)
         self.ledger.watch("queue_depth", "Speeches that wait.", lambda: self.desk.waiting)
+        for status in ("running", "queued"):
+            count = partial(self.jobs.count, status)
+            self.ledger.watch(f"jobs_{status}", f"Jobs that are {status}.", count)
         self.ledger.watch("ready", "Whether requests are taken.", lambda: self.ready)
 
     def check_model(self, name: str | None) -> None:
