@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "native": ["errors"],
     "quant": ["errors", "native"],
     "device": ["errors", "native"],
+    "fetch": ["errors"],
     "model": ["config", "errors", "native"],
     "codec": ["config", "errors", "native"],
     "prompt": ["config", "delay", "errors"],
@@ -36,9 +37,10 @@ MAY_IMPORT = {
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": [
-        *("audio", "config", "delivery", "errors", "prompt", "sampling", "speech", "spoken", "text")
+        *("audio", "config", "delivery", "errors", "fetch", "prompt", "sampling", "speech"),
+        *("spoken", "text"),
     ],
-    "deploy": ["audio", "config", "errors", "sampling", "server", "speech"],
+    "deploy": ["audio", "config", "errors", "fetch", "sampling", "server", "speech"],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
     "cli": _ALL,
     "__main__": ["cli"],
@@ -59,6 +61,7 @@ MUST_NOT_KNOW = {
     "speech": ["argparse", "typer", "fastapi"],
     "server": ["torch", "transformers"],
     "deploy": ["torch", "transformers"],
+    "fetch": ["torch", "numpy", "fastapi"],
     "eval": ["torch"],
 }
 EXCEPTIONS = {
