@@ -79,6 +79,14 @@ def memory() -> tuple[int | None, int | None]:
     return free, total
 
 
+def busy(name: str) -> float | None:
+    """The share of the last moment in which a card worked; None where nothing tells."""
+    try:
+        return torch.cuda.utilization(torch.device(name)) / 100
+    except (ImportError, RuntimeError, AssertionError, ValueError):
+        return None  # it needs NVIDIA's library, which is not one of ours
+
+
 def _processor() -> Device:
     return Device("cpu", platform.processor() or platform.machine(), *memory(), own=_resident())
 

@@ -15,14 +15,16 @@ from contextlib import closing
 import numpy as np
 
 from faster_higgs.audio.encode import encode, encoder_for
-from faster_higgs.audio.files import read
+from faster_higgs.audio.files import FROM_STRANGERS, read
 from faster_higgs.audio.levels import Samples
-from faster_higgs.audio.reference import LONGEST_CLIP, fit_for_a_voice
+from faster_higgs.audio.reference import fit_for_a_voice
 from faster_higgs.audio.shape import Shape
-from faster_higgs.errors import Aborted, VoiceNotFound
+from faster_higgs.errors import Aborted, DeadlinePassed, VoiceNotFound
+from faster_higgs.fetch import Elsewhere
 from faster_higgs.prompt.voices import Voice
+from faster_higgs.server.accounts import asker
 from faster_higgs.server.desk import OnStop
-from faster_higgs.server.ledger import Ledger
+from faster_higgs.server.ledger import Ledger, Playback
 from faster_higgs.server.order import Clip, Order
 from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Piece
@@ -39,16 +41,19 @@ KEPT_CLIPS = 64
 class Clones:
     """Voices of clips that were sent; the latest are kept, as codes only."""
 
-    def __init__(self, higgs: Higgs) -> None:
-        self._higgs = higgs
+    def __init__(self, higgs: Higgs, ledger: Ledger, elsewhere: Elsewhere, longest: float) -> None:
+        """`longest`: seconds that a clip may have."""
+        self._higgs, self._ledger = higgs, ledger
+        self._elsewhere, self._longest = elsewhere, longest
         self._kept: OrderedDict[str, Voice] = OrderedDict()
         self._lock = threading.Lock()  # one clip is encoded at a time
 
     def voice(self, clip: Clip) -> Voice:
         """Raises Refusal, AudioError, VoiceError."""
-        data = clip.data()
+        data = clip.data(self._elsewhere)
         key = hashlib.sha256(data + b"\0" + clip.text.encode()).hexdigest()
         with self._lock:
+            self._ledger.reference(known=key in self._kept)
             if key not in self._kept:
                 self._kept[key] = self._made(data, clip.text)
             self._kept.move_to_end(key)
@@ -57,7 +62,9 @@ class Clones:
             return self._kept[key]
 
     def _made(self, data: bytes, text: str) -> Voice:
-        samples = read(data, rate=self._higgs.rate, max_seconds=LONGEST_CLIP)
+        samples = read(
+            data, rate=self._higgs.rate, max_seconds=self._longest, bounds=FROM_STRANGERS
+        )
         codes = self._higgs.encode(fit_for_a_voice(samples, self._higgs.rate))
         return Voice("reference", codes, text)
 
@@ -69,6 +76,7 @@ class Making:
         self._higgs, self.order, self._clones, self._ledger = higgs, order, clones, ledger
         self._shape = Shape(higgs.rate, speed=order.speed, to=order.rate)
         self.rate = self._shape.rate
+        self._account = asker()
         self.voice = ""  # who speaks, in words
         self.utterances = 0
         self.input_tokens = 0
@@ -101,15 +109,25 @@ class Making:
     def _sound(self, on_stop: OnStop) -> Generator[Samples]:
         """Samples as they are told; counted, whatever the end."""
         first: float | None = None
-        well = False
+        well, playback = False, Playback()
         self._ledger.begin()
         try:
             for samples in self._shaped(on_stop):
                 self.samples += samples.size
+                self._account.heard(samples.size / self.rate)
+                self._ledger.made(0, samples.size)
+                playback.heard(samples.size / self.rate, time.perf_counter())
                 if samples.size and first is None:
                     first = time.perf_counter() - self.begin
                 yield samples
             well = True
+            if self.order.mode != "whole":
+                self._ledger.streamed(playback)
+            if self.finish == "deadline":
+                self._ledger.late()
+        except DeadlinePassed:
+            self._ledger.late()
+            raise
         except (Aborted, GeneratorExit):
             self._ledger.aborted()
             raise
@@ -144,7 +162,9 @@ class Making:
         self.utterances += 1
         self.input_tokens += piece.result.prompt_tokens
         codes = piece.codes
-        self.output_tokens += 0 if codes is None else int(codes.shape[1])
+        frames = 0 if codes is None else int(codes.shape[1])
+        self.output_tokens += frames
+        self._ledger.made(frames, 0)
         finish = piece.result.finish.value
         if finish != "stop" and self.finish in GOOD_ENDS:
             self.finish = finish
