@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,7 +13,6 @@ from faster_higgs.server.errors import Refusal
 from faster_higgs.server.keeper import Keeper
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import FakeHiggs, tiny_checkpoint
-from tests.project.source import ROOT
 from tests.server.conftest import Live, Reply, Slow, serving, until
 
 ADMIN, KEY = "admin-key-1", "first-key-1"
@@ -185,47 +177,3 @@ class TestOrders:
             with pytest.raises(Refusal, match="not_loadable"):
                 Keeper(higgs).unload()
             Keeper(higgs).unload_if_idle(0)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_terminated_server_says_no_until_it_has_finished(tmp_path):
-    """pico: one long speech, SIGTERM in the middle; what is asked meanwhile hears 503."""
-    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0"]
-    told = {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1", "HIGGS_WARMUP": "0"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | told, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:(\d+);", process.stdout.readline())
-        assert found
-        port = int(found[1])
-        text = "This is a sentence that is long enough to be spoken for a while. " * 4
-        with ThreadPoolExecutor(1) as threads:
-            last = threads.submit(ask, port, "/v1/audio/speech", {"input": text})
-            until(lambda: b'"running":1' in ask(port, "/health")[1])
-            process.send_signal(signal.SIGTERM)
-            until(lambda: ask(port, "/health/ready")[0] == 503)
-            status, body = ask(port, "/v1/audio/speech", {"input": "Hi."})
-            assert status == 503 and b'"draining"' in body
-            assert not last.done()
-            status, sound = last.result()
-            assert status == 200 and len(sound) > 50_000
-        process.communicate(timeout=30)
-        assert process.returncode == 0
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def ask(port: int, path: str, body: Any = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    data = None if body is None else json.dumps(body)
-    headers = {"Content-Type": "application/json"}
-    connection.request("POST" if data else "GET", path, data, headers)
-    answer = connection.getresponse()
-    try:
-        return answer.status, answer.read()
-    finally:
-        connection.close()
