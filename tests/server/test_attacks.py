@@ -223,6 +223,50 @@ def test_no_log_holds_what_was_said(caplog):
     assert caplog.records and word.lower() not in caplog.text.lower()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"input": ' + b"[" * 100_000,
+        b'{"input": ' + b'{"a":' * 100_000,
+        b'{"input": "Hi.", "seed": ' + b"9" * 100_000 + b"}",
+        b'{"input": "Hi.", "temperature": 1e999}',
+        b'{"input": "Hi.", "temperature": NaN}',
+        b'{"input": "\\ud800 Hi."}',
+        b"\xff\xfe\x00",
+        b'{"input": "Hi.", "extra_params": ' + b'{"a":' * 50 + b"1" + b"}" * 51,
+        b"[]",
+        b"null",
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/audio/speech", "/generate", "/generate/batch"])
+def test_no_json_breaks_the_server(live, path, body):
+    reply = live.ask(path, body, headers={"Content-Type": "application/json"})
+    assert 200 <= reply.status < 500, reply.body[:200]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: -1\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: 99999999999999999999999999\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b"X-Request-Id: " + b"a" * 5000 + b"\r\n",
+        b"Authorization: Bearer \xff\xfe\r\n",
+        b"Origin: \xff\r\n",
+        b"Range: bytes=" + b"0-," * 2000 + b"\r\n",
+    ],
+)
+def test_no_head_breaks_the_server(live, head):
+    one = socket.create_connection(("127.0.0.1", live.port), timeout=5)
+    one.sendall(b"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\nhello")
+    one.shutdown(socket.SHUT_WR)
+    answer = one.recv(300)
+    one.close()
+    assert answer[:10] in (b"", b"HTTP/1.1 4"), answer
+    assert live.ask("/health/live").status == 200
+
+
 def test_what_is_sent_in_pieces_may_be_as_large_as_was_said(live):
     """The limit counts, not the way of sending."""
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=20)

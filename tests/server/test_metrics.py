@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from faster_higgs.server.app import create_app
 from faster_higgs.server.gauges import NAMES
 from faster_higgs.server.ledger import Playback
 from faster_higgs.speech import Higgs
@@ -110,3 +111,14 @@ def test_the_port_of_metrics_tells_metrics_alone_and_needs_no_key():
             for path in ("/v1/models", "/health", "/metrics/", "//metrics"):
                 assert live.ask(path).status == 404
             assert live.speak().status == 404
+
+
+def test_a_card_is_told_where_there_is_one():
+    facts = {"device": "cuda:0", "gpu_memory_total_gb": 80.0, "gpu_memory_used_gb": 2.5}
+    for more in ({}, {"gpu_utilization": 0.25}):
+        with FakeHiggs() as higgs:
+            service = create_app(higgs, facts=lambda more=more: facts | more).inner.state.service
+            text = service.metrics().decode()
+        assert "higgs_memory_gpu_memory_used_bytes 2.5e+09" in text
+        assert "higgs_memory_gpu_memory_total_bytes 8e+10" in text
+        assert ("higgs_gpu_utilization_ratio 0.25" in text) == bool(more)

@@ -53,7 +53,7 @@ class Gate:
         send = self._numbered(scope, number, send)
         try:
             account = self._check(scope, headers)
-            if scope["method"] not in READING:
+            if scope.get("method") not in READING:
                 if account is None or not account.admin:
                     self._refuse_new()
                 self._count(account)
@@ -74,7 +74,7 @@ class Gate:
         if "origin" in headers:
             check_origin(headers["origin"], headers.get("host", ""), self._settings.cors_origins)
         account = self._accounts.of(_key(headers))
-        if account is None and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
+        if account is None and scope["path"] not in OPEN and scope.get("method") != "OPTIONS":
             raise Refusal(
                 401,
                 "This server needs an API key: send Authorization: Bearer KEY.",

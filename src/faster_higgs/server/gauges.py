@@ -42,7 +42,7 @@ class Watched(Collector):
         self._higgs, self._facts = higgs, facts
 
     def collect(self) -> Iterator[Metric]:
-        engine = self._higgs.stats()
+        engine, facts = self._higgs.stats(), self._facts()
         yield _gauge("engine_running", "Requests that the engine works on.", engine.running)
         yield _gauge("engine_waiting", "Requests that wait for the engine.", engine.waiting)
         yield _gauge("engine_batch", "Requests that decoded in the latest step.", engine.last_batch)
@@ -53,9 +53,9 @@ class Watched(Collector):
         yield _counter("engine_columns", "Columns that were decoded.", engine.columns)
         yield _counter("engine_prompts", "Prompts that began to be read.", engine.admitted)
         yield _counter("prefix_hits", "Those whose beginning was known.", engine.prefix_hits)
-        for name, bytes_ in memory(self._facts()).items():
+        for name, bytes_ in memory(facts).items():
             yield _gauge(f"memory_{name}", "Memory of this process, or of its card.", bytes_)
-        if (share := self._facts().get("gpu_utilization")) is not None:
+        if (share := facts.get("gpu_utilization")) is not None:
             yield _gauge("gpu_utilization_ratio", "How busy the card is.", share)
 
 

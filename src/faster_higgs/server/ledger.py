@@ -41,6 +41,7 @@ class Ledger:
     seconds: float = 0.0  # of making, all speeches together
     running: int = 0
     peak: int = 0
+    audio_seconds: float = 0.0  # of speech that were made
     ending: bool = False
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -95,6 +96,7 @@ class Ledger:
             self.successful += well
             self.failed += not well
             self.seconds += seconds if well else 0.0
+            self.audio_seconds += audio
         (self._made if well else self._failed).inc()
         self._audio.inc(audio)
         if first is not None:
@@ -155,11 +157,6 @@ class Ledger:
             "concurrent_requests": self.running,
             "peak_concurrent": self.peak,
         }
-
-    @property
-    def audio_seconds(self) -> float:
-        """Of speech that were made."""
-        return self.registry.get_sample_value("higgs_audio_seconds_total") or 0.0
 
     def text(self) -> bytes:
         """For Prometheus."""

@@ -34,6 +34,7 @@ OPENAI_VOICES = (
     *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),
     *("nova", "sage", "shimmer", "verse", "marin", "cedar"),
 )
+SYNTHETIC = "Synthetic speech, made by Faster Higgs."
 GOOD_ENDS = ("stop", "silence")
 KEPT_CLIPS = 64
 
@@ -72,7 +73,11 @@ class Clones:
 class Making:
     """One speech: its bytes, and the facts that its headers and its last words tell."""
 
-    def __init__(self, higgs: Higgs, order: Order, clones: Clones, ledger: Ledger) -> None:
+    def __init__(
+        self, higgs: Higgs, order: Order, clones: Clones, ledger: Ledger, *, marked: bool = False
+    ) -> None:
+        """`marked`: the file says that nobody spoke it, where it can."""
+        self._note_inside = SYNTHETIC if marked else ""
         self._higgs, self.order, self._clones, self._ledger = higgs, order, clones, ledger
         self._shape = Shape(higgs.rate, speed=order.speed, to=order.rate)
         self.rate = self._shape.rate
@@ -93,7 +98,7 @@ class Making:
 
     def streamed(self, on_stop: OnStop) -> Generator[bytes]:
         """The pieces of one file, the first when something is to be heard."""
-        encoder = encoder_for(self.order.format, self.rate)
+        encoder = encoder_for(self.order.format, self.rate, self._note_inside)
         with closing(self._sound(on_stop)) as sound:
             for samples in sound:
                 if data := encoder.encode(samples):
@@ -104,7 +109,7 @@ class Making:
         """The file at once, with exact lengths in its header."""
         with closing(self._sound(on_stop)) as sound:
             samples = np.concatenate([np.zeros(0, np.float32), *sound])
-        yield encode(samples, self.order.format, self.rate)
+        yield encode(samples, self.order.format, self.rate, self._note_inside)
 
     def _sound(self, on_stop: OnStop) -> Generator[Samples]:
         """Samples as they are told; counted, whatever the end."""

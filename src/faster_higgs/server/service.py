@@ -110,7 +110,9 @@ class Service:
 
     def making(self, order: Order) -> Making:
         """An order, about to be made."""
-        return Making(self.higgs, order, self.clones, self.ledger)
+        return Making(
+            self.higgs, order, self.clones, self.ledger, marked=self.settings.mark_synthetic
+        )
 
     async def warm_up(self) -> None:
         """Speak once to nobody: the first caller must not wait for what is loaded late."""

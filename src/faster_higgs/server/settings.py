@@ -91,6 +91,7 @@ class ServerSettings:
     default_ras_win_max_num_repeat: int | None = None
     default_max_new_tokens: int | None = None
     default_system_prompt: str | None = None  # None: the usual one
+    mark_synthetic: bool = False  # files say that nobody spoke them
     log_level: str = "warning"
     warmup: bool = True
     idle_unload_s: float = 0  # let the weights go after so long without a speech; 0: never
