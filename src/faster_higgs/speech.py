@@ -34,7 +34,7 @@ from faster_higgs.codec.stream import SharedDecoder
 from faster_higgs.config import EngineConfig
 from faster_higgs.delivery import Delivery, Utterance, cast, utterances
 from faster_higgs.device import give_back, named
-from faster_higgs.engine.engine import Engine
+from faster_higgs.engine.engine import Engine, Stats
 from faster_higgs.engine.request import Finish, FrameEvent, Result
 from faster_higgs.engine.scheduler import INTERACTIVE
 from faster_higgs.engine.worker import OnStop, Worker
@@ -258,6 +258,14 @@ class Higgs:
         give_back()
 
     close = unload
+
+    def revive(self, fresh: Higgs) -> None:
+        """Become `fresh`, after `unload`; whoever holds this one goes on with it."""
+        self.__dict__ = fresh.__dict__
+
+    def stats(self) -> Stats:
+        """How the engine is, and what it has done."""
+        return self._worker.stats()
 
     def __enter__(self) -> Higgs:
         return self

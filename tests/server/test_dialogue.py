@@ -120,7 +120,7 @@ def ben(**fields) -> dict:
         (ben(voice="bob", description="Low."), "speakers.Ben", "needs one of voice"),
         (ben(ref_text="Words."), "speakers.Ben", "needs one of voice"),
         (ben(ref_audio=CLIP), "speakers.Ben.ref_text", "What is said"),
-        (ben(ref_audio="http://x/a.wav", ref_text="W."), "speakers.Ben.ref_audio", "not fetched"),
+        (ben(ref_audio="http://x/a.wav", ref_text="W."), "speakers.Ben.ref_audio", "not fetch"),
         (ben(ref_audio="AAAA", ref_text="Words."), "speakers.Ben.ref_audio", ""),
         (ben(voice="nobody"), "speakers.Ben.voice", "no voice 'nobody'"),
         (ben(voice="alice,bob"), "speakers.Ben.voice", "No voice named"),

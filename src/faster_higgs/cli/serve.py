@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faster_higgs.cli.command import Command, as_command, flag, verbose
+from faster_higgs.cli.environment import completed, in_vain
 from faster_higgs.cli.flags import codec_flag, memory_flag, model_flag, revision_flag
 from faster_higgs.errors import MissingExtra, SettingError
 
@@ -98,13 +100,18 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
     """Take the ports, load the model, answer until told to stop, then finish what was begun."""
     _check_extra()
     settings = settings_of(flags, os.environ)
+    for note in in_vain(os.environ):
+        print(note, file=sys.stderr)
+    flags = completed(flags, os.environ)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(message)s")
     for note in _warnings(settings, flags):
         tell(note)
     sockets = [bound(settings.host, port) for port in _ports(settings)]
+    apart = [bound(settings.host, settings.metrics_port)] if settings.metrics_port else []
     try:
-        _serve(flags, settings, sockets, tell)
+        _serve(flags, settings, sockets, apart, tell)
     finally:
-        for one in sockets:
+        for one in [*sockets, *apart]:
             one.close()
 
 
@@ -193,6 +200,7 @@ def _serve(
     flags: ServeFlags,
     settings: ServerSettings,
     sockets: Sequence[socket.socket],
+    apart: Sequence[socket.socket],
     tell: Callable[[str], None],
 ) -> None:
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
@@ -206,12 +214,16 @@ def _serve(
     for note in plan.notes:
         print(note, file=sys.stderr)
     own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
-    with Higgs.load(model.folder, codec=codec, device=plan, voices=own) as higgs:
-        app = create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
+    load = partial(Higgs.load, model.folder, codec=codec, device=plan, voices=own)
+    with load() as higgs:
+        facts = _machine(plan)
+        app = create_app(higgs, settings, model=model_id(model), facts=facts, load=load)
         for one in sockets:
             tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
+        for one in apart:
+            tell(f"Metrics at {_address(one)}/metrics")
         sys.stdout.flush()
-        _answer(app, settings, sockets)
+        _answer(app, settings, [*sockets, *apart])
     tell("Stopped.")
 
 
@@ -219,23 +231,17 @@ def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]
     """Until a signal; then nothing new is taken, and what was begun comes to its end."""
     import uvicorn
 
-    from faster_higgs.server.app import leave
+    from faster_higgs.server.ending import Ending
 
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level=settings.log_level,
+        log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, number: int, frame: Any) -> None:
-            leave(app)
-            super().handle_exit(number, frame)
-
-    server = Server(config)
+    server = Ending(config, app.inner.state.service)
     with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
         server.run(sockets=list(sockets))
 
@@ -266,7 +272,7 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
     def told() -> Mapping[str, Any]:
         facts: dict[str, Any] = {"device": plan.device, "precision": plan.reason}
         if plan.device.startswith("cuda"):
-            from faster_higgs.device import named
+            from faster_higgs.device import busy, named
 
             card = next(named(plan.device))
             total, free = card.total or 0, card.free or 0
@@ -275,6 +281,8 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
                 "gpu_memory_total_gb": round(total / 1e9, 2),
                 "gpu_memory_used_gb": round((total - free) / 1e9, 2),
             }
+            if (share := busy(plan.device)) is not None:
+                facts["gpu_utilization"] = share
         return facts
 
     return told

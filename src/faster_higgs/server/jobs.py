@@ -134,7 +134,9 @@ async def audio(
     if record.status == "done" and FORMATS[record.format] == kind and path.is_file():
         return FileResponse(path, headers=headers, media_type=kind.mime)
     return StreamingResponse(
-        _encoded(reel, wanted, record.rate), headers=headers, media_type=kind.mime
+        _encoded(reel, wanted, record.rate, service.settings.note),
+        headers=headers,
+        media_type=kind.mime,
     )
 
 
@@ -194,8 +196,8 @@ def _headers(record: Record, reel: Reel) -> dict[str, str]:
     return {**FRESH, **told, "X-Duration": f"{seconds:.3f}"}
 
 
-def _encoded(reel: Reel, format: str, rate: int) -> Iterator[bytes]:
-    encoder = encoder_for(format, rate)
+def _encoded(reel: Reel, format: str, rate: int, note: str) -> Iterator[bytes]:
+    encoder = encoder_for(format, rate, note)
     for samples in reel.sound():
         if data := encoder.encode(samples):
             yield data

@@ -30,7 +30,7 @@ from faster_higgs.errors import Aborted, HiggsError, NoAudio, OutputError, Queue
 from faster_higgs.prompt.plain import bytes_of, codes_of, voice_of_plain, voice_to_plain
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
-from faster_higgs.server.desk import OnStop, Take
+from faster_higgs.server.desk import OnStop, Take, Use
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.order import Order
 from faster_higgs.server.settings import ServerSettings
@@ -143,7 +143,8 @@ class Ask(NamedTuple):
 class Workshop:
     """All jobs of a server. Raises Refusal, OutputError."""
 
-    def __init__(self, higgs: Higgs, settings: ServerSettings, model: str) -> None:
+    def __init__(self, higgs: Higgs, settings: ServerSettings, model: str, use: Use) -> None:
+        self._use = use
         self._higgs, self._settings = higgs, settings
         self._model = f"{model} {higgs.voices.codec}"
         self._threads = ThreadPoolExecutor(settings.max_jobs_running, thread_name_prefix="job")
@@ -350,7 +351,7 @@ class Workshop:
             if job.record.status != "queued" or job.gone or not self._open:
                 return None
             await self._turn(job, "running")
-            job.take = Take(partial(self._made, self.shelf, job.record))
+            job.take = Take(partial(self._used, self.shelf, job.record))
             return job.take
 
     async def _ended(self, job: Job, error: Exception | None) -> None:
@@ -368,6 +369,10 @@ class Workshop:
         except OutputError as unsaved:
             logging.getLogger(__name__).error("%s is %s. %s", record.id, status, unsaved)
         job.change(record)
+
+    def _used(self, shelf: Shelf, record: Record, on_stop: OnStop) -> Generator[Progress]:
+        with self._use():
+            yield from self._made(shelf, record, on_stop)
 
     def _made(self, shelf: Shelf, record: Record, on_stop: OnStop) -> Generator[Progress]:
         """Make what is missing of a job, in a thread; how far it is, after each utterance."""
@@ -388,7 +393,8 @@ class Workshop:
             speaker = _Speaker(self._higgs, ask, record, reel, tape)
             yield from speaker.speak(len(plan), on_stop, stopped)
         sound = _until(stopped, shelf.reel(record.id).sound())
-        save(self.file(record), sound, format=record.format, rate=record.rate)
+        note = self._settings.note
+        save(self.file(record), sound, format=record.format, rate=record.rate, note=note)
 
 
 class _Speaker:
