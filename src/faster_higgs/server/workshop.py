@@ -151,6 +151,7 @@ class Workshop:
         self._shelf: Shelf | None = None
         self._why = NO_FOLDER  # there is no shelf
         self._intake = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
         self.leaving = False  # who listens is let go
 
@@ -176,7 +177,8 @@ class Workshop:
 
     def leave(self) -> None:
         """The server is about to end: who only listens must not hold it up. From any thread."""
-        self._loop.call_soon_threadsafe(self._let_go)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._let_go)
 
     async def close(self) -> None:
         """Stop; what runs goes on at the next start."""
@@ -196,9 +198,14 @@ class Workshop:
     @property
     def shelf(self) -> Shelf:
         """Raises Refusal where jobs are not kept."""
+        self.refuse_off()
+        assert self._shelf is not None
+        return self._shelf
+
+    def refuse_off(self) -> None:
+        """The same."""
         if self._shelf is None:
             raise Refusal(503, self._why, "jobs_off")
-        return self._shelf
 
     def count(self, status: Status) -> int:
         """Jobs of that status."""
@@ -206,13 +213,14 @@ class Workshop:
 
     def kept(self) -> list[Job]:
         """All jobs, the newest first."""
-        assert self.shelf
+        self.refuse_off()
         return [self._jobs[id] for id in sorted(self._jobs, reverse=True)]
 
     def find(self, id: str) -> Job:
         """A job by its id."""
+        self.refuse_off()
         job = self._jobs.get(id)
-        if not self.shelf or job is None or job.gone:
+        if job is None or job.gone:
             raise Refusal(
                 404, "There is no such job; GET /v1/jobs lists those there are.", "job_not_found"
             )
