@@ -177,10 +177,8 @@ class Making:
                 yield self._counted(np.zeros(length, np.float32))
                 continue
             if shape is None:
-                shape, begin = (
-                    Shape(self._higgs.rate, speed=order.speed, to=order.rate),
-                    self.samples,
-                )
+                shape = Shape(self._higgs.rate, speed=order.speed, to=order.rate)
+                begin = self.samples
                 yield Begun(len(self.parts), *self._who(piece, begin))
             yield self._counted(shape.feed(piece.samples))
             if piece.result is not None:
@@ -239,7 +237,9 @@ class Making:
                 f"speakers.{name}.voice",
                 "invalid_voice",
             )
-        return [voice for voice in found if voice is not None]
+        voices = [voice for voice in found if voice is not None]
+        self.voice = ", ".join(dict.fromkeys(voice.name for voice in voices))
+        return voices
 
     def _played(self, role: Role) -> Voice | None:
         if isinstance(role, Voice):
