@@ -41,6 +41,20 @@ class Piece:
         return self.codes if over else None
 
 
+def last_piece(
+    utterance: Utterance,
+    samples: Samples,
+    codes: Tensor,
+    *,
+    finish: str = "stop",
+    seed: int | None = None,
+    prompt_tokens: int = 0,
+) -> Piece:
+    """The end of an utterance that was not made by the engine here."""
+    result = Result(Finish(finish), seed or 0, prompt_tokens, (), ())
+    return Piece(utterance, samples, result, codes)
+
+
 @dataclass(frozen=True)
 class Part:
     """One utterance of a finished speech: where it lies, in seconds, and how it ended."""

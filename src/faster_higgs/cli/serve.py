@@ -11,7 +11,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from faster_higgs.server.settings import ServerSettings
 
 EVERYWHERE = "0.0.0.0"
+_OF_A_MODEL = (
+    *("model", "audio_tokenizer", "revision", "device", "precision", "max_memory", "context"),
+)
 EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
 _listen = partial(flag, "Where it listens")
@@ -55,6 +58,17 @@ class ServeFlags:
         "--insecure-no-auth", None, "Let everyone who reaches the address ask without a key."
     )
 
+    engine: str | None = _model(
+        "--engine",
+        "URL",
+        "A server that speaks in place of a model here: another Faster Higgs, vLLM-Omni, Boson's "
+        "vLLM image, or one with OpenAI's interface. [default: HIGGS_ENGINE, VLLM_URL]",
+    )
+    engine_dialect: str | None = _model(
+        "--engine-dialect",
+        "NAME",
+        "faster-higgs, vllm-omni, boson or openai. [default: it is asked]",
+    )
     model: str | None = model_flag()
     audio_tokenizer: str | None = codec_flag()
     revision: str | None = revision_flag()
@@ -113,7 +127,15 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
     from faster_higgs.server.settings import ServerSettings
 
     given = ServerSettings.given(environment)
-    told = {"host": flags.host, "port": flags.port, "compat_port": flags.compat_port}
+    if environment.get("VLLM_URL"):
+        given.setdefault("engine", environment["VLLM_URL"])
+    told: dict[str, Any] = {
+        "host": flags.host,
+        "port": flags.port,
+        "compat_port": flags.compat_port,
+        "engine": flags.engine,
+        "engine_dialect": flags.engine_dialect,
+    }
     if flags.lan:
         if flags.host not in (None, EVERYWHERE):
             raise SettingError(f"--lan and --host {flags.host} were given; leave one of them out.")
@@ -193,24 +215,61 @@ def _serve(
     sockets: Sequence[socket.socket],
     tell: Callable[[str], None],
 ) -> None:
-    from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
-    from faster_higgs.server.app import create_app
-    from faster_higgs.speech import Higgs
-
-    model = model_folder(flags.model, flags.revision)
-    if model.packaged:
-        print(PICO_NOTE, file=sys.stderr)
-    plan = _plan(flags, model, settings)
-    for note in plan.notes:
-        print(note, file=sys.stderr)
-    own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
-    with Higgs.load(model.folder, codec=codec, device=plan, voices=own) as higgs:
-        app = create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
+    with ExitStack() as stack:
+        if settings.engine is not None:
+            app, told = _elsewhere(flags, settings)
+        else:
+            app, told = _here(flags, settings, stack)
+        for note in told:
+            print(note, file=sys.stderr)
         for one in sockets:
             tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
         sys.stdout.flush()
         _answer(app, settings, sockets)
     tell("Stopped.")
+
+
+def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> tuple[Any, list[str]]:
+    """The application over a model in this process, and what to tell of it."""
+    from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
+    from faster_higgs.server.app import create_app
+    from faster_higgs.speech import Higgs
+
+    model = model_folder(flags.model, flags.revision)
+    plan = _plan(flags, model, settings)
+    own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
+    higgs = stack.enter_context(Higgs.load(model.folder, codec=codec, device=plan, voices=own))
+    app = create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
+    return app, [*([PICO_NOTE] if model.packaged else []), *plan.notes]
+
+
+def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> tuple[Any, list[str]]:
+    """The application over a server elsewhere, and what to tell of it. Raises SettingError."""
+    from faster_higgs.cli.loading import voice_folders
+    from faster_higgs.deploy.remote import Remote, model_behind
+    from faster_higgs.deploy.upstream import Upstream
+    from faster_higgs.server.app import create_app
+
+    for name in _OF_A_MODEL:
+        if getattr(flags, name) not in (None, "auto"):
+            flag = "--" + name.replace("_", "-")
+            raise SettingError(f"{flag} belongs to a model here, not to --engine; leave one out.")
+    upstream = Upstream.at(settings.engine or "", settings.engine_key, settings.engine_timeout_s)
+    remote = Remote(
+        upstream,
+        dialect=settings.engine_dialect,
+        model=settings.engine_model,
+        voices=voice_folders(flags.voices_dir),
+    )
+    model, note = model_behind(remote)
+    app = create_app(
+        remote,
+        replace(settings, warmup=False),
+        model=model,
+        facts=remote.facts,
+        admit=remote.admit,
+    )
+    return app, [note]
 
 
 def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]) -> None:

@@ -16,26 +16,27 @@ from starlette.middleware.cors import CORSMiddleware
 from faster_higgs.errors import HiggsError
 from faster_higgs.server import health, models, seeds, speak, voices
 from faster_higgs.server.body import invalid
+from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
 from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
-from faster_higgs.speech import Higgs
 
 ROUTES = (speak.router, models.router, voices.router, seeds.router, health.router)
 
 
 def create_app(
-    higgs: Higgs,
+    higgs: Engine,
     settings: ServerSettings | None = None,
     *,
     model: str = "higgs-audio-v2",
     facts: Facts = no_facts,
+    admit: Admit = as_asked,
 ) -> Gate:
     """The application. `model` is the id it goes by first; `facts` is what /health tells of the
-    machine."""
+    machine; `admit` refuses orders that this engine cannot follow."""
     settings = settings or ServerSettings()
-    service = Service(higgs, settings, models.ids_of(model), facts)
+    service = Service(higgs, settings, models.ids_of(model), facts, admit)
     # Its pages of documentation would fetch scripts from elsewhere; the description is enough.
     app = FastAPI(title="Faster Higgs", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.service = service

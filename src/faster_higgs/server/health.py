@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -28,7 +29,7 @@ async def health(service: Here) -> dict[str, Any]:
         "vllm_healthy": service.ready,
         "queue": {"running": service.desk.running, "waiting": service.desk.waiting},
         "stats": service.ledger.stats(),
-        **service.facts(),
+        **await asyncio.to_thread(service.facts),
     }
 
 
@@ -43,6 +44,8 @@ async def ready(service: Here) -> JSONResponse:
     """Whether a speech would be taken now."""
     full = service.desk.full
     status = "starting" if not service.ready else "full" if full else "ok"
+    if status == "ok" and not (await asyncio.to_thread(service.facts)).get("vllm_healthy", True):
+        status = "upstream unhealthy"
     return JSONResponse({"status": status}, 200 if status == "ok" else 503)
 
 

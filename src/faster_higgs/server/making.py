@@ -22,9 +22,9 @@ from faster_higgs.audio.shape import Shape
 from faster_higgs.errors import Aborted, VoiceNotFound
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.server.desk import OnStop
+from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.order import Clip, Order
-from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Piece
 
 # The names OpenAI's clients send. Each is one of the model's own voices, if it has any.
@@ -39,7 +39,7 @@ KEPT_CLIPS = 64
 class Clones:
     """Voices of clips that were sent; the latest are kept, as codes only."""
 
-    def __init__(self, higgs: Higgs) -> None:
+    def __init__(self, higgs: Engine) -> None:
         self._higgs = higgs
         self._kept: OrderedDict[str, Voice] = OrderedDict()
         self._lock = threading.Lock()  # one clip is encoded at a time
@@ -65,8 +65,16 @@ class Clones:
 class Making:
     """One speech: its bytes, and the facts that its headers and its last words tell."""
 
-    def __init__(self, higgs: Higgs, order: Order, clones: Clones, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        higgs: Engine,
+        order: Order,
+        clones: Clones,
+        ledger: Ledger,
+        admit: Admit = as_asked,
+    ) -> None:
         self._higgs, self.order, self._clones, self._ledger = higgs, order, clones, ledger
+        self._admit = admit
         self._shape = Shape(higgs.rate, speed=order.speed, to=order.rate)
         self.rate = self._shape.rate
         self.voice = ""  # who speaks, in words
@@ -118,7 +126,7 @@ class Making:
             self._ledger.end(self.seconds, self.duration, first, well=well)
 
     def _shaped(self, on_stop: OnStop) -> Iterator[Samples]:
-        order = self.order
+        order = self.order = self._admit(self.order)
         pieces = self._higgs.pieces(
             order.text, self._voices(), order.sampling, order.delivery, on_stop=on_stop
         )
@@ -150,7 +158,7 @@ class Making:
             self.finish = finish
 
 
-def cast(wanted: str | None, higgs: Higgs) -> str | None:
+def cast(wanted: str | None, higgs: Engine) -> str | None:
     """Names of voices that are there, for names as clients write them. Raises VoiceNotFound."""
     if wanted is None:
         return None

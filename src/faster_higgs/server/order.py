@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from faster_higgs.audio.encode import FORMATS, checked_format
 from faster_higgs.audio.shape import check_rate, check_speed
@@ -93,6 +93,7 @@ class Order:
     speed: float = 1.0
     mode: Mode = "whole"
     ignored: tuple[str, ...] = ()
+    given: frozenset[str] = frozenset()  # the fields that the client named
 
 
 def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
@@ -123,7 +124,14 @@ def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
         check_speed(1.0 if body.speed is None else body.speed),
         _mode(body),
         tuple(ignored),
+        given_in(body),
     )
+
+
+def given_in(body: BaseModel) -> frozenset[str]:
+    """The fields that a client named and did not leave empty."""
+    named = body.model_fields_set
+    return frozenset(name for name in named if getattr(body, name) not in (None, "", []))
 
 
 def _check_format(format: str, rate: int | None) -> None:

@@ -19,7 +19,7 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import Strict
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.making import Making
-from faster_higgs.server.order import Order, check_length, clips_of
+from faster_higgs.server.order import Order, check_length, clips_of, given_in
 from faster_higgs.server.service import Here, Service, headers
 from faster_higgs.text.dialogue import speakers
 
@@ -106,7 +106,8 @@ def order_of(body: GenerateBody, service: Service) -> Order:
         seed=secrets.randbits(32) if body.seed is None else body.seed,
     )
     voice = body.voice_id or (None if clips else service.settings.default_voice)
-    return Order(body.text, voice, clips, None, sampling, _delivery(body, service))
+    delivery, given = _delivery(body, service), given_in(body)
+    return Order(body.text, voice, clips, None, sampling, delivery, given=given)
 
 
 def _delivery(body: GenerateBody, service: Service) -> Delivery:

@@ -23,12 +23,12 @@ from starlette.types import Receive, Scope, Send
 from faster_higgs.audio.encode import FORMATS
 from faster_higgs.errors import Aborted, HiggsError, QueueFull
 from faster_higgs.server.desk import Desk, Make, OnStop, Take
+from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.errors import GONE, Refusal, refusal
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.making import Clones, Making
 from faster_higgs.server.order import Order
 from faster_higgs.server.settings import ServerSettings
-from faster_higgs.speech import Higgs
 
 T = TypeVar("T")
 Facts = Callable[[], Mapping[str, Any]]
@@ -44,10 +44,11 @@ def no_facts() -> Mapping[str, Any]:
 class Service:
     """One model and everyone who asks it."""
 
-    higgs: Higgs
+    higgs: Engine
     settings: ServerSettings
     models: tuple[str, ...]  # ids by which it goes, its own first
     facts: Facts = no_facts  # what /health tells of the machine
+    admit: Admit = as_asked  # refuses what this engine cannot do; in the thread of a take
     ready: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
     ledger: Ledger = field(default_factory=Ledger)
@@ -75,7 +76,7 @@ class Service:
 
     def making(self, order: Order) -> Making:
         """An order, about to be made."""
-        return Making(self.higgs, order, self.clones, self.ledger)
+        return Making(self.higgs, order, self.clones, self.ledger, self.admit)
 
     async def warm_up(self) -> None:
         """Speak once to nobody: the first caller must not wait for what is loaded late."""
@@ -169,11 +170,12 @@ def headers(making: Making) -> dict[str, str]:
     """What is told of a speech beside it; of a stream only what is known at its beginning."""
     order = making.order
     told = {
-        "X-Seed": str(order.sampling.seed),
         "X-Sample-Rate": str(making.rate),
         "X-Voice": making.voice.encode("ascii", "replace").decode(),
         "Cache-Control": "no-store",
     }
+    if order.sampling.seed is not None:
+        told["X-Seed"] = str(order.sampling.seed)
     if order.mode == "whole":
         told |= {
             "X-Duration": f"{making.duration:.3f}",

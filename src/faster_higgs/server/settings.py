@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
 from faster_higgs.audio.encode import FORMATS
@@ -44,6 +44,11 @@ class ServerSettings:
     default_response_format: str = "mp3"
     default_temperature: float | None = None  # None: as `Sampling` has it
     warmup: bool = True
+    engine: str | None = None  # address of a server that speaks in place of a model here
+    engine_dialect: str | None = None  # None: it is asked
+    engine_model: str | None = None  # None: the first it lists
+    engine_key: str | None = field(default=None, repr=False)
+    engine_timeout_s: float = 120.0  # of silence
 
     def __post_init__(self) -> None:
         for name in ("port", "compat_port"):
@@ -82,6 +87,7 @@ _LEAST: Mapping[str, float] = {
     "request_timeout_s": 1,
     "body_timeout_s": 0.01,
     "drain_timeout_s": 0,
+    "engine_timeout_s": 0.01,
     "max_body_bytes": 1024,
     "max_upload_bytes": 1024,
     "max_text_chars": 1,
