@@ -38,7 +38,10 @@ MAY_IMPORT = {
     "server": [
         *("audio", "config", "delivery", "errors", "prompt", "sampling", "speech", "spoken", "text")
     ],
-    "deploy": ["audio", "config", "errors", "sampling", "server", "speech"],
+    "deploy": [
+        *("audio", "config", "delivery", "errors", "prompt", "sampling", "server", "speech"),
+        "spoken",
+    ],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
     "cli": _ALL,
     "__main__": ["cli"],
@@ -63,6 +66,8 @@ MUST_NOT_KNOW = {
 }
 EXCEPTIONS = {
     ("engine/worker.py", "asyncio"): "the worker is where threads and coroutines meet",
+    ("deploy/dialects.py", "torch"): "sound stands in the place of codes, whose type it shares",
+    ("deploy/remote.py", "torch"): "sound stands in the place of codes, whose type it shares",
     ("text/pronounce.py", "numpy"): "the fallback for unknown words is a small table of numbers",
 }
 

@@ -216,12 +216,8 @@ def _serve(
     tell: Callable[[str], None],
 ) -> None:
     with ExitStack() as stack:
-        if settings.engine is not None:
-            app, told = _elsewhere(flags, settings)
-        else:
-            app, told = _here(flags, settings, stack)
-        for note in told:
-            print(note, file=sys.stderr)
+        remote = settings.engine is not None
+        app = _elsewhere(flags, settings) if remote else _here(flags, settings, stack)
         for one in sockets:
             tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
         sys.stdout.flush()
@@ -229,22 +225,25 @@ def _serve(
     tell("Stopped.")
 
 
-def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> tuple[Any, list[str]]:
-    """The application over a model in this process, and what to tell of it."""
+def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> Any:
+    """The application over a model in this process."""
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
     from faster_higgs.server.app import create_app
     from faster_higgs.speech import Higgs
 
     model = model_folder(flags.model, flags.revision)
+    if model.packaged:
+        print(PICO_NOTE, file=sys.stderr)
     plan = _plan(flags, model, settings)
+    for note in plan.notes:
+        print(note, file=sys.stderr)
     own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
     higgs = stack.enter_context(Higgs.load(model.folder, codec=codec, device=plan, voices=own))
-    app = create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
-    return app, [*([PICO_NOTE] if model.packaged else []), *plan.notes]
+    return create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
 
 
-def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> tuple[Any, list[str]]:
-    """The application over a server elsewhere, and what to tell of it. Raises SettingError."""
+def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> Any:
+    """The application over a server elsewhere. Raises SettingError."""
     from faster_higgs.cli.loading import voice_folders
     from faster_higgs.deploy.remote import Remote, model_behind
     from faster_higgs.deploy.upstream import Upstream
@@ -262,14 +261,14 @@ def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> tuple[Any, list[s
         voices=voice_folders(flags.voices_dir),
     )
     model, note = model_behind(remote)
-    app = create_app(
+    print(note, file=sys.stderr)
+    return create_app(
         remote,
         replace(settings, warmup=False),
         model=model,
         facts=remote.facts,
         admit=remote.admit,
     )
-    return app, [note]
 
 
 def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]) -> None:

@@ -262,12 +262,12 @@ def _refuse_company(utterance: Utterance, voices: Sequence[Voice]) -> None:
     """Raises SettingError for what a text and one voice cannot tell."""
     if len(voices) > 1 or len(utterance.tags) > 1:
         raise SettingError(
-            "input has several speakers, and the upstream hears one at a time; "
+            "input is for several speakers, and the upstream hears one at a time; "
             "name a voice, or send a clip, for each of them."
         )
     if voices and voices[0].codes is None:
         raise SettingError(
-            f"voice '{voices[0].name}' is told in words, which the upstream does not understand; "
+            f"voice is '{voices[0].name}', told in words, which the upstream does not understand; "
             "name another, or send a clip."
         )
 
@@ -285,7 +285,7 @@ def _heard(voices: Sequence[Voice]) -> Sequence[Voice]:
 def _clip(voice: Voice) -> str:
     if voice.codes is None:
         raise SettingError(
-            f"voice '{voice.name}' is told in words and cannot be combined with others in one text."
+            f"voice is '{voice.name}', told in words; it cannot stand beside others in one text."
         )
     return "data:audio/wav;base64," + _wav(voice)
 

@@ -339,8 +339,9 @@ def _asked_for(order: Order) -> list[str]:
     """The fields an order was given, and those whose values are not the usual ones."""
     own, usual = order.sampling, Sampling()
     changed = [name for name in vars(usual) if getattr(own, name) != getattr(usual, name)]
-    found = {*order.given, *(_SETTINGS.get(name, name) for name in changed if name != "seed")}
-    if order.clips:
+    found, known = set(order.given), {_FIELDS.get(name, name) for name in order.given}
+    found |= {_SETTINGS.get(name, name) for name in changed if name != "seed"} - known
+    if order.clips and "ref_audio" not in known:
         found.add("ref_audio")
     if not (own.ras_window and own.ras_repeats):  # off, which every upstream can do
         found -= set(_SETTINGS.values())
