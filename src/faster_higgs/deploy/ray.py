@@ -329,7 +329,8 @@ def main(words: Sequence[str]) -> None:
     if not ray.is_initialized():
         ray.init()
     serve.start(http_options={"host": settings.host, "port": settings.port})
-    serve.run(app(fleet), name=NAME, blocking=True)
+    with suppress(KeyboardInterrupt):
+        serve.run(app(fleet), name=NAME, blocking=True)
 
 
 def _serve() -> Any:

@@ -60,6 +60,8 @@ class ServerSettings:
                 f"default_response_format is '{self.default_response_format}'; "
                 f"use one of {', '.join(FORMATS)}."
             )
+        if self.engine is None and (self.engine_dialect or self.engine_model):
+            raise SettingError("engine_dialect and engine_model need --engine; name the server.")
         if not all(len(key) >= 8 and key.isascii() and key.isprintable() for key in self.api_keys):
             raise SettingError("An API key needs 8 or more characters, letters and digits.")
 
