@@ -40,9 +40,9 @@ BEGINNING = (
     *("scene_prompt", "system_prompt", "voice_id", "reference_audio_base64", "reference_text"),
     "speakers",
 )
-# Live in one replica's memory, or are two-way: a front cannot tell which replica is meant.
+# Kept by one replica, and a front cannot tell by which.
 _NOT_HERE = ("/v1/jobs",)
-_LASTING = ("/v1/audio/voices",)  # asked twice, a change is not the same as asked once
+_LASTING = ("/v1/audio/voices",)  # a change made twice is not the same as one made once
 _WAIT = 0.05  # seconds before the next try; doubled each time
 
 Load = Callable[[], Higgs]
