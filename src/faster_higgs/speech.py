@@ -46,7 +46,7 @@ from faster_higgs.prompt.tokens import END_OF_TEXT, EOT, TextTokenizer
 from faster_higgs.prompt.voices import Voice, VoiceStore
 from faster_higgs.quant.apply import Quantization
 from faster_higgs.sampling import Sampling
-from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio
+from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio, pause
 
 Voices = str | Voice | Sequence[str | Voice] | None
 CONTEXT = 8192  # positions of a prompt with earlier chunks; the original's cache has as many
@@ -332,7 +332,7 @@ class Higgs:
         sampling, utterance, frames = answer.sampling, answer.utterance, list[Tensor]()
         quiet, decoded = (Quiet if sampling.rules == "guarded" else Untouched)(self.rate), 0
         with closing(answer.events), closing(self._decoder.stream()) as decoder:
-            yield from self._pause(utterance, utterance.before)
+            yield from pause(utterance, utterance.before, self.rate)
             for event in answer.events:
                 frames.append(event.frames)
                 result = event.result
@@ -350,12 +350,7 @@ class Higgs:
                     heard = answer.prompt.heard
                     yield Piece(utterance, quiet.finish(), result, codes[:, :kept], heard)
                     break
-            yield from self._pause(utterance, utterance.after)
-
-    def _pause(self, utterance: Utterance, seconds: float) -> Iterator[Piece]:
-        """Silence that was asked for."""
-        if seconds:
-            yield Piece(utterance, np.zeros(round(seconds * self.rate), np.float32), is_pause=True)
+            yield from pause(utterance, utterance.after, self.rate)
 
 
 def _seeded(sampling: Sampling) -> Sampling:

@@ -6,7 +6,7 @@ Knows nothing of models: what a checkpoint asks for is a small file beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,26 @@ class Piece:
         """The codes of an utterance that came to its end: one broken off is no example."""
         over = self.result is not None and self.result.finish in WHOLE
         return self.codes if over else None
+
+
+def last_piece(
+    utterance: Utterance,
+    samples: Samples,
+    codes: Tensor,
+    *,
+    finish: str = "stop",
+    seed: int | None = None,
+    prompt_tokens: int = 0,
+) -> Piece:
+    """The end of an utterance that was not made by the engine here."""
+    result = Result(Finish(finish), seed or 0, prompt_tokens, (), ())
+    return Piece(utterance, samples, result, codes)
+
+
+def pause(utterance: Utterance, seconds: float, rate: int) -> Iterator[Piece]:
+    """Silence that was asked for, if it was."""
+    if seconds:
+        yield Piece(utterance, np.zeros(round(seconds * rate), np.float32), is_pause=True)
 
 
 @dataclass(frozen=True)

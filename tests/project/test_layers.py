@@ -38,10 +38,13 @@ MAY_IMPORT = {
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": [
-        *("audio", "captions", "config", "delivery", "errors", "fetch"),
+        *("audio", "captions", "config", "delivery", "engine", "errors", "fetch"),
         *("prompt", "sampling", "speech", "spoken", "text"),
     ],
-    "deploy": ["audio", "config", "errors", "fetch", "sampling", "server", "speech"],
+    "deploy": [
+        *("audio", "config", "delivery", "engine", "errors", "fetch", "prompt", "sampling"),
+        *("server", "speech", "spoken"),
+    ],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
     "cli": _ALL,
     "__main__": ["cli"],
@@ -68,6 +71,8 @@ MUST_NOT_KNOW = {
 }
 EXCEPTIONS = {
     ("engine/worker.py", "asyncio"): "the worker is where threads and coroutines meet",
+    ("deploy/dialects.py", "torch"): "sound stands in the place of codes, whose type it shares",
+    ("deploy/remote.py", "torch"): "sound stands in the place of codes, whose type it shares",
     ("text/pronounce.py", "numpy"): "the fallback for unknown words is a small table of numbers",
 }
 

@@ -12,7 +12,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from faster_higgs.server.settings import ServerSettings
 
 EVERYWHERE = "0.0.0.0"
+_OF_A_MODEL = (
+    *("model", "audio_tokenizer", "revision", "device", "precision", "max_memory", "context"),
+)
 EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
 _listen = partial(flag, "Where it listens")
@@ -57,6 +60,17 @@ class ServeFlags:
         "--insecure-no-auth", None, "Let everyone who reaches the address ask without a key."
     )
 
+    engine: str | None = _model(
+        "--engine",
+        "URL",
+        "A server that speaks in place of a model here: another Faster Higgs, vLLM-Omni, Boson's "
+        "vLLM image, or one with OpenAI's interface. [default: HIGGS_ENGINE, VLLM_URL]",
+    )
+    engine_dialect: str | None = _model(
+        "--engine-dialect",
+        "NAME",
+        "faster-higgs, vllm-omni, boson or openai. [default: it is asked]",
+    )
     model: str | None = model_flag()
     audio_tokenizer: str | None = codec_flag()
     revision: str | None = revision_flag()
@@ -122,7 +136,15 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
 
     given: dict[str, Any] = {"jobs_dir": str(data_folder(environment) / "jobs")}
     given |= ServerSettings.given(environment)
-    told = {"host": flags.host, "port": flags.port, "compat_port": flags.compat_port}
+    if environment.get("VLLM_URL"):
+        given.setdefault("engine", environment["VLLM_URL"])
+    told: dict[str, Any] = {
+        "host": flags.host,
+        "port": flags.port,
+        "compat_port": flags.compat_port,
+        "engine": flags.engine,
+        "engine_dialect": flags.engine_dialect,
+    }
     if flags.lan:
         if flags.host not in (None, EVERYWHERE):
             raise SettingError(f"--lan and --host {flags.host} were given; leave one of them out.")
@@ -203,6 +225,18 @@ def _serve(
     apart: Sequence[socket.socket],
     tell: Callable[[str], None],
 ) -> None:
+    with ExitStack() as stack:
+        remote = settings.engine is not None
+        app = _elsewhere(flags, settings) if remote else _here(flags, settings, stack)
+        for one in sockets:
+            tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
+        sys.stdout.flush()
+        _answer(app, settings, sockets)
+    tell("Stopped.")
+
+
+def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> Any:
+    """The application over a model in this process."""
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
     from faster_higgs.server.app import create_app
     from faster_higgs.speech import Higgs
@@ -215,16 +249,37 @@ def _serve(
         print(note, file=sys.stderr)
     own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
     load = partial(Higgs.load, model.folder, codec=codec, device=plan, voices=own)
-    with load() as higgs:
-        facts = _machine(plan)
-        app = create_app(higgs, settings, model=model_id(model), facts=facts, load=load)
-        for one in sockets:
-            tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
-        for one in apart:
-            tell(f"Metrics at {_address(one)}/metrics")
-        sys.stdout.flush()
-        _answer(app, settings, [*sockets, *apart])
-    tell("Stopped.")
+    facts, higgs = _machine(plan), stack.enter_context(load())
+    return create_app(higgs, settings, model=model_id(model), facts=facts, load=load)
+
+
+def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> Any:
+    """The application over a server elsewhere. Raises SettingError."""
+    from faster_higgs.cli.loading import voice_folders
+    from faster_higgs.deploy.remote import Remote, model_behind
+    from faster_higgs.deploy.upstream import Upstream
+    from faster_higgs.server.app import create_app
+
+    for name in _OF_A_MODEL:
+        if getattr(flags, name) not in (None, "auto"):
+            flag = "--" + name.replace("_", "-")
+            raise SettingError(f"{flag} belongs to a model here, not to --engine; leave one out.")
+    upstream = Upstream.at(settings.engine or "", settings.engine_key, settings.engine_timeout_s)
+    remote = Remote(
+        upstream,
+        dialect=settings.engine_dialect,
+        model=settings.engine_model,
+        voices=voice_folders(flags.voices_dir),
+    )
+    model, note = model_behind(remote)
+    print(note, file=sys.stderr)
+    return create_app(
+        remote,
+        replace(settings, warmup=False, jobs_dir=None),  # jobs are made where the model is
+        model=model,
+        facts=remote.facts,
+        admit=remote.admit,
+    )
 
 
 def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]) -> None:

@@ -28,12 +28,12 @@ from faster_higgs.server import (
     voices,
 )
 from faster_higgs.server.body import invalid
+from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
 from faster_higgs.server.keeper import Load
 from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
-from faster_higgs.speech import Higgs
 
 ROUTES = (
     *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router),
@@ -42,17 +42,19 @@ ROUTES = (
 
 
 def create_app(
-    higgs: Higgs,
+    higgs: Engine,
     settings: ServerSettings | None = None,
     *,
     model: str = "higgs-audio-v2",
     facts: Facts = no_facts,
     load: Load | None = None,
+    admit: Admit = as_asked,
 ) -> Gate:
     """The application. `model` is the id it goes by first; `facts` is what /health tells of the
-    machine; `load` makes the model anew, after it was unloaded."""
+    machine; `load` makes the model anew, after it was unloaded; `admit` refuses orders that this
+    engine cannot follow."""
     settings = settings or ServerSettings()
-    service = Service(higgs, settings, models.ids_of(model), facts, load)
+    service = Service(higgs, settings, models.ids_of(model), facts, load, admit)
     # Its pages of documentation would fetch scripts from elsewhere; the description is enough.
     app = FastAPI(title="Faster Higgs", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.service = service

@@ -25,6 +25,8 @@ from faster_higgs.errors import (
     QueueFull,
     SettingError,
     TextError,
+    UpstreamError,
+    UpstreamTimeout,
     VoiceError,
     VoiceNotFound,
 )
@@ -54,6 +56,8 @@ KINDS: tuple[tuple[type[HiggsError], Kind], ...] = (
     (QueueFull, Kind(429, "queue_full")),
     (DeadlinePassed, Kind(503, "deadline_passed")),
     (Aborted, Kind(GONE, "aborted")),
+    (UpstreamTimeout, Kind(504, "upstream_timeout")),
+    (UpstreamError, Kind(502, "upstream_failed")),
     (EngineError, Kind(503, "engine_unavailable")),
     (GenerationError, Kind(500, "no_audio")),
     (OutputError, Kind(507, "not_saved")),

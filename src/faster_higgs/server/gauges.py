@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from faster_higgs.speech import Higgs
+from faster_higgs.server.engine import Engine
 
 GIGABYTE = 1e9
 _OMNI = "vllm:omni_"
@@ -38,7 +38,7 @@ NAMES: Mapping[str, str] = {
 class Watched(Collector):
     """The engine and the machine, as they are when they are asked."""
 
-    def __init__(self, higgs: Higgs, facts: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, higgs: Engine, facts: Callable[[], Mapping[str, Any]]) -> None:
         self._higgs, self._facts = higgs, facts
 
     def collect(self) -> Iterator[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -30,7 +31,7 @@ async def health(service: Here) -> dict[str, Any]:
         "vllm_healthy": ready,
         "queue": {"running": service.desk.running, "waiting": service.desk.waiting},
         "stats": service.ledger.stats(),
-        **service.facts(),
+        **await asyncio.to_thread(service.facts),
     }
 
 
@@ -44,6 +45,8 @@ async def live() -> dict[str, str]:
 async def ready(service: Here) -> JSONResponse:
     """Whether a speech would be taken now."""
     status, loaded = service.state, service.keeper.loaded
+    if status == "ok" and not (await asyncio.to_thread(service.facts)).get("vllm_healthy", True):
+        status = "upstream unhealthy"
     told = {"status": status, "model_loaded": loaded}
     return JSONResponse(told, 200 if status == "ok" else 503)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from faster_higgs.errors import EngineError, HiggsError
+from faster_higgs.server.engine import Engine
 from faster_higgs.server.errors import Refusal
 from faster_higgs.speech import Higgs
 
@@ -21,7 +22,7 @@ Load = Callable[[], Higgs]
 class Keeper:
     """Lets a model go and loads it again; whoever holds the `Higgs` need not know."""
 
-    def __init__(self, higgs: Higgs, load: Load | None = None) -> None:
+    def __init__(self, higgs: Engine, load: Load | None = None) -> None:
         self._higgs, self._load = higgs, load
         self._lock = threading.RLock()  # held while weights come and go
         self._users = 0
@@ -53,7 +54,7 @@ class Keeper:
         """Load the weights unless they are there."""
         with self._lock:
             if not self.loaded:
-                self._higgs.revive(self._made())
+                self._model.revive(self._made())
                 logging.getLogger(__name__).info("The model was loaded again.")
             self.loaded, self.sent_away = True, False
             self._last = time.monotonic()
@@ -67,7 +68,7 @@ class Keeper:
                 )
             self._loader()
             if self.loaded:
-                self._higgs.unload()
+                self._model.unload()
                 self.loaded = False
                 logging.getLogger(__name__).info("The model was unloaded.")
             self.sent_away = self.sent_away or by_operator
@@ -78,6 +79,11 @@ class Keeper:
             free = self.loaded and self._load is not None and not self._users
             if free and time.monotonic() - self._last >= seconds:
                 self.unload()
+
+    @property
+    def _model(self) -> Higgs:
+        assert isinstance(self._higgs, Higgs), "only a model here can be loaded"
+        return self._higgs
 
     def _made(self) -> Higgs:
         try:

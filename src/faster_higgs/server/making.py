@@ -26,11 +26,11 @@ from faster_higgs.fetch import Elsewhere
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.server.accounts import asker
 from faster_higgs.server.desk import OnStop
+from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.ledger import Ledger, Playback
 from faster_higgs.server.order import Clip, Order, Role, Told
 from faster_higgs.server.takes import Takes
-from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Part, Piece
 from faster_higgs.text.tags import SPEAKER
 
@@ -46,7 +46,7 @@ KEPT_CLIPS = 64
 class Clones:
     """Voices of clips that were sent; the latest are kept, as codes only."""
 
-    def __init__(self, higgs: Higgs, ledger: Ledger, elsewhere: Elsewhere, longest: float) -> None:
+    def __init__(self, higgs: Engine, ledger: Ledger, elsewhere: Elsewhere, longest: float) -> None:
         """`longest`: seconds that a clip may have."""
         self._higgs, self._ledger = higgs, ledger
         self._elsewhere, self._longest = elsewhere, longest
@@ -99,19 +99,20 @@ class Making:
 
     def __init__(
         self,
-        higgs: Higgs,
+        higgs: Engine,
         order: Order,
         clones: Clones,
         ledger: Ledger,
         takes: Takes,
         *,
+        admit: Admit = as_asked,
         note: str = "",
     ) -> None:
         """The `note` is kept in the file, where it has a place for one."""
         self._file_note = note
         self._higgs, self.order, self._clones = higgs, order, clones
         self._ledger, self._takes = ledger, takes
-        self._account = asker()
+        self._account, self._admit = asker(), admit
         self.rate = order.rate or higgs.rate
         self.take = f"take_{secrets.token_hex(8)}"
         self.kept = False  # whether the take can become a voice
@@ -192,7 +193,8 @@ class Making:
 
     def _shaped(self, on_stop: OnStop) -> Iterator[Samples | News]:
         """Each utterance is shaped for itself: so its times are exact, and pauses stay as long."""
-        order, ends = self.order, list[Piece]()
+        order = self.order = self._admit(self.order)
+        ends = list[Piece]()
         shape: Shape | None = None
         begin = 0
         pieces = self._higgs.pieces(
@@ -296,7 +298,7 @@ class Making:
             self.finish = finish
 
 
-def cast(wanted: str | None, higgs: Higgs) -> str | None:
+def cast(wanted: str | None, higgs: Engine) -> str | None:
     """Names of voices that are there, for names as clients write them. Raises VoiceNotFound."""
     if wanted is None:
         return None

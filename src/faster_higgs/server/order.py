@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from faster_higgs.audio.encode import FORMATS, checked_format
 from faster_higgs.audio.shape import check_rate, check_speed
@@ -112,6 +112,7 @@ class Order:
     utterance_events: bool = False
     cast: tuple[Role, ...] = ()  # who speaks a dialogue, in place of the above
     names: Mapping[str, str] = field(default_factory=dict)  # of its speakers, by their tags
+    given: frozenset[str] = frozenset()  # the fields that the client named
 
 
 def order_of(body: SpeechBody, settings: ServerSettings, longest: int | None = None) -> Order:
@@ -162,7 +163,14 @@ def spoken_order(
         speed=check_speed(1.0 if body.speed is None else body.speed),
         mode=mode,
         utterance_events=bool(body.utterance_events),
+        given=given_in(body),
     )
+
+
+def given_in(body: BaseModel) -> frozenset[str]:
+    """The fields that a client named and did not leave empty."""
+    named = body.model_fields_set
+    return frozenset(name for name in named if getattr(body, name) not in (None, "", []))
 
 
 def _check_format(format: str, rate: int | None) -> None:

@@ -19,7 +19,7 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import Strict
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.making import Making
-from faster_higgs.server.order import Order, check_length, clips_of
+from faster_higgs.server.order import Order, check_length, clips_of, given_in
 from faster_higgs.server.service import Here, Service, headers
 from faster_higgs.text.dialogue import speakers
 
@@ -108,8 +108,8 @@ def order_of(body: GenerateBody, service: Service) -> Order:
     # There a voice_id names what is kept of a voice_url; clips are known by their content here.
     ignored = ("voice_id",) if body.voice_id and clips else ()
     voice = None if clips else body.voice_id or service.settings.default_voice
-    delivery = _delivery(body, service)
-    return Order(body.text, voice, clips, None, sampling, delivery, ignored=ignored)
+    delivery, given = _delivery(body, service), given_in(body)
+    return Order(body.text, voice, clips, None, sampling, delivery, ignored=ignored, given=given)
 
 
 def _delivery(body: GenerateBody, service: Service) -> Delivery:

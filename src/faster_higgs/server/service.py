@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mappi
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 from fastapi.responses import Response, StreamingResponse
@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from faster_higgs.audio.encode import FORMATS
 from faster_higgs.errors import QueueFull
 from faster_higgs.server.desk import Desk, Make, OnStop, Take
+from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.errors import GONE, Refusal, refusal
 from faster_higgs.server.events import as_events
 from faster_higgs.server.gauges import Twins, Watched
@@ -47,11 +48,12 @@ def no_facts() -> Mapping[str, Any]:
 class Service:
     """One model and everyone who asks it."""
 
-    higgs: Higgs
+    higgs: Engine
     settings: ServerSettings
     models: tuple[str, ...]  # ids by which it goes, its own first
     facts: Facts = no_facts  # what /health tells of the machine
     load: Load | None = None  # makes the model anew, after it was unloaded
+    admit: Admit = as_asked  # refuses what this engine cannot do; in the thread of a take
     ready: bool = False
     draining: bool = False  # what was begun is finished, and nothing new is taken
     created: int = field(default_factory=lambda: int(time.time()))
@@ -70,7 +72,7 @@ class Service:
             own.max_running, own.max_queue, own.queue_timeout_s, self.ledger, self.keeper.use
         )
         self.clones = Clones(self.higgs, self.ledger, own.elsewhere, own.max_reference_s)
-        self.jobs = Workshop(self.higgs, own, self.models[0], self.keeper.use)
+        self.jobs = Workshop(cast(Higgs, self.higgs), own, self.models[0], self.keeper.use)
         watch, desk = self.ledger.watch, self.desk
         watch("running", "Speeches that are being made.", lambda: desk.running)
         watch("queue_depth", "Speeches that wait.", lambda: desk.waiting)
@@ -123,6 +125,7 @@ class Service:
             self.clones,
             self.ledger,
             self.takes,
+            admit=self.admit,
             note=self.settings.note,
         )
 
@@ -223,13 +226,14 @@ def headers(making: Making) -> dict[str, str]:
     """What is told of a speech beside it; of a stream only what is known at its beginning."""
     order = making.order
     told = {
-        "X-Seed": str(order.sampling.seed),
         "X-Sample-Rate": str(making.rate),
         "X-Voice": making.voice.encode("ascii", "replace").decode(),
         "Cache-Control": "no-store",
     }
     if making.kept or order.mode != "whole":  # of a stream it is not yet known
         told["X-Take"] = making.take
+    if order.sampling.seed is not None:
+        told["X-Seed"] = str(order.sampling.seed)
     if order.mode == "whole":
         told |= {
             "X-Duration": f"{making.duration:.3f}",

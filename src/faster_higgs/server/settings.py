@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -102,6 +102,11 @@ class ServerSettings:
     idle_unload_s: float = 0  # let the weights go after so long without a speech; 0: never
     metrics_port: int = 0  # /metrics alone, without a key; 0 for none
     metrics_compat: str | None = None  # vllm_omni: its names as well
+    engine: str | None = None  # address of a server that speaks in place of a model here
+    engine_dialect: str | None = None  # None: it is asked
+    engine_model: str | None = None  # None: the first it lists
+    engine_key: str | None = field(default=None, repr=False)
+    engine_timeout_s: float = 120.0  # of silence
 
     def __post_init__(self) -> None:
         for name in ("port", "compat_port", "metrics_port"):
@@ -113,6 +118,8 @@ class ServerSettings:
                 f"default_response_format is '{self.default_response_format}'; "
                 f"use one of {', '.join(FORMATS)}."
             )
+        if self.engine is None and (self.engine_dialect or self.engine_model):
+            raise SettingError("engine_dialect and engine_model need --engine; name the server.")
         if self.log_level not in LOG_LEVELS:
             raise SettingError(
                 f"log_level is '{self.log_level}'; use one of {', '.join(LOG_LEVELS)}."
@@ -203,6 +210,7 @@ _LEAST: Mapping[str, float] = {
     "request_timeout_s": 1,
     "body_timeout_s": 0.01,
     "drain_timeout_s": 0,
+    "engine_timeout_s": 0.01,
     "max_body_bytes": 1024,
     "max_upload_bytes": 1024,
     "max_text_chars": 1,
