@@ -210,3 +210,16 @@ class TestServer:
                 one.join()
             until(lambda: desk.idle)
             assert desk._free == 2 and not desk._held
+
+    def test_jobs_are_paid_by_who_asked_for_them(self, tmp_path):
+        keys = (f"{ONE} audio_seconds_per_day=1", TWO)
+        told = {"api_keys": keys, "jobs_dir": str(tmp_path), "warmup": False}
+        body = {"input": "This text is longer than a second."}
+        with FakeHiggs() as higgs, serving(higgs, **told) as live:
+            job = live.ask("/v1/jobs", body, headers=bearer(ONE))
+            assert job.status == 202, job.body
+            place = f"/v1/jobs/{job.json['id']}"
+            until(lambda: live.ask(place, headers=bearer(ONE)).json["status"] == "done")
+            assert live.ask("/v1/jobs", body, headers=bearer(ONE)).status == 429
+            assert speak(live, ONE).status == 429
+            assert live.ask("/v1/jobs", body, headers=bearer(TWO)).status == 202

@@ -117,9 +117,11 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
 
 def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSettings:
     """Flags before the environment before the defaults. Raises SettingError."""
+    from faster_higgs.cli.loading import data_folder
     from faster_higgs.server.settings import ServerSettings
 
-    given = ServerSettings.given(environment)
+    given: dict[str, Any] = {"jobs_dir": str(data_folder(environment) / "jobs")}
+    given |= ServerSettings.given(environment)
     told = {"host": flags.host, "port": flags.port, "compat_port": flags.compat_port}
     if flags.lan:
         if flags.host not in (None, EVERYWHERE):

@@ -14,7 +14,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server import admin, health, models, seeds, speak, voices
+from faster_higgs.server import (
+    admin,
+    batch,
+    chat,
+    dialogue,
+    health,
+    jobs,
+    models,
+    seeds,
+    speak,
+    timestamps,
+    voices,
+)
 from faster_higgs.server.body import invalid
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
@@ -23,7 +35,10 @@ from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
 
-ROUTES = (speak.router, models.router, voices.router, seeds.router, health.router, admin.router)
+ROUTES = (
+    *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router),
+    *(models.router, voices.router, jobs.router, seeds.router, health.router, admin.router),
+)
 
 
 def create_app(
@@ -57,7 +72,9 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
             allow_origins=list(origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "Retry-After"],
+            expose_headers=[
+                *("X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "X-Take", "Retry-After")
+            ],
         )
     return app
 
@@ -65,6 +82,7 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
+    await service.jobs.load()
     tasks = [asyncio.create_task(_warm(service)), asyncio.create_task(_rest(service))]
     try:
         yield
@@ -72,6 +90,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.ready = False
         for task in tasks:
             task.cancel()
+        await service.jobs.close()
         await service.desk.close()
 
 
@@ -81,6 +100,7 @@ async def _warm(service: Service) -> None:
         if service.settings.warmup:
             await service.warm_up()
         service.ready = True
+        service.jobs.begin()
     except HiggsError as error:
         logging.getLogger(__name__).error("The model cannot speak: %s", error)
 

@@ -82,6 +82,10 @@ class ServerSettings:
     allowed_media_hosts: tuple[str, ...] = ()  # from these alone; .example.com: all below
     allowed_media_path: str | None = None  # a folder whose clips may be named by their path
     download_timeout_s: float = 30.0
+    jobs_dir: str | None = None  # where jobs are kept; None: nowhere, and there are none
+    max_jobs: int = 100  # that are kept, finished ones too
+    max_jobs_running: int = 1
+    max_job_chars: int = 200_000
     default_voice: str | None = None  # None: as the model wants
     default_response_format: str = "mp3"
     default_temperature: float | None = None  # None: as `Sampling` has it
@@ -206,6 +210,9 @@ _LEAST: Mapping[str, float] = {
     "key_requests_per_minute": 0,
     "key_audio_seconds_per_day": 0,
     "key_concurrent": 0,
+    "max_jobs": 0,
+    "max_jobs_running": 1,
+    "max_job_chars": 1,
 }
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
