@@ -166,7 +166,7 @@ class TestServer:
                 assert {one.result().status for one in [*first, other]} == {200}
                 assert speak(live, ONE).status == 200
 
-    def test_who_waits_and_has_the_fewest_places_is_next(self):
+    def test_keys_take_turns(self):
         order: list[str] = []
 
         class Noted(Slow):
@@ -175,16 +175,15 @@ class TestServer:
                 return super().pieces(text, *rest, **more)
 
         with Noted() as higgs:
-            told = {"api_keys": (ONE, TWO), "warmup": False, "max_running": 2}
+            told = {"api_keys": (ONE, TWO), "warmup": False, "max_running": 1}
             with serving(higgs, **told) as live, ThreadPoolExecutor(8) as threads:
                 desk = live.service.desk
-                for i, key in enumerate((ONE, ONE, ONE, ONE, TWO)):
+                for i, key in enumerate((ONE, ONE, ONE, TWO, TWO)):
                     threads.submit(speak, live, key, input=f"{i} {'first' if key == ONE else 'b'}")
                     until(lambda i=i: desk.running + desk.waiting == i + 1)
                 higgs.go.release(100_000)
                 until(lambda: desk.idle)
-        assert sorted(order[:2]) == ["0 first", "1 first"]
-        assert order[2] == "4 b" and sorted(order[3:]) == ["2 first", "3 first"]
+        assert order == ["0 first", "3 b", "1 first", "4 b", "2 first"]
 
     def test_a_place_is_not_lost_with_who_goes_away(self):
         """Those who wait leave while places become free."""
@@ -210,3 +209,16 @@ class TestServer:
                 one.join()
             until(lambda: desk.idle)
             assert desk._free == 2 and not desk._held
+
+    def test_jobs_are_paid_by_who_asked_for_them(self, tmp_path):
+        keys = (f"{ONE} audio_seconds_per_day=1", TWO)
+        told = {"api_keys": keys, "jobs_dir": str(tmp_path), "warmup": False}
+        body = {"input": "This text is longer than a second."}
+        with FakeHiggs() as higgs, serving(higgs, **told) as live:
+            job = live.ask("/v1/jobs", body, headers=bearer(ONE))
+            assert job.status == 202, job.body
+            place = f"/v1/jobs/{job.json['id']}"
+            until(lambda: live.ask(place, headers=bearer(ONE)).json["status"] == "done")
+            assert live.ask("/v1/jobs", body, headers=bearer(ONE)).status == 429
+            assert speak(live, ONE).status == 429
+            assert live.ask("/v1/jobs", body, headers=bearer(TWO)).status == 202

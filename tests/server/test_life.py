@@ -56,6 +56,15 @@ class TestIdle:
             assert found == [200] * 4 and higgs.came == 1
             assert live.ask("/health/ready").json["model_loaded"]
 
+    def test_a_job_calls_them_back(self, tmp_path):
+        higgs = Leaving()
+        told = {"jobs_dir": str(tmp_path), "warmup": False}
+        with higgs, serving(higgs, load=lambda: higgs, **told) as live:
+            live.service.keeper.unload()
+            place = f"/v1/jobs/{live.ask('/v1/jobs', {'input': 'Hello there.'}).json['id']}"
+            until(lambda: live.ask(place).json["status"] in ("done", "failed"))
+            assert live.ask(place).json["status"] == "done" and higgs.came == 1
+
     def test_they_stay_while_somebody_speaks(self):
         class Both(Leaving, Slow):
             pass

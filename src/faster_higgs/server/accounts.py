@@ -33,6 +33,7 @@ class Account:
         self._asked: deque[float] = deque()  # when, in the last minute
         self._day, self._heard = 0.0, 0.0
         self._speeches = 0
+        self.turn = 0  # when the desk gave it its latest place; it counts turns
         self._lock = threading.Lock()
 
     def ask(self) -> None:

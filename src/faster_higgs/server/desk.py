@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -93,7 +94,8 @@ class Waiter:
 
 
 class Desk:
-    """Places for speeches. Who waits and has the fewest of them is next, then who came first."""
+    """Places for speeches. Of those who wait, the account with the fewest is next, then the one
+    whose turn is longest ago, then who came first."""
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class Desk:
         self._free = places
         self._line: list[Waiter] = []
         self._held: Counter[Account] = Counter()  # places
+        self._turns = count(1)
         self._threads = ThreadPoolExecutor(places, thread_name_prefix="higgs-speech")
         self._ledger = ledger
         self._live: set[Take[Any]] = set()
@@ -189,6 +192,7 @@ class Desk:
         else:
             await self._wait(account)
         self._held[account] += 1
+        account.turn = next(self._turns)
 
     async def _wait(self, account: Account) -> None:
         self.refuse_full()
@@ -215,7 +219,7 @@ class Desk:
         if not self._line:
             self._free += 1
             return
-        one = min(self._line, key=lambda waiter: self._held[waiter.account])
+        one = min(self._line, key=lambda one: (self._held[one.account], one.account.turn))
         self._line.remove(one)
         one.called.set()
 

@@ -27,7 +27,7 @@ class Ending(uvicorn.Server):
         if self._until is not None:
             self._close(0.0)
         self._service.draining = True
-        self._service.jobs.leave()
+        self._service.jobs.leave()  # who only listens for news is let go, and holds nobody up
         self._until = time.monotonic() + self._service.settings.drain_timeout_s
 
     async def on_tick(self, counter: int) -> bool:

@@ -317,8 +317,8 @@ def _refuse_places(sound: str, settings: ServerSettings) -> None:
     allowed = settings.allow_url_references if web else settings.allowed_media_path
     if not allowed or (is_web(sound) and not web):
         raise bad(
-            "A reference clip must be sent, as base64 or a data: URI; this server "
-            f"{'does not fetch addresses' if is_web(sound) else 'does not read files'}.",
+            "A reference clip must be sent, as base64 or a data: URI; "
+            f"{'addresses are not fetched' if is_web(sound) else 'files are not read'} here.",
             "ref_audio",
             "reference_not_sent",
         )

@@ -207,7 +207,8 @@ def _keep(
     """A take becomes a voice, with the very codes it was spoken in. Raises Refusal."""
     higgs, voice = service.higgs, service.takes.voice(take)
     assert voice.codes is not None
-    samples = higgs.decode(voice.codes)
+    with service.keeper.use():
+        samples = higgs.decode(voice.codes)
     try:
         warnings = [finding.message for finding in passable(samples, higgs.rate)]
     except AudioError as error:

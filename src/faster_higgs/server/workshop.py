@@ -20,6 +20,7 @@ from typing import Any, Literal
 from faster_higgs.audio.encode import FORMATS
 from faster_higgs.errors import HiggsError, OutputError
 from faster_higgs.prompt.voices import Voice
+from faster_higgs.server.accounts import Account, asker
 from faster_higgs.server.desk import OnStop, Take, Use
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.narrator import Ask, Progress, narrated
@@ -51,6 +52,7 @@ class Job:
     task: asyncio.Task[None] | None = None
     take: Take[Progress] | None = None
     gone: bool = False
+    account: Account = field(default_factory=Account)  # who pays for its sound
 
     @property
     def over(self) -> bool:
@@ -94,9 +96,15 @@ class Job:
 class Workshop:
     """All jobs of a server. Raises Refusal, OutputError."""
 
-    def __init__(self, higgs: Higgs, settings: ServerSettings, model: str, use: Use) -> None:
-        self._use = use
-        self._higgs, self._settings = higgs, settings
+    def __init__(
+        self,
+        higgs: Higgs,
+        settings: ServerSettings,
+        model: str,
+        using: Use,
+    ) -> None:
+        """`using` is entered by each thread that makes a job, until it is over."""
+        self._higgs, self._settings, self._using = higgs, settings, using
         self._model = f"{model} {higgs.voices.codec}"
         self._threads = ThreadPoolExecutor(settings.max_jobs_running, thread_name_prefix="job")
         self._jobs: dict[str, Job] = {}
@@ -186,8 +194,14 @@ class Workshop:
                 raise Refusal(
                     409, f"At most {most} jobs are kept; delete one first.", "too_many_jobs"
                 )
-            record = await asyncio.to_thread(self._taken, self.shelf, order, voices)
-            job = self._jobs[record.id] = Job(record, Progress(0, 0))
+            account = asker()
+            account.begin()
+            try:
+                record = await asyncio.to_thread(self._taken, self.shelf, order, voices)
+            finally:
+                account.end()
+            job = Job(record, Progress(0, 0), account=account)
+            self._jobs[record.id] = job
         self._fill()
         return job
 
@@ -252,7 +266,8 @@ class Workshop:
             deadline=None,
             max_chars=self._settings.max_job_chars,
         )
-        ask = Ask(order.text, self._loaded(voices()), order.sampling, delivery)
+        with self._using():  # a clip may have to be encoded
+            ask = Ask(order.text, self._loaded(voices()), order.sampling, delivery)
         plan = self._higgs.plan(ask.text, ask.voices, delivery)
         now = int(time.time())
         record = Record(
@@ -330,7 +345,7 @@ class Workshop:
         job.change(record)
 
     def _used(self, record: Record, on_stop: OnStop) -> Generator[Progress]:
-        with self._use():
+        with self._using():
             yield from self._made(record, on_stop)
 
     def _made(self, record: Record, on_stop: OnStop) -> Generator[Progress]:
@@ -350,6 +365,7 @@ async def _followed(take: Take[Progress], job: Job) -> Exception | None:
     """Tell how far a job is until it is over; what it failed of."""
     try:
         async for progress in take:
+            job.account.heard((progress.samples - job.done.samples) / job.record.rate)
             job.change(done=progress)
     except Exception as error:  # noqa: BLE001  it becomes the job's
         return error
