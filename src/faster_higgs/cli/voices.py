@@ -46,6 +46,9 @@ class _AddFlags(_Place):
         "--text-file", "FILE", "A file with what is said. [default: the .txt file beside the clip]"
     )
     replace: bool = option("--replace", None, "Put it in the place of one of that name.")
+    openai_name: bool = option(
+        "--openai-name", None, "Speak with it to clients that mean OpenAI's voice of that name."
+    )
 
 
 def command(name: str, help: str) -> Menu:
@@ -67,14 +70,31 @@ def add(flags: _AddFlags) -> None:
     """Judge the clip, then keep it."""
     from faster_higgs.cli.loading import encoding_voices, model_folder, voice_folders
     from faster_higgs.cli.request import linted
+    from faster_higgs.prompt.voices import OPENAI_NAME
 
     transcript = _transcript(flags)
+    _check_openai_name(flags)
     for finding in linted(flags.clip):
         print(f"Warning: {finding.message}", file=sys.stderr)
     own = voice_folders(flags.voices_dir)
     store = encoding_voices(model_folder(flags.model).folder, own)
-    store.add(flags.name, flags.clip, transcript, replace=flags.replace)
+    about = {OPENAI_NAME: True} if flags.openai_name else None
+    store.add(flags.name, flags.clip, transcript, replace=flags.replace, about=about)
     print(f'Added {flags.name}. Hear it: higgs say "Hello, this is my voice." --voice {flags.name}')
+
+
+def _check_openai_name(flags: _AddFlags) -> None:
+    from faster_higgs.prompt.voices import OPENAI_VOICES
+
+    meant = flags.name.lower() in OPENAI_VOICES
+    if flags.openai_name and not meant:
+        raise SettingError(f"'{flags.name}' is no name of OpenAI's; leave --openai-name out.")
+    if meant and not flags.openai_name:
+        print(
+            f"Note: servers do not speak with '{flags.name}', which OpenAI's clients send for a "
+            "voice of its own; --openai-name makes them.",
+            file=sys.stderr,
+        )
 
 
 def _transcript(flags: _AddFlags) -> str:

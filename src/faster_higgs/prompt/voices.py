@@ -42,6 +42,14 @@ PROFILES = {
 }
 
 
+# The names OpenAI's clients send. Each is one of the model's own voices, if it has any.
+OPENAI_VOICES = (
+    *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),
+    *("nova", "sage", "shimmer", "verse", "marin", "cedar"),
+)
+OPENAI_NAME = "openai_name"  # kept with a voice that may go by one of them
+
+
 @dataclass(frozen=True)
 class Voice:
     """A voice is reference codes [K, F] and their transcript; without codes it is described."""

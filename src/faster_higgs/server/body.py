@@ -6,10 +6,11 @@ and our own. Knows nothing of what they do; order.py does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from faster_higgs.delivery import Normalization
 from faster_higgs.server.errors import Refusal, bad
@@ -22,6 +23,15 @@ class Strict(BaseModel):
     """A body in which every key is known and every number is one."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would take true as 1."""
+        assert info.field_name is not None
+        kind = str(cls.model_fields[info.field_name].annotation)
+        number = isinstance(value, bool) and re.search(r"\b(int|float)\b", kind)
+        return str(value) if number else value
 
 
 class VoiceId(Strict):

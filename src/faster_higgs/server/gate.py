@@ -10,11 +10,11 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import anyio
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from faster_higgs.server.errors import Refusal
@@ -22,6 +22,9 @@ from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.settings import ServerSettings, is_loopback
 
 OPEN = ("/health/live",)  # answers whoever asks
+KEY_PROTOCOL = "higgs-key."  # and the key: a subprotocol that is never spoken
+SWITCHED = 101  # the status of a socket that was opened
+_BEGINNINGS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -33,9 +36,11 @@ class Gate:
         self._keys = [_digest(key.encode()) for key in settings.api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.inner(scope, receive, send)
             return
+        if scope.get("method") == "HEAD":  # the server sends what GET sends, without its body
+            scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
         number = headers.get("x-request-id", "")
         if not PLAIN_ID.fullmatch(number):
@@ -44,7 +49,8 @@ class Gate:
         send = self._numbered(scope, number, send)
         try:
             self._check(scope, headers)
-            receive = _counted(receive, headers, self._settings)
+            if scope["type"] == "http":  # what comes through a socket is counted there
+                receive = _counted(receive, headers, self._settings)
         except Refusal as refused:
             await refused.answer(scope["path"])(scope, receive, send)
             return
@@ -55,15 +61,30 @@ class Gate:
             check_host(headers.get("host", ""), self._settings)
         if "origin" in headers:
             check_origin(headers["origin"], headers.get("host", ""), self._settings.cors_origins)
-        if self._keys and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
-            self._check_key(headers.get("authorization", ""))
+        if self._keys and scope["path"] not in OPEN and scope.get("method") != "OPTIONS":
+            self._check_key(self._key(scope, headers))
 
-    def _check_key(self, given: str) -> None:
+    def _key(self, scope: Scope, headers: Headers) -> str | None:
+        """The key that was sent, where one may be."""
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return key.strip()
+        if scope["type"] != "websocket":
+            return None
+        # Pages cannot give a socket headers.
+        offered: Sequence[str] = scope["subprotocols"]
+        places: Mapping[str, Sequence[str]] = {
+            "subprotocol": [one[len(KEY_PROTOCOL) :] for one in offered if is_key(one)],
+            "query": QueryParams(scope["query_string"]).getlist("api_key"),
+        }
+        given = (key for place in self._settings.socket_keys for key in places[place])
+        return next(given, None)
+
+    def _check_key(self, key: str | None) -> None:
         """All keys are compared, each in constant time."""
-        scheme, _, key = given.partition(" ")
-        digest = _digest(key.strip().encode())
+        digest = _digest((key or "").encode())
         known = [hmac.compare_digest(digest, own) for own in self._keys]
-        if scheme.lower() != "bearer" or not any(known):
+        if key is None or not any(known):
             raise Refusal(
                 401,
                 "This server needs an API key: send Authorization: Bearer KEY.",
@@ -73,15 +94,21 @@ class Gate:
 
     def _numbered(self, scope: Scope, number: str, send: Send) -> Send:
         async def numbered(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _BEGINNINGS:
                 told = MutableHeaders(scope=message)
                 told["X-Request-Id"] = number
                 told["X-Content-Type-Options"] = "nosniff"
                 route = scope.get("route")
-                self._ledger.answered(getattr(route, "path", "other"), message["status"])
+                status = message.get("status", SWITCHED)
+                self._ledger.answered(getattr(route, "path", "other"), status)
             await send(message)
 
         return numbered
+
+
+def is_key(subprotocol: str) -> bool:
+    """Whether a subprotocol is a key, which no answer may repeat."""
+    return subprotocol.startswith(KEY_PROTOCOL)
 
 
 def check_host(host: str, settings: ServerSettings) -> None:

@@ -109,7 +109,7 @@ def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
         ignored, voice = [*ignored, "speaker" if body.speaker else "voice"], None
     elif voice is None and not (clips or described):
         voice = settings.default_voice
-    format, rate = body.response_format or settings.default_response_format, body.sample_rate
+    format, rate = _format(body, settings), body.sample_rate
     _check_format(format, rate)
     return Order(
         body.input,
@@ -124,6 +124,10 @@ def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
         _mode(body),
         tuple(ignored),
     )
+
+
+def _format(body: SpeechBody, settings: ServerSettings) -> str:
+    return (body.response_format or settings.default_response_format).lower()
 
 
 def _check_format(format: str, rate: int | None) -> None:

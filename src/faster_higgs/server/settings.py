@@ -14,6 +14,7 @@ from faster_higgs.audio.encode import FORMATS
 from faster_higgs.errors import SettingError
 
 PREFIX = "HIGGS_"
+SOCKET_KEYS = ("subprotocol", "query")
 MEGABYTE = 1 << 20
 
 
@@ -33,6 +34,13 @@ class ServerSettings:
     request_timeout_s: float = 600.0
     body_timeout_s: float = 60.0  # for all of a request to arrive
     drain_timeout_s: float = 60.0
+    socket_config_timeout_s: float = 10.0  # for the first message of a session
+    socket_idle_timeout_s: float = 30.0  # of silence on both sides
+    socket_keys: tuple[str, ...] = ()  # where else a socket's key may stand: subprotocol, query
+    max_sockets: int = 256
+    max_socket_config_bytes: int = 4 * MEGABYTE  # of a message
+    max_socket_text_bytes: int = MEGABYTE // 8
+    max_socket_waiting_chars: int = 65_536  # that were sent to a session and are not spoken yet
     max_body_bytes: int = 16 * MEGABYTE
     max_upload_bytes: int = 10 * MEGABYTE
     max_text_chars: int = 4096
@@ -55,6 +63,11 @@ class ServerSettings:
                 f"default_response_format is '{self.default_response_format}'; "
                 f"use one of {', '.join(FORMATS)}."
             )
+        for place in self.socket_keys:
+            if place not in SOCKET_KEYS:
+                raise SettingError(
+                    f"socket_keys is '{place}'; use {' and '.join(SOCKET_KEYS)}, or neither."
+                )
         if not all(len(key) >= 8 and key.isascii() and key.isprintable() for key in self.api_keys):
             raise SettingError("An API key needs 8 or more characters, letters and digits.")
 
@@ -82,6 +95,12 @@ _LEAST: Mapping[str, float] = {
     "request_timeout_s": 1,
     "body_timeout_s": 0.01,
     "drain_timeout_s": 0,
+    "socket_config_timeout_s": 0.01,
+    "socket_idle_timeout_s": 0.01,
+    "max_sockets": 0,
+    "max_socket_config_bytes": 1024,
+    "max_socket_text_bytes": 1024,
+    "max_socket_waiting_chars": 1,
     "max_body_bytes": 1024,
     "max_upload_bytes": 1024,
     "max_text_chars": 1,

@@ -20,7 +20,13 @@ from faster_higgs.audio.encode import encode
 from faster_higgs.audio.files import read
 from faster_higgs.audio.reference import LONGEST_CLIP, passable
 from faster_higgs.errors import AudioError, VoiceError, VoiceNotFound
-from faster_higgs.prompt.voices import PROFILES, SOUND_SUFFIXES, VoiceFiles
+from faster_higgs.prompt.voices import (
+    OPENAI_NAME,
+    OPENAI_VOICES,
+    PROFILES,
+    SOUND_SUFFIXES,
+    VoiceFiles,
+)
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.order import check_length
 from faster_higgs.server.service import Here, Service
@@ -86,14 +92,16 @@ async def add(  # noqa: PLR0913  one for each field of the form
     model: Annotated[str, Form()] = "auto",
     script_hint: Annotated[str, Form()] = "",
     speaker_embedding: Annotated[str, Form()] = "",
+    openai_name: Annotated[bool, Form()] = False,
 ) -> dict[str, Any]:
     """A new voice, from a clip and what is said in it, or from a description."""
     _refuse_unknown(await request.form())
     fields = {"ref_text": ref_text, "prompt": prompt, "speaker_description": speaker_description}
     for param, written in {**fields, "consent": consent, "name": name}.items():
         check_length(written, param, service.settings)
-    id = _new_id(name)
+    id = _new_id(name, openai_name)
     about = {"name": name.strip(), "consent": consent, "type": type, "created_at": int(time.time())}
+    about |= {OPENAI_NAME: True} if openai_name else {}
     if speaker_embedding:
         raise bad("speaker_embedding: this model reads clips; send audio_sample.", *_UNSUPPORTED)
     if type == "prompt":
@@ -120,7 +128,7 @@ async def remove(id: str, service: Here) -> dict[str, Any]:
 
 FIELDS = (
     *("name", "audio_sample", "ref_text", "type", "prompt", "consent", "speaker_description"),
-    *("model", "script_hint", "speaker_embedding"),
+    *("model", "script_hint", "speaker_embedding", "openai_name"),
 )
 _UNSUPPORTED = ("speaker_embedding", "unsupported_parameter")
 Clip = tuple[bytes, str]  # and its suffix
@@ -132,8 +140,10 @@ def _refuse_unknown(names: Iterable[str]) -> None:
             raise bad(f"There is no parameter '{name}'.", name, "unknown_parameter")
 
 
-def _new_id(name: str) -> str:
+def _new_id(name: str, openai_name: bool) -> str:
     """The id of a voice that is called so: small letters, and '-' for blanks."""
+    if not name.strip():
+        raise bad("name is empty; give the voice a name.", "name")
     id = re.sub(r"\s+", "-", name.strip()).lower()
     if not ID.fullmatch(id) or RESERVED.fullmatch(id):
         raise bad(
@@ -141,6 +151,15 @@ def _new_id(name: str) -> str:
             "beginning with a letter or digit.",
             "name",
         )
+    if id in OPENAI_VOICES and not openai_name:
+        raise bad(
+            f"Clients of OpenAI send '{id}' for one of its voices; choose another name, or send "
+            "openai_name=true to speak to them with this voice.",
+            "name",
+            "reserved_name",
+        )
+    if openai_name and id not in OPENAI_VOICES:
+        raise bad(f"'{id}' is no name of OpenAI's; leave openai_name out.", "openai_name")
     return id
 
 
