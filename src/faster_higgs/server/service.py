@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from faster_higgs.audio.encode import FORMATS
@@ -49,6 +50,7 @@ class Service:
     models: tuple[str, ...]  # ids by which it goes, its own first
     facts: Facts = no_facts  # what /health tells of the machine
     ready: bool = False
+    sockets: int = 0  # sessions that are open
     created: int = field(default_factory=lambda: int(time.time()))
     ledger: Ledger = field(default_factory=Ledger)
     desk: Desk = field(init=False)
@@ -61,6 +63,7 @@ class Service:
         self.clones = Clones(self.higgs)
         self.ledger.watch("running", "Speeches that are being made.", lambda: self.desk.running)
         self.ledger.watch("queue_depth", "Speeches that wait.", lambda: self.desk.waiting)
+        self.ledger.watch("sockets", "Sessions that are open.", lambda: self.sockets)
         self.ledger.watch("ready", "Whether requests are taken.", lambda: self.ready)
 
     def check_model(self, name: str | None) -> None:
@@ -141,8 +144,8 @@ class Service:
         return min(60.0, max(1.0, waves * self.ledger.mean))
 
 
-async def _of(request: Request) -> Service:
-    service: Service = request.app.state.service
+async def _of(asked: HTTPConnection) -> Service:
+    service: Service = asked.app.state.service
     return service
 
 
