@@ -118,6 +118,13 @@ class VoiceStore:
         self._fingerprint = fingerprint
         self._made: dict[str, Tensor] = {}  # codes by clip: not every folder can keep them
 
+    @property
+    def own(self) -> Path:
+        """The user's own folder. Raises VoiceError where there is none."""
+        if not self._writable:
+            raise VoiceError("There is no folder to keep anything in; load the model with voices=.")
+        return self._folders[0]
+
     def list(self) -> list[VoiceFiles]:
         """All voices, by name; the first folder wins where a name is taken twice."""
         found: dict[str, VoiceFiles] = {}

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server import health, models, seeds, socket, speak, voices
+from faster_higgs.server import consents, health, models, seeds, socket, speak, voices
 from faster_higgs.server.body import invalid
 from faster_higgs.server.errors import LONGEST_VALUE, Refusal, bad, refusal
 from faster_higgs.server.gate import Gate
@@ -23,7 +23,15 @@ from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-ROUTES = (speak.router, models.router, voices.router, seeds.router, socket.router, health.router)
+ROUTES = (
+    speak.router,
+    models.router,
+    voices.router,
+    consents.router,
+    seeds.router,
+    socket.router,
+    health.router,
+)
 
 
 def create_app(

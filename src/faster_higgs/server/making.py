@@ -80,6 +80,7 @@ class Making:
         self.voice = ""  # who speaks, in words
         self.utterances = 0
         self.input_tokens = 0
+        self.heard_tokens = 0  # of them, frames of the voices' clips
         self.output_tokens = 0
         self.samples = 0
         self.finish = "stop"
@@ -151,6 +152,8 @@ class Making:
             return
         self.utterances += 1
         self.input_tokens += piece.result.prompt_tokens
+        clips = (voice.codes for voice in piece.utterance.setting.voices)
+        self.heard_tokens += sum(int(codes.shape[1]) for codes in clips if codes is not None)
         codes = piece.codes
         self.output_tokens += 0 if codes is None else int(codes.shape[1])
         finish = piece.result.finish.value

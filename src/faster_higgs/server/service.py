@@ -174,6 +174,7 @@ def headers(making: Making) -> dict[str, str]:
     told = {
         "X-Seed": str(order.sampling.seed),
         "X-Sample-Rate": str(making.rate),
+        "X-Channels": "1",
         "X-Voice": making.voice.encode("ascii", "replace").decode(),
         "Cache-Control": "no-store",
     }
@@ -183,6 +184,7 @@ def headers(making: Making) -> dict[str, str]:
             "X-Generation-Time": f"{making.seconds:.3f}",
             "X-Finish-Reason": making.finish,
         }
+        told |= {f"X-VLLM-OMNI-{name}": str(count) for name, count in _counts(making).items()}
     if order.ignored:
         told["X-Ignored-Params"] = ", ".join(order.ignored)
     return told
@@ -231,6 +233,16 @@ def _event(kind: str, **told: Any) -> bytes:
     return f"event: {name}\ndata: {json.dumps({'type': name, **told})}\n\n".encode()
 
 
+def _counts(making: Making) -> dict[str, int]:
+    """Tokens, as vLLM-Omni's headers name them."""
+    read, made, heard = making.input_tokens, making.output_tokens, making.heard_tokens
+    parts = {"INPUT-TEXT-TOKENS": read - heard, "INPUT-AUDIO-TOKENS": heard}
+    whole = {"INPUT-TOKENS": read, "OUTPUT-TOKENS": made, "TOTAL-TOKENS": read + made}
+    return whole | parts
+
+
 def _usage(making: Making) -> dict[str, Any]:
-    read, made = making.input_tokens, making.output_tokens
-    return {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}
+    read, made, heard = making.input_tokens, making.output_tokens, making.heard_tokens
+    details = {"text_tokens": read - heard, "audio_tokens": heard}
+    told = {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}
+    return {**told, "input_token_details": details}

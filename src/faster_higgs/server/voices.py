@@ -20,6 +20,7 @@ from faster_higgs.audio.encode import encode
 from faster_higgs.audio.files import read
 from faster_higgs.audio.reference import LONGEST_CLIP, passable
 from faster_higgs.errors import AudioError, VoiceError, VoiceNotFound
+from faster_higgs.prompt import consents
 from faster_higgs.prompt.voices import (
     OPENAI_NAME,
     OPENAI_VOICES,
@@ -95,11 +96,12 @@ async def add(  # noqa: PLR0913  one for each field of the form
     openai_name: Annotated[bool, Form()] = False,
 ) -> dict[str, Any]:
     """A new voice, from a clip and what is said in it, or from a description."""
-    _refuse_unknown(await request.form())
+    refuse_unknown(await request.form(), FIELDS)
     fields = {"ref_text": ref_text, "prompt": prompt, "speaker_description": speaker_description}
     for param, written in {**fields, "consent": consent, "name": name}.items():
         check_length(written, param, service.settings)
     id = _new_id(name, openai_name)
+    await asyncio.to_thread(_refuse_unknown_consent, consent, service)
     about = {"name": name.strip(), "consent": consent, "type": type, "created_at": int(time.time())}
     about |= {OPENAI_NAME: True} if openai_name else {}
     if speaker_embedding:
@@ -114,7 +116,7 @@ async def add(  # noqa: PLR0913  one for each field of the form
     if prompt or script_hint or model != "auto":
         given = "prompt" if prompt else "script_hint" if script_hint else "model"
         raise bad(f"{given} belongs to voices of type prompt; leave it out.", given)
-    clip = await _clip(audio_sample, service)
+    clip = await clip_of(audio_sample, "audio_sample", service)
     return await asyncio.to_thread(_add, service, id, clip, ref_text, speaker_description, about)
 
 
@@ -134,10 +136,22 @@ _UNSUPPORTED = ("speaker_embedding", "unsupported_parameter")
 Clip = tuple[bytes, str]  # and its suffix
 
 
-def _refuse_unknown(names: Iterable[str]) -> None:
+def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises Refusal for a field that is not known."""
     for name in names:
-        if name not in FIELDS:
+        if name not in known:
             raise bad(f"There is no parameter '{name}'.", name, "unknown_parameter")
+
+
+def store_of(service: Service) -> consents.ConsentStore:
+    """The consents beside the voices. Raises VoiceError where nothing can be kept."""
+    return consents.ConsentStore(service.higgs.voices.own / consents.FOLDER)
+
+
+def _refuse_unknown_consent(id: str, service: Service) -> None:
+    """Raises Refusal for the id of a consent that is not there; other words are only kept."""
+    if consents.ID.fullmatch(id) and store_of(service).find(id) is None:
+        raise bad(f"There is no consent '{id}'.", "consent", "consent_not_found")
 
 
 def _new_id(name: str, openai_name: bool) -> str:
@@ -163,16 +177,14 @@ def _new_id(name: str, openai_name: bool) -> str:
     return id
 
 
-async def _clip(upload: UploadFile | None, service: Service) -> Clip:
+async def clip_of(upload: UploadFile | None, param: str, service: Service) -> Clip:
     """What was sent, if it is not too much of it. Raises Refusal."""
     if upload is None:
-        raise bad("audio_sample is missing.", "audio_sample", "missing_required_parameter")
+        raise bad(f"{param} is missing.", param, "missing_required_parameter")
     most = service.settings.max_upload_bytes
     data = await upload.read(most + 1)
     if len(data) > most:
-        raise Refusal(
-            413, f"audio_sample is larger than {most:,} bytes.", "body_too_large", "audio_sample"
-        )
+        raise Refusal(413, f"{param} is larger than {most:,} bytes.", "body_too_large", param)
     suffix = Path(upload.filename or "").suffix.lower()
     kind = (upload.content_type or "").partition(";")[0].lower()
     return data, suffix if suffix in SOUND_SUFFIXES else SUFFIXES.get(kind, ".wav")
@@ -305,6 +317,7 @@ def _row(files: VoiceFiles) -> dict[str, Any]:
     if not files.described:
         told["ref_text"] = files.transcript.read_text(encoding="utf-8").strip()
     if files.sound is not None:
+        told |= {"embedding_source": "audio", "embedding_dim": None}
         told |= {"file_size": files.sound.stat().st_size, "mime_type": _mime(files.sound)}
     return told
 
