@@ -62,23 +62,7 @@ class Gate:
         if "origin" in headers:
             check_origin(headers["origin"], headers.get("host", ""), self._settings.cors_origins)
         if self._keys and scope["path"] not in OPEN and scope.get("method") != "OPTIONS":
-            self._check_key(self._key(scope, headers))
-
-    def _key(self, scope: Scope, headers: Headers) -> str | None:
-        """The key that was sent, where one may be."""
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return key.strip()
-        if scope["type"] != "websocket":
-            return None
-        # Pages cannot give a socket headers.
-        offered: Sequence[str] = scope["subprotocols"]
-        places: Mapping[str, Sequence[str]] = {
-            "subprotocol": [one[len(KEY_PROTOCOL) :] for one in offered if is_key(one)],
-            "query": QueryParams(scope["query_string"]).getlist("api_key"),
-        }
-        given = (key for place in self._settings.socket_keys for key in places[place])
-        return next(given, None)
+            self._check_key(_key(scope, headers, self._settings.socket_keys))
 
     def _check_key(self, key: str | None) -> None:
         """All keys are compared, each in constant time."""
@@ -106,9 +90,22 @@ class Gate:
         return numbered
 
 
-def is_key(subprotocol: str) -> bool:
-    """Whether a subprotocol is a key, which no answer may repeat."""
-    return subprotocol.startswith(KEY_PROTOCOL)
+def _key(scope: Scope, headers: Headers, elsewhere: Sequence[str]) -> str | None:
+    """The key that was sent: in its header or, because pages cannot give a socket headers, in the
+    other places that are allowed."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
+    if scope["type"] != "websocket":
+        return None
+    offered: Sequence[str] = scope["subprotocols"]
+    places: Mapping[str, Sequence[str]] = {
+        "subprotocol": [
+            one[len(KEY_PROTOCOL) :] for one in offered if one.startswith(KEY_PROTOCOL)
+        ],
+        "query": QueryParams(scope["query_string"]).getlist("api_key"),
+    }
+    return next((given for place in elsewhere for given in places[place]), None)
 
 
 def check_host(host: str, settings: ServerSettings) -> None:
