@@ -63,8 +63,9 @@ def test_pages(client, clip):
         consents.create(name="one too many", language="en", recording=clip)
     assert caught.value.code == "too_many_consents"
     for limit in (0, 101):
-        with pytest.raises(openai.BadRequestError):
+        with pytest.raises(openai.BadRequestError) as wrong:
             consents.list(limit=limit)
+        assert wrong.value.param == "limit"
     with pytest.raises(openai.NotFoundError):
         consents.list(after="cons_000000000000000000000000")
 
@@ -116,6 +117,16 @@ def test_a_recording_is_judged(live, data, status):
     reply = live.ask("/v1/audio/voice_consents", **_form({"name": "x", "language": "en"}, data))
     assert (reply.status, reply.error["param"]) == (status, "recording")
     assert live.ask("/v1/audio/voice_consents").json["data"] == []
+
+
+@pytest.mark.parametrize("name", [b'"\\ud800"', b"true", b'""', b"null"])
+def test_a_name_is_a_text(live, clip, name):
+    form = _form({"name": "x", "language": "en"}, clip.read_bytes())
+    made = live.ask("/v1/audio/voice_consents", **form).json
+    told = {"Content-Type": "application/json"}
+    path = f"/v1/audio/voice_consents/{made['id']}"
+    assert live.ask(path, b'{"name": %s}' % name, headers=told).status == 400
+    assert live.ask(path).json == made
 
 
 def test_without_a_recording_nothing_is_kept(live):

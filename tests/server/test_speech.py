@@ -302,6 +302,22 @@ class TestRefusals:
         assert (reply.status, reply.error["code"]) == (400, "invalid_form")
         assert reply.error["message"] == "The form cannot be read: Missing boundary in multipart."
 
+    @pytest.mark.parametrize(
+        "field",
+        [
+            b'"input": "a \\ud800"',
+            b'"voice": "\\udfff"',
+            b'"\\ud800": 1',
+            b'"ref_text": ["\\ud800"]',
+        ],
+    )
+    @pytest.mark.parametrize(("path", "text"), [("audio/speech", b"input"), ("/generate", b"text")])
+    def test_half_a_character_is_refused(self, live, field, path, text):
+        body = b'{"%s": "Hello.", %s}' % (text, field.replace(b"input", text))
+        where = path if path.startswith("/") else f"/v1/{path}"
+        reply = live.ask(where, body, headers={"Content-Type": "application/json"})
+        assert reply.status in (400, 422), reply.body
+
     def test_what_means_no_is_taken(self, live):
         no = {"x_vector_only_mode": False, "word_timestamps": False, "repetition_penalty": 1.0}
         assert live.speak(**no).status == 200

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from faster_higgs.errors import HiggsError
 from faster_higgs.server import consents, health, models, seeds, socket, speak, voices
 from faster_higgs.server.body import invalid
-from faster_higgs.server.errors import LONGEST_VALUE, Refusal, bad, refusal
+from faster_higgs.server.errors import LONGEST_VALUE, Refusal, bad, refusal, shortened
 from faster_higgs.server.gate import Gate
 from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
@@ -124,7 +124,7 @@ def _other_kind(request: Request) -> Refusal | None:
 
 
 def _short(part: str | int) -> str | int:
-    return part[:LONGEST_VALUE] if isinstance(part, str) else part
+    return shortened(part[:LONGEST_VALUE]) if isinstance(part, str) else part
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

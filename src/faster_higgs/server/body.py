@@ -19,6 +19,9 @@ TaskType = Literal["CustomVoice", "VoiceDesign", "Base"]
 StreamFormat = Literal["audio", "sse"]
 
 
+_HALF = re.compile(r"[\ud800-\udfff]")
+
+
 class Strict(BaseModel):
     """A body in which every key is known and every number is one."""
 
@@ -26,12 +29,21 @@ class Strict(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
-        """pydantic would take true as 1."""
+    def _checked(cls, value: Any, info: ValidationInfo) -> Any:
+        """JSON can write what is no text, and pydantic would take true as 1."""
         assert info.field_name is not None
+        if not is_text(value):
+            raise ValueError("There is half a character in it, which is no text")
         kind = str(cls.model_fields[info.field_name].annotation)
         number = isinstance(value, bool) and re.search(r"\b(int|float)\b", kind)
         return str(value) if number else value
+
+
+def is_text(value: Any) -> bool:
+    """Whether all strings in a value can be written as UTF-8."""
+    if isinstance(value, list):
+        return all(map(is_text, value))
+    return not isinstance(value, str) or value.isascii() or not _HALF.search(value)
 
 
 class VoiceId(Strict):
@@ -136,7 +148,8 @@ def without_effect(body: SpeechBody) -> list[str]:
 def invalid(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Refusal:
     """The answer to a body that is not of this form: its first fault, by name."""
     first = errors[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
+    whole = first["loc"][:1] in (("body",), ("query",), ("path",))
+    place = [str(part) for part in first["loc"][whole:]]
     kinds = {kind.__name__ for kind in (VoiceId, Reference)} | {"str", "list[str]"}
     param = ".".join([*filter(None, [inside]), *(part for part in place if part not in kinds)])
     if first["type"] == "extra_forbidden":
@@ -145,4 +158,5 @@ def invalid(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Refusal:
         return bad(f"'{param}' is missing.", param, "missing_required_parameter")
     if first["type"] in ("json_invalid", "missing") or not param:
         return bad("The body is not a JSON object.", None, "invalid_json")
-    return bad(f"{param}: {first['msg']}.", param)
+    message = first["msg"].removeprefix("Value error, ")
+    return bad(f"{param}: {message}.", param)

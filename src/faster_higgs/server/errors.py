@@ -88,7 +88,7 @@ class Refusal(Exception):
 
     def body(self) -> dict[str, Any]:
         """OpenAI's envelope."""
-        param = None if self.param is None else self.param[:LONGEST_VALUE]
+        param = None if self.param is None else _writable(self.param[:LONGEST_VALUE])
         message = shortened(self.message)
         return {"error": {"message": message, "type": self.type, "param": param, "code": self.code}}
 
@@ -140,8 +140,13 @@ def _setting(message: str) -> str | None:
 
 def shortened(message: str) -> str:
     """The sentence with the beginning of each long value in place of the value."""
-    short = _VALUE.sub(r"'\1…'", message)
+    short = _VALUE.sub(r"'\1…'", _writable(message))
     return short if len(short) <= _LONGEST_MESSAGE else f"{short[:_LONGEST_MESSAGE]}…"
+
+
+def _writable(text: str) -> str:
+    """With '?' for what JSON can write and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def without_paths(message: str) -> str:

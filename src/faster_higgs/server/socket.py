@@ -19,7 +19,7 @@ import anyio
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server.body import SpeechBody
+from faster_higgs.server.body import SpeechBody, is_text
 from faster_higgs.server.desk import Make, OnStop
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.making import Making, cast
@@ -190,7 +190,7 @@ class Session:
         self._text = Arriving(ways.split_granularity or "none", order.delivery.language)
 
     def _write(self, text: Any) -> None:
-        if not isinstance(text, str):
+        if not isinstance(text, str) or not is_text(text):
             raise bad("input.text has no text.", "text", "missing_required_parameter")
         own = self._service.settings
         waiting = self._unspoken + len(self._text.waiting) + len(text)
