@@ -14,7 +14,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server import consents, health, models, seeds, socket, speak, voices
+from faster_higgs.server import (
+    batch,
+    chat,
+    consents,
+    dialogue,
+    health,
+    models,
+    seeds,
+    socket,
+    speak,
+    timestamps,
+    voices,
+)
 from faster_higgs.server.body import invalid
 from faster_higgs.server.errors import LONGEST_VALUE, Refusal, bad, refusal, shortened
 from faster_higgs.server.gate import Gate
@@ -24,13 +36,8 @@ from faster_higgs.speech import Higgs
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 ROUTES = (
-    speak.router,
-    models.router,
-    voices.router,
-    consents.router,
-    seeds.router,
-    socket.router,
-    health.router,
+    *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router, socket.router),
+    *(models.router, voices.router, consents.router, seeds.router, health.router),
 )
 
 
@@ -62,7 +69,9 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
             allow_origins=list(origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "Retry-After"],
+            expose_headers=[
+                *("X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "X-Take", "Retry-After")
+            ],
         )
     return app
 

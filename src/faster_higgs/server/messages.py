@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from faster_higgs.server.body import SpeechBody, Strict, invalid
+from faster_higgs.server.body import SpeechBody, Strict, invalid, refuse_halves
 from faster_higgs.server.errors import Refusal, bad
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.text.arriving import Granularity
@@ -40,6 +40,10 @@ def parsed(text: str | None, settings: ServerSettings) -> dict[str, Any]:
         message = None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise bad("A message is no JSON object with a type.", None, "invalid_json")
+    try:
+        refuse_halves(message)
+    except ValueError as error:
+        raise bad(str(error), None, "invalid_json") from None
     config = message["type"] == "session.config"
     _check_size(
         size, settings.max_socket_config_bytes if config else settings.max_socket_text_bytes

@@ -19,9 +19,10 @@ import anyio
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server.body import SpeechBody, is_text
+from faster_higgs.server.body import SpeechBody
 from faster_higgs.server.desk import Make, OnStop
 from faster_higgs.server.errors import Refusal, bad, refusal
+from faster_higgs.server.events import facts
 from faster_higgs.server.making import Making, cast
 from faster_higgs.server.messages import Ways, check_fields, configured, parsed
 from faster_higgs.server.order import Order, order_of
@@ -190,7 +191,7 @@ class Session:
         self._text = Arriving(ways.split_granularity or "none", order.delivery.language)
 
     def _write(self, text: Any) -> None:
-        if not isinstance(text, str) or not is_text(text):
+        if not isinstance(text, str):
             raise bad("input.text has no text.", "text", "missing_required_parameter")
         own = self._service.settings
         waiting = self._unspoken + len(self._text.waiting) + len(text)
@@ -272,10 +273,8 @@ class Session:
             failed = True
             partial = {"partial_audio": True, "action": "discard"} if sent else {}
             await self._complain(refusal(error), **place, **partial)
-        end_of_it = {"duration": round(making.duration, 3), "finish_reason": making.finish}
-        await self._tell(
-            "audio.done", **place, total_bytes=sent, error=failed, **({} if failed else end_of_it)
-        )
+        known = {} if failed else facts(making)
+        await self._tell("audio.done", **place, total_bytes=sent, error=failed, **known)
 
     async def _complain(self, refused: Refusal, **more: Any) -> None:
         told = {name: refused.body()["error"][name] for name in ("message", "param", "code")}
