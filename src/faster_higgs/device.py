@@ -58,6 +58,18 @@ def named(name: str) -> Iterator[Device]:
         yield _processor() if device.type == "cpu" else _apple()
 
 
+def in_use(name: str) -> tuple[int, int] | None:
+    """Bytes of a card's memory that anyone has, as its own tools tell, and all there are.
+
+    None where it does not tell.
+    """
+    try:
+        free, total = torch.cuda.mem_get_info(torch.device(name).index or 0)
+    except RuntimeError:
+        return None
+    return total - free, total
+
+
 def give_back() -> None:
     """Let others have what is kept for later: by torch of the cards' memory, by malloc of ours."""
     gc.collect()  # recorded steps and who runs them know each other

@@ -11,15 +11,20 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from faster_higgs import device
 from faster_higgs.audio.files import read
 from faster_higgs.checkpoint.files import DefaultModel
 from faster_higgs.cli import serve
 from faster_higgs.cli.serve import ServeFlags, bound, model_id, settings_of
 from faster_higgs.errors import SettingError
+from faster_higgs.speech import Higgs
 from tests.project.source import ROOT
 
 
@@ -74,6 +79,45 @@ class TestStart:
         assert ended.error == (
             f"Port {port} is taken; choose another with --port, or a free one with --port 0."
         )
+
+    @pytest.mark.parametrize("name", ["nobody", "profile:nobody", "alice,"])
+    def test_a_default_voice_that_is_not_there_is_told_before_anything_is_loaded(
+        self, run, monkeypatch, tmp_path, name
+    ):
+        monkeypatch.setenv("HIGGS_DEFAULT_VOICE", name)
+        monkeypatch.setattr(Higgs, "load", lambda *_, **__: pytest.fail("it was loaded"))
+        ended = run("serve", "--port", 0, "--voices-dir", tmp_path)
+        assert ended.code == 2 and ended.error.endswith(
+            f"HIGGS_DEFAULT_VOICE is '{name}', and there is no such voice; "
+            "`higgs voices list` shows those there are."
+        )
+
+    def test_a_place_for_voices_that_is_no_folder_is_told(self, run, tmp_path):
+        (tmp_path / "file").touch()
+        for wrong in ("file", "nowhere/voices"):
+            ended = run("serve", "--port", 0, "--voices-dir", tmp_path / wrong)
+            assert ended.code == 2
+            assert ended.error.startswith(f"--voices-dir {tmp_path / wrong} cannot be used: ")
+
+    def test_a_voice_that_openais_name_hides_is_told(self, tmp_path):
+        (tmp_path / "alloy.description").write_text("an old man")
+        (tmp_path / "nova.description").write_text("a girl")
+        (tmp_path / "nova.json").write_text('{"openai_name": true}')
+        (note,) = serve._check_voices(tmp_path / "model", [tmp_path], settings())
+        assert note.startswith("The voice 'alloy' is not spoken with")
+
+    def test_the_memory_of_a_card_is_told_as_its_own_tools_tell_it(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (30 * 10**9, 80 * 10**9))
+        monkeypatch.setattr(device, "named", lambda name: iter([device.Device(name, "H", 1, 2)]))
+        plan = SimpleNamespace(device="cuda:1", reason="")
+        told = serve._machine(plan)()
+        assert (told["gpu_memory_total_gb"], told["gpu_memory_used_gb"]) == (80.0, 50.0)
+
+        def refuses(index):
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(torch.cuda, "mem_get_info", refuses)
+        assert "gpu_memory_used_gb" not in serve._machine(plan)()
 
     def test_small_pieces_are_sent_at_once(self):
         """asyncio turns the waiting off for sockets that say they are TCP, and for no others."""
@@ -158,6 +202,46 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_second_ctrl_c_ends_it_at_once_and_without_a_traceback(tmp_path):
+    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0"]
+    environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        port = int(re.search(r":(\d+);", process.stdout.readline())[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as one:
+            body = json.dumps({"input": "It goes on and on. " * 100, "stream": False}).encode()
+            head = "POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\n"
+            head += "Content-Type: application/json\r\n"
+            one.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            while b'"running":1' not in health(port):
+                pass
+            process.send_signal(signal.SIGINT)
+            until_refused(port)
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=30)
+        assert process.returncode == 0 and out.strip() == "Stopped."
+        assert "Traceback" not in errors and "Cancelled" not in errors
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until_refused(port: int) -> None:
+    """Nothing new is taken any more."""
+    with suppress(ConnectionError):
+        while True:
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
 
 
 def health(port: int) -> bytes:

@@ -114,8 +114,15 @@ def serving(
     listening = bound("127.0.0.1", 0)
     if apart:
         settings["metrics_port"] = listening.getsockname()[1]
-    app = create_app(higgs, ServerSettings(**settings), model="fake-higgs", load=load)
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=5)
+    own = ServerSettings(**settings)
+    app = create_app(higgs, own, model="fake-higgs", load=load)
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        ws_max_size=own.max_socket_config_bytes,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

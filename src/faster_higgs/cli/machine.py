@@ -16,7 +16,7 @@ from faster_higgs.device import Device, devices
 
 # What each extra of the package brings.
 EXTRAS = {
-    "serve": ("fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn", "websockets"),
     "train": ("peft", "accelerate", "tensorboard", "pyarrow"),
     "eval": ("pocketsphinx", "jiwer"),
     "ray": ("ray",),

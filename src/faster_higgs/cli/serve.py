@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import sys
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from faster_higgs.cli.command import Command, as_command, flag, verbose
 from faster_higgs.cli.environment import completed, in_vain
 from faster_higgs.cli.flags import codec_flag, memory_flag, model_flag, revision_flag
-from faster_higgs.errors import MissingExtra, SettingError
+from faster_higgs.errors import MissingExtra, SettingError, VoiceNotFound
 
 if TYPE_CHECKING:
     from faster_higgs.checkpoint.choice import Plan
@@ -33,7 +34,7 @@ EVERYWHERE = "0.0.0.0"
 _OF_A_MODEL = (
     *("model", "audio_tokenizer", "revision", "device", "precision", "max_memory", "context"),
 )
-EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+EXTRA = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
 _listen = partial(flag, "Where it listens")
 _model = partial(flag, "Model and machine")
@@ -118,6 +119,7 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
         print(note, file=sys.stderr)
     flags = completed(flags, os.environ)
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(message)s")
+    _check_folder(flags.voices_dir)
     for note in _warnings(settings, flags):
         tell(note)
     sockets = [bound(settings.host, port) for port in _ports(settings)]
@@ -230,8 +232,10 @@ def _serve(
         app = _elsewhere(flags, settings) if remote else _here(flags, settings, stack)
         for one in sockets:
             tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
+        for one in apart:
+            tell(f"Metrics at {_address(one)}/metrics")
         sys.stdout.flush()
-        _answer(app, settings, sockets)
+        _answer(app, settings, [*sockets, *apart])
     tell("Stopped.")
 
 
@@ -242,12 +246,13 @@ def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> Any:
     from faster_higgs.speech import Higgs
 
     model = model_folder(flags.model, flags.revision)
-    if model.packaged:
-        print(PICO_NOTE, file=sys.stderr)
-    plan = _plan(flags, model, settings)
-    for note in plan.notes:
-        print(note, file=sys.stderr)
     own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
+    notes = _check_voices(model.folder, own, settings)
+    if model.packaged:
+        notes.append(PICO_NOTE)
+    plan = _plan(flags, model, settings)
+    for note in (*notes, *plan.notes):
+        print(note, file=sys.stderr)
     load = partial(Higgs.load, model.folder, codec=codec, device=plan, voices=own)
     facts, higgs = _machine(plan), stack.enter_context(load())
     return create_app(higgs, settings, model=model_id(model), facts=facts, load=load)
@@ -295,10 +300,55 @@ def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]
         access_log=False,
         server_header=False,
         lifespan="on",
+        ws_max_size=max(settings.max_socket_config_bytes, settings.max_socket_text_bytes),
+        ws_per_message_deflate=False,  # sound does not get smaller
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_fault)
     server = Ending(config, app.inner.state.service)
     with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
         server.run(sockets=list(sockets))
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Not what a second Ctrl-C, or the end of patience, ends in the middle."""
+    error = record.exc_info[1] if record.exc_info else None
+    ended = isinstance(error, CancelledError)
+    return not ended and not record.getMessage().rstrip().endswith("CancelledError")
+
+
+def _check_voices(model: Path, own: Sequence[Path], settings: ServerSettings) -> list[str]:
+    """What is to be said of the voices. Raises SettingError, before anything slow is done."""
+    from faster_higgs.cli.loading import named_voices
+    from faster_higgs.server.making import casting, overshadowed
+    from faster_higgs.spoken import Manners
+
+    store, wanted = named_voices(model, own), settings.default_voice
+    try:
+        if wanted is not None:
+            casting(wanted, store, Manners.load(model).voices)
+    except VoiceNotFound:
+        raise SettingError(
+            f"HIGGS_DEFAULT_VOICE is '{wanted}', and there is no such voice; "
+            "`higgs voices list` shows those there are."
+        ) from None
+    return [
+        f"The voice '{files.name}' is not spoken with: OpenAI's clients mean another. Add it again "
+        "with --openai-name, or under another name."
+        for files in store.list()
+        if overshadowed(files)
+    ]
+
+
+def _check_folder(folder: Path | None) -> None:
+    """Make the folder of --voices-dir, if need be. Raises SettingError."""
+    try:
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+            next(folder.iterdir(), None)
+    except OSError as error:
+        raise SettingError(
+            f"--voices-dir {folder} cannot be used: {error.strerror}. Name a folder."
+        ) from None
 
 
 def _plan(flags: ServeFlags, model: DefaultModel, settings: ServerSettings) -> Plan:
@@ -327,15 +377,12 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
     def told() -> Mapping[str, Any]:
         facts: dict[str, Any] = {"device": plan.device, "precision": plan.reason}
         if plan.device.startswith("cuda"):
-            from faster_higgs.device import busy, named
+            from faster_higgs.device import busy, in_use, named
 
-            card = next(named(plan.device))
-            total, free = card.total or 0, card.free or 0
-            facts |= {
-                "gpu_name": card.model,
-                "gpu_memory_total_gb": round(total / 1e9, 2),
-                "gpu_memory_used_gb": round((total - free) / 1e9, 2),
-            }
+            facts["gpu_name"] = next(named(plan.device)).model
+            if (told := in_use(plan.device)) is not None:
+                used, total = (round(size / 1e9, 2) for size in told)
+                facts |= {"gpu_memory_total_gb": total, "gpu_memory_used_gb": used}
             if (share := busy(plan.device)) is not None:
                 facts["gpu_utilization"] = share
         return facts

@@ -48,10 +48,9 @@ from faster_higgs.errors import (
     VoiceError,
 )
 from faster_higgs.prompt.conversation import Conversation, Setting
-from faster_higgs.prompt.voices import Voice, VoiceFiles, VoiceStore
+from faster_higgs.prompt.voices import OPENAI_VOICES, Voice, VoiceFiles, VoiceStore
 from faster_higgs.sampling import Sampling
 from faster_higgs.server.errors import bad
-from faster_higgs.server.making import OPENAI_VOICES
 from faster_higgs.server.order import Order
 from faster_higgs.speech import Voices
 from faster_higgs.spoken import Manners, Piece, last_piece, pause

@@ -42,6 +42,14 @@ PROFILES = {
 }
 
 
+# The names OpenAI's clients send. Each is one of the model's own voices, if it has any.
+OPENAI_VOICES = (
+    *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),
+    *("nova", "sage", "shimmer", "verse", "marin", "cedar"),
+)
+OPENAI_NAME = "openai_name"  # kept with a voice that may go by one of them
+
+
 @dataclass(frozen=True)
 class Voice:
     """A voice is reference codes [K, F] and their transcript; without codes it is described."""
@@ -114,6 +122,13 @@ class VoiceStore:
     def codec(self) -> str:
         """What the meaning of codes depends on."""
         return self._fingerprint
+
+    @property
+    def own(self) -> Path:
+        """The user's own folder. Raises VoiceError where there is none."""
+        if not self._writable:
+            raise VoiceError("There is no folder to keep anything in; load the model with voices=.")
+        return self._folders[0]
 
     def list(self) -> list[VoiceFiles]:
         """All voices, by name; the first folder wins where a name is taken twice."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -18,26 +18,30 @@ from faster_higgs.server import (
     admin,
     batch,
     chat,
+    consents,
     dialogue,
     health,
     jobs,
     models,
     seeds,
+    socket,
     speak,
     timestamps,
     voices,
 )
 from faster_higgs.server.body import invalid
 from faster_higgs.server.engine import Admit, Engine, as_asked
-from faster_higgs.server.errors import Refusal, refusal
+from faster_higgs.server.errors import LONGEST_VALUE, Refusal, bad, refusal, shortened
 from faster_higgs.server.gate import Gate
 from faster_higgs.server.keeper import Load
 from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
 
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 ROUTES = (
-    *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router),
-    *(models.router, voices.router, jobs.router, seeds.router, health.router, admin.router),
+    *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router, socket.router),
+    *(models.router, voices.router, consents.router, jobs.router, seeds.router, health.router),
+    admin.router,
 )
 
 
@@ -121,10 +125,36 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 async def _wrong(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if unlike := _other_kind(request):
+        return unlike.answer(request.url.path)
     if request.url.path.startswith("/v1/"):
         return invalid(error.errors()).answer(request.url.path)
-    told = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+    told = [
+        {"type": one["type"], "loc": [_short(part) for part in one["loc"]], "msg": one["msg"]}
+        for one in error.errors()
+    ]
     return JSONResponse({"detail": told}, 422)
+
+
+def _other_kind(request: Request) -> Refusal | None:
+    """What is said to a body that does not call itself what its endpoint reads."""
+    route = request.scope.get("route")
+    body = getattr(route, "body_field", None)
+    if body is None:
+        return None
+    kind = request.headers.get("content-type", "")
+    form = isinstance(body.field_info, params.Form)
+    plain = kind.partition(";")[0].strip().lower()
+    if plain in FORMS if form else plain == "application/json" or plain.endswith("+json"):
+        return None
+    wanted = FORMS[0] if form else "application/json"
+    sent = f"as '{plain}'" if plain else "without saying what it is"
+    message = f"The body was sent {sent}; send it with Content-Type: {wanted}."
+    return Refusal(415, message, "unsupported_media_type")
+
+
+def _short(part: str | int) -> str | int:
+    return shortened(part[:LONGEST_VALUE]) if isinstance(part, str) else part
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -132,6 +162,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, Refusal):  # the body was too large while it was read
         return error.__cause__.answer(request.url.path)
     path = request.url.path
+    if isinstance(error.__cause__, UnicodeDecodeError):
+        return bad("The body is not UTF-8 text.", None, "invalid_json").answer(path)
+    if "form-data" in request.headers.get("content-type", "") and error.status_code == 400:
+        return bad(f"The form cannot be read: {error.detail}", None, "invalid_form").answer(path)
     message = f"{error.detail}: {request.method} {path[:200]}"
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     headers = dict(error.headers or {})

@@ -6,10 +6,11 @@ and our own. Knows nothing of what they do; order.py does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from faster_higgs.delivery import Normalization
 from faster_higgs.server.errors import Refusal, bad
@@ -26,11 +27,20 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _whole(cls, given: Any) -> Any:
-        _refuse_halves(given)
+        refuse_halves(given)
         return given
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would take true as 1."""
+        assert info.field_name is not None
+        kind = str(cls.model_fields[info.field_name].annotation)
+        number = isinstance(value, bool) and re.search(r"\b(int|float)\b", kind)
+        return str(value) if number else value
 
-def _refuse_halves(given: Any) -> None:
+
+def refuse_halves(given: Any) -> None:
     """Raises ValueError for half a character, which no answer could repeat."""
     if isinstance(given, str) and not given.isascii():
         try:
@@ -42,7 +52,7 @@ def _refuse_halves(given: Any) -> None:
     if isinstance(given, Mapping):
         given = [*given.keys(), *given.values()]
     for one in given if isinstance(given, list) else ():
-        _refuse_halves(one)
+        refuse_halves(one)
 
 
 class VoiceId(Strict):
@@ -162,7 +172,8 @@ def without_effect(body: SharedBody) -> list[str]:
 def invalid(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Refusal:
     """The answer to a body that is not of this form: its first fault, by name."""
     first = errors[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
+    whole = first["loc"][:1] in (("body",), ("query",), ("path",))
+    place = [str(part) for part in first["loc"][whole:]]
     kinds = {kind.__name__ for kind in (VoiceId, Reference)} | {"str", "list[str]"}
     param = ".".join([*filter(None, [inside]), *(part for part in place if part not in kinds)])
     if first["type"] == "extra_forbidden":

@@ -8,11 +8,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import anyio
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from faster_higgs.server.accounts import Account, Accounts, asking
@@ -23,6 +23,9 @@ from faster_higgs.server.settings import ServerSettings, is_loopback
 OPEN = ("/health/live",)  # answers whoever asks
 METRICS = "/metrics"
 READING = ("GET", "HEAD", "OPTIONS")  # they make nothing
+KEY_PROTOCOL = "higgs-key."  # and the key: a subprotocol that is never spoken
+SWITCHED = 101  # the status of a socket that was opened
+_BEGINNINGS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -42,9 +45,11 @@ class Gate:
         self._refuse_new = refuse_new
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.inner(scope, receive, send)
             return
+        if scope.get("method") == "HEAD":  # the server sends what GET sends, without its body
+            scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
         number = headers.get("x-request-id", "")
         if not PLAIN_ID.fullmatch(number):
@@ -53,11 +58,12 @@ class Gate:
         send = self._numbered(scope, number, send)
         try:
             account = self._check(scope, headers)
-            if scope.get("method") not in READING:
+            if scope.get("method") not in READING:  # as opening a socket is not
                 if account is None or not account.admin:
                     self._refuse_new()
                 self._count(account)
-            receive = _counted(receive, headers, self._settings)
+            if scope["type"] == "http":  # what comes through a socket is counted there
+                receive = _counted(receive, headers, self._settings)
         except Refusal as refused:
             await refused.answer(scope["path"])(scope, receive, send)
             return
@@ -73,7 +79,7 @@ class Gate:
             check_host(headers.get("host", ""), self._settings)
         if "origin" in headers:
             check_origin(headers["origin"], headers.get("host", ""), self._settings.cors_origins)
-        account = self._accounts.of(_key(headers))
+        account = self._accounts.of(_key(scope, headers, self._settings.socket_keys))
         if account is None and scope["path"] not in OPEN and scope.get("method") != "OPTIONS":
             raise Refusal(
                 401,
@@ -93,12 +99,13 @@ class Gate:
 
     def _numbered(self, scope: Scope, number: str, send: Send) -> Send:
         async def numbered(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _BEGINNINGS:
                 told = MutableHeaders(scope=message)
                 told["X-Request-Id"] = number
                 told["X-Content-Type-Options"] = "nosniff"
                 route = scope.get("route")
-                self._ledger.answered(getattr(route, "path", "other"), message["status"])
+                status = message.get("status", SWITCHED)
+                self._ledger.answered(getattr(route, "path", "other"), status)
             await send(message)
 
         return numbered
@@ -108,6 +115,24 @@ def check_metrics(path: str) -> None:
     """Raises Refusal for anything else: there no key is asked for."""
     if path != METRICS:
         raise Refusal(404, f"Only {METRICS} is answered at this port.", "not_found")
+
+
+def _key(scope: Scope, headers: Headers, elsewhere: Sequence[str]) -> str | None:
+    """The key that was sent: in its header or, because pages cannot give a socket headers, in the
+    other places that are allowed."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
+    if scope["type"] != "websocket":
+        return None
+    offered: Sequence[str] = scope["subprotocols"]
+    places: Mapping[str, Sequence[str]] = {
+        "subprotocol": [
+            one[len(KEY_PROTOCOL) :] for one in offered if one.startswith(KEY_PROTOCOL)
+        ],
+        "query": QueryParams(scope["query_string"]).getlist("api_key"),
+    }
+    return next((given for place in elsewhere for given in places[place]), None)
 
 
 def check_host(host: str, settings: ServerSettings) -> None:
@@ -152,12 +177,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _key(headers: Headers) -> str | None:
-    """The key that was sent."""
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None
 
 
 def _counted(receive: Receive, headers: Mapping[str, str], settings: ServerSettings) -> Receive:

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -23,7 +23,14 @@ from faster_higgs.audio.reference import fit_for_a_voice
 from faster_higgs.audio.shape import Shape
 from faster_higgs.errors import Aborted, DeadlinePassed, HiggsError, VoiceNotFound
 from faster_higgs.fetch import Elsewhere
-from faster_higgs.prompt.voices import Voice
+from faster_higgs.prompt.voices import (
+    OPENAI_NAME,
+    OPENAI_VOICES,
+    PROFILES,
+    Voice,
+    VoiceFiles,
+    VoiceStore,
+)
 from faster_higgs.server.accounts import asker
 from faster_higgs.server.desk import OnStop
 from faster_higgs.server.engine import Admit, Engine, as_asked
@@ -34,13 +41,14 @@ from faster_higgs.server.takes import Takes
 from faster_higgs.spoken import Part, Piece
 from faster_higgs.text.tags import SPEAKER
 
-# The names OpenAI's clients send. Each is one of the model's own voices, if it has any.
-OPENAI_VOICES = (
-    *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),
-    *("nova", "sage", "shimmer", "verse", "marin", "cedar"),
-)
 GOOD_ENDS = ("stop", "silence")
 KEPT_CLIPS = 64
+
+
+def overshadowed(files: VoiceFiles) -> bool:
+    """Whether a user's voice has an OpenAI name that was not given to it on purpose."""
+    named = files.own and files.name.lower() in OPENAI_VOICES
+    return named and not files.about().get(OPENAI_NAME)
 
 
 class Clones:
@@ -300,21 +308,28 @@ class Making:
 
 def cast(wanted: str | None, higgs: Engine) -> str | None:
     """Names of voices that are there, for names as clients write them. Raises VoiceNotFound."""
-    if wanted is None:
-        return None
-    known = {files.name: files.name for files in higgs.voices.list()}
+    return None if wanted is None else casting(wanted, higgs.voices, higgs.manners.voices)
+
+
+def casting(wanted: str, store: VoiceStore, own: Sequence[str]) -> str | None:
+    """The same, where `own` are the model's voices and None leaves it to the model."""
+    known = {files.name for files in store.list() if not overshadowed(files)}
     lower = {name.lower(): name for name in known}
-    own = higgs.manners.voices
     found: list[str] = []
     for name in (part.strip() for part in wanted.split(",")):
-        one = known.get(name) or lower.get(name.lower())
+        if not name:
+            raise VoiceNotFound(
+                "A name is missing in voice; write one before and after each comma."
+            )
+        one = name if name in known else lower.get(name.lower())
         if one is None and name.lower() in OPENAI_VOICES:
             if not own:
                 return None  # the model chooses
             one = own[OPENAI_VOICES.index(name.lower()) % len(own)]
         found.append(one or name)
+    profiles = {f"profile:{name}" for name in (*PROFILES, *known)}
     for name in found:
-        if name not in known and not name.startswith("profile:"):
+        if name not in known and name not in profiles:
             raise VoiceNotFound(
                 f"There is no voice '{name}'; GET /v1/audio/voices lists those there are."
             )

@@ -149,7 +149,7 @@ def spoken_order(
     for name in ("instructions", "scene_prompt", "system_prompt"):
         check_length(getattr(body, name) or "", name, settings)
     _check_stop(body.stop)
-    format, rate = body.response_format or settings.default_response_format, body.sample_rate
+    format, rate = _format(body, settings), body.sample_rate
     _check_format(format, rate)
     mode = _mode(body)
     if body.utterance_events and mode != "sse":
@@ -171,6 +171,10 @@ def given_in(body: BaseModel) -> frozenset[str]:
     """The fields that a client named and did not leave empty."""
     named = body.model_fields_set
     return frozenset(name for name in named if getattr(body, name) not in (None, "", []))
+
+
+def _format(body: SpeakingBody, settings: ServerSettings) -> str:
+    return (body.response_format or settings.default_response_format).lower()
 
 
 def _check_format(format: str, rate: int | None) -> None:

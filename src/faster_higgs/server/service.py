@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from faster_higgs.audio.encode import FORMATS
@@ -56,6 +57,7 @@ class Service:
     admit: Admit = as_asked  # refuses what this engine cannot do; in the thread of a take
     ready: bool = False
     draining: bool = False  # what was begun is finished, and nothing new is taken
+    sockets: int = 0  # sessions that are open
     created: int = field(default_factory=lambda: int(time.time()))
     ledger: Ledger = field(default_factory=Ledger)
     keeper: Keeper = field(init=False)
@@ -79,6 +81,7 @@ class Service:
         for status in ("running", "queued"):
             count = partial(self.jobs.count, status)
             watch(f"jobs_{status}", f"Jobs that are {status}.", count)
+        watch("sockets", "Sessions that are open.", lambda: self.sockets)
         watch("ready", "Whether a speech would be taken now.", lambda: self.state == "ok")
         watch("model_loaded", "Whether the weights are there.", lambda: self.keeper.loaded)
         self.ledger.registry.register(Watched(self.higgs, self.facts))
@@ -198,8 +201,8 @@ class Service:
         return min(60.0, max(1.0, waves * self.ledger.mean))
 
 
-async def _of(request: Request) -> Service:
-    service: Service = request.app.state.service
+async def _of(asked: HTTPConnection) -> Service:
+    service: Service = asked.app.state.service
     return service
 
 
@@ -227,6 +230,7 @@ def headers(making: Making) -> dict[str, str]:
     order = making.order
     told = {
         "X-Sample-Rate": str(making.rate),
+        "X-Channels": "1",
         "X-Voice": making.voice.encode("ascii", "replace").decode(),
         "Cache-Control": "no-store",
     }
@@ -240,6 +244,7 @@ def headers(making: Making) -> dict[str, str]:
             "X-Generation-Time": f"{making.seconds:.3f}",
             "X-Finish-Reason": making.finish,
         }
+        told |= {f"X-VLLM-OMNI-{name}": str(count) for name, count in _counts(making).items()}
     if order.ignored:
         told["X-Ignored-Params"] = ", ".join(order.ignored)
     return told
@@ -255,3 +260,11 @@ async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
     yield first
     async for one in rest:
         yield one
+
+
+def _counts(making: Making) -> dict[str, int]:
+    """Tokens, as vLLM-Omni's headers name them."""
+    read, made, heard = making.input_tokens, making.output_tokens, making.heard_tokens
+    parts = {"INPUT-TEXT-TOKENS": read - heard, "INPUT-AUDIO-TOKENS": heard}
+    whole = {"INPUT-TOKENS": read, "OUTPUT-TOKENS": made, "TOTAL-TOKENS": read + made}
+    return whole | parts

@@ -17,6 +17,7 @@ from faster_higgs.fetch import Elsewhere
 
 SYNTHETIC = "Synthetic speech, made by Faster Higgs."
 PREFIX = "HIGGS_"
+SOCKET_KEYS = ("subprotocol", "query")
 MEGABYTE = 1 << 20
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SHORTEST_KEY = 8
@@ -71,6 +72,13 @@ class ServerSettings:
     request_timeout_s: float = 600.0
     body_timeout_s: float = 60.0  # for all of a request to arrive
     drain_timeout_s: float = 60.0
+    socket_config_timeout_s: float = 10.0  # for the first message of a session
+    socket_idle_timeout_s: float = 30.0  # of silence on both sides
+    socket_keys: tuple[str, ...] = ()  # where else a socket's key may stand: subprotocol, query
+    max_sockets: int = 256
+    max_socket_config_bytes: int = 4 * MEGABYTE  # of a message
+    max_socket_text_bytes: int = MEGABYTE // 8
+    max_socket_waiting_chars: int = 65_536  # that were sent to a session and are not spoken yet
     max_body_bytes: int = 16 * MEGABYTE
     max_upload_bytes: int = 10 * MEGABYTE
     max_text_chars: int = 4096
@@ -118,6 +126,11 @@ class ServerSettings:
                 f"default_response_format is '{self.default_response_format}'; "
                 f"use one of {', '.join(FORMATS)}."
             )
+        for place in self.socket_keys:
+            if place not in SOCKET_KEYS:
+                raise SettingError(
+                    f"socket_keys is '{place}'; use {' and '.join(SOCKET_KEYS)}, or neither."
+                )
         if self.engine is None and (self.engine_dialect or self.engine_model):
             raise SettingError("engine_dialect and engine_model need --engine; name the server.")
         if self.log_level not in LOG_LEVELS:
@@ -211,6 +224,12 @@ _LEAST: Mapping[str, float] = {
     "body_timeout_s": 0.01,
     "drain_timeout_s": 0,
     "engine_timeout_s": 0.01,
+    "socket_config_timeout_s": 0.01,
+    "socket_idle_timeout_s": 0.01,
+    "max_sockets": 0,
+    "max_socket_config_bytes": 1024,
+    "max_socket_text_bytes": 1024,
+    "max_socket_waiting_chars": 1,
     "max_body_bytes": 1024,
     "max_upload_bytes": 1024,
     "max_text_chars": 1,
