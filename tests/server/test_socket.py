@@ -261,7 +261,7 @@ class TestEnd:
             until(lambda: live.service.sockets == 0, 2)
             slow.go.release(10_000)
             assert live.speak().status == 200
-            assert b"higgs_aborted_total 1.0" in live.ask("/metrics").body
+            assert b'higgs_aborted_total{reason="client_gone"} 1.0' in live.ask("/metrics").body
 
     def test_a_connection_that_is_lost_ends_the_making(self, slow):
         with serving(slow, warmup=False, max_running=1) as live, session(live) as one:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
 
@@ -33,8 +34,9 @@ Use = Callable[[], AbstractContextManager[Any]]
 class Take(Generic[T]):
     """Something made in a thread, for a reader on the loop. What is made waits for its reader."""
 
-    def __init__(self, make: Make[T]) -> None:
-        self._make = make
+    def __init__(self, make: Make[T], over: Callable[[], None] = lambda: None) -> None:
+        """`over` is called on the loop, before the reader learns that it is."""
+        self._make, self._over = make, over
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Queue[T | Exception | None] = asyncio.Queue()
         self._stops: list[Stop] | None = []  # None once stopped
@@ -42,6 +44,7 @@ class Take(Generic[T]):
 
     def run(self) -> None:
         """Make it; in a thread."""
+        failed: Exception | None = None
         try:
             with closing(self._make(self._on_stop)) as pieces:
                 for piece in pieces:
@@ -49,9 +52,10 @@ class Take(Generic[T]):
                         return
                     self._tell(piece)
         except Exception as error:  # noqa: BLE001  the reader must hear of it
-            self._tell(error)
+            failed = error
         finally:
-            self._tell(None)
+            self._call(self._over)
+            self._tell(failed)  # which ends it, as None does
 
     async def __aiter__(self) -> AsyncIterator[T]:
         while (piece := await self._ready.get()) is not None:
@@ -79,8 +83,11 @@ class Take(Generic[T]):
         stop()
 
     def _tell(self, piece: T | Exception | None) -> None:
+        self._call(partial(self._ready.put_nowait, piece))
+
+    def _call(self, told: Callable[[], None]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._ready.put_nowait, piece)
+            self._loop.call_soon_threadsafe(told)
         except RuntimeError:  # the loop is closed: nobody listens
             self.stop()
 
@@ -135,10 +142,9 @@ class Desk:
             account.end()
             raise
         self.running += 1
-        take = Take(self._used(make))
-        made = asyncio.get_running_loop().run_in_executor(self._threads, take.run)
+        take = Take(self._used(make), lambda: self._leave(take, account))
         self._live.add(take)
-        made.add_done_callback(lambda _: self._leave(take, account))
+        asyncio.get_running_loop().run_in_executor(self._threads, take.run)
         return take
 
     @property
