@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "delay": ["errors"],
     "sampling": ["errors"],
     "native": ["errors"],
+    "cards": ["errors"],
     "quant": ["errors", "native"],
     "device": ["errors", "native"],
     "model": ["config", "errors", "native"],
@@ -36,9 +37,14 @@ MAY_IMPORT = {
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": [
-        *("audio", "config", "delivery", "errors", "prompt", "sampling", "speech", "spoken", "text")
+        *("audio", "cards", "config", "delivery", "errors", "prompt", "sampling"),
+        *("speech", "spoken", "text"),
     ],
-    "deploy": ["audio", "config", "errors", "sampling", "server", "speech"],
+    "loadtest": ["audio", "errors"],
+    "deploy": [
+        *("audio", "config", "delivery", "errors", "prompt", "sampling", "server", "speech"),
+        *("spoken", "text"),
+    ],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
     "cli": _ALL,
     "__main__": ["cli"],
@@ -58,6 +64,8 @@ MUST_NOT_KNOW = {
     "engine/scheduler.py": ["torch", "numpy"],
     "speech": ["argparse", "typer", "fastapi"],
     "server": ["torch", "transformers"],
+    "cards": ["torch"],
+    "loadtest": ["torch", "transformers"],
     "deploy": ["torch", "transformers"],
     "eval": ["torch"],
 }
@@ -68,7 +76,16 @@ EXCEPTIONS = {
 
 # Slow to import: not at the top of what runs early, nor where only some callers need it.
 ONLY_INSIDE_FUNCTIONS = {
-    "cli": ["torch", "transformers", "tokenizers", "fastapi", "uvicorn", "av", "matplotlib"],
+    "cli": [
+        "torch",
+        "transformers",
+        "tokenizers",
+        "fastapi",
+        "uvicorn",
+        "av",
+        "matplotlib",
+        "httpx2",
+    ],
     "codec": ["transformers"],
     "errors": ["torch"],
     "__init__": ["torch", "numpy", "transformers"],
