@@ -37,8 +37,9 @@ class Delivery:
     `normalization` "english" puts numbers, dates and the like of English texts into words.
     `chunk_method` "auto" cuts at sentence ends, and dialogues at turns; the others are the
     original's, and keep all voices and tags in every prompt. `history` is for chunks that have no
-    clip of a voice: with one, "auto" begins each chunk afresh. A "batch" speech waits while there
-    are "interactive" ones.
+    clip of a voice: with one, "auto" begins each chunk afresh. `earlier` are turns of a
+    conversation, role and text, that come before the text and are not spoken. A "batch" speech
+    waits while there are "interactive" ones.
     """
 
     scene: str | None = QUIET_ROOM
@@ -50,6 +51,7 @@ class Delivery:
     max_words: int | None = None  # of a chunk; None: 200, and 120 where "auto" cuts
     max_turns: int = 1  # of a chunk, with chunk_method "speaker"
     history: int | None = None  # earlier chunks kept as context; None keeps all there is room for
+    earlier: tuple[tuple[str, str], ...] = ()
     priority: Priority = "interactive"
     deadline: float | None = None  # seconds from now; what is not ready by then is left out
 
@@ -206,6 +208,7 @@ def _setting(delivery: Delivery, voices: Sequence[Voice], tags: Sequence[str]) -
         delivery.voices_in_system,
         delivery.history,
         tuple(by_number(tags)) if voices else (),
+        delivery.earlier,
     )
 
 
