@@ -24,6 +24,7 @@ COMMANDS = {
     "say": "Speak a text into a sound file.",
     "serve": "Answer over HTTP: OpenAI's speech API, voices, health.",
     "bench": "Measure how fast a server speaks.",
+    "wyoming": "Speak for Home Assistant, through a server that runs.",
     "runpod": "Take jobs from RunPod's queue.",
     "monitor": "Write down what graphics cards do, as CSV.",
     "voices": "List, add, show, play and remove voices.",

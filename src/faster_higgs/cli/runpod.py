@@ -3,8 +3,6 @@
 What `python -m faster_higgs.deploy.runpod` is, with a help page.
 """
 
-# ruff: noqa: RUF009  what is called here returns a dataclass field
-
 from __future__ import annotations
 
 import os
