@@ -22,6 +22,7 @@ from faster_higgs.deploy import runpod as worker
 from faster_higgs.deploy.payload import Defaults
 from faster_higgs.deploy.runpod import WorkerSettings, configured, handle, stream
 from faster_higgs.errors import MissingExtra, NoAudio, SettingError
+from faster_higgs.fetch import Elsewhere
 from faster_higgs.server.service import Service
 from faster_higgs.server.settings import ServerSettings
 from tests.project.source import ROOT
@@ -218,14 +219,19 @@ class TestSettings:
                 "HIGGS_AUDIO_DEVICE": "cpu",
                 "HIGGS_AUDIO_LOG_LEVEL": "debug",
                 "HIGGS_AUDIO_STREAMING": "1",
+                "HIGGS_AUDIO_DOWNLOAD_TIMEOUT": "5",
                 "HIGGS_ALLOWED_MEDIA_PATH": str(tmp_path),
+                "HIGGS_ALLOWED_MEDIA_HOSTS": "a.example, .b.example",
+                "HIGGS_ALLOW_URL_REFERENCES": "1",
                 "HIGGS_MAX_RUNNING": "3",
                 "HIGGS_VOICES": os.pathsep.join(["a", "b"]),
             }
         )
         assert (found.model, found.codec, found.device) == ("a/model", "a/codec", "cpu")
         assert found.streaming and found.log_level == "DEBUG"
-        assert found.voices == (Path("a"), Path("b")) and found.defaults.media == tmp_path
+        assert found.voices == (Path("a"), Path("b")) and found.defaults.elsewhere == Elsewhere(
+            web=True, hosts=("a.example", ".b.example"), folder=tmp_path, seconds=5.0
+        )
         assert found.defaults.server.default_response_format == "flac"
         assert found.defaults.system_prompt == "Speak."
         assert found.defaults.drawing == {
@@ -255,6 +261,7 @@ class TestSettings:
             ({"HIGGS_AUDIO_TOP_K": "many"}, "HIGGS_AUDIO_TOP_K is 'many'"),
             ({"HIGGS_AUDIO_TOKENIZER_ID": "other"}, "leave it out"),
             ({"HIGGS_AUDIO_STREAMING": "maybe"}, "use 1 or 0"),
+            ({"HIGGS_AUDIO_DOWNLOAD_TIMEOUT": "long"}, "use seconds"),
             ({"HIGGS_AUDIO_RESPONSE_FORMAT": "wma"}, "wma"),
         ],
     )

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "cards": ["errors"],
     "quant": ["errors", "native"],
     "device": ["errors", "native"],
+    "fetch": ["errors"],
     "model": ["config", "errors", "native"],
     "codec": ["config", "errors", "native"],
     "prompt": ["config", "delay", "errors"],
@@ -37,13 +38,13 @@ MAY_IMPORT = {
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": [
-        *("audio", "cards", "config", "delivery", "errors", "prompt", "sampling"),
+        *("audio", "cards", "config", "delivery", "errors", "fetch", "prompt", "sampling"),
         *("speech", "spoken", "text"),
     ],
     "loadtest": ["audio", "errors"],
     "deploy": [
-        *("audio", "config", "delivery", "errors", "prompt", "sampling", "server", "speech"),
-        *("spoken", "text"),
+        *("audio", "config", "delivery", "errors", "fetch", "prompt", "sampling", "server"),
+        *("speech", "spoken", "text"),
     ],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
     "cli": _ALL,
@@ -67,6 +68,7 @@ MUST_NOT_KNOW = {
     "cards": ["torch"],
     "loadtest": ["torch", "transformers"],
     "deploy": ["torch", "transformers"],
+    "fetch": ["torch", "numpy", "fastapi"],
     "eval": ["torch"],
 }
 EXCEPTIONS = {

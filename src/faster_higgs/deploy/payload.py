@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
 from faster_higgs.delivery import Normalization
+from faster_higgs.errors import SettingError
+from faster_higgs.fetch import Elsewhere, is_web
 from faster_higgs.prompt.tokens import SCENE_END, SCENE_START
 from faster_higgs.server.body import Drawing, Reference, SpeechBody, Strict, invalid
 from faster_higgs.server.errors import bad
@@ -122,12 +123,12 @@ class JobBody(Drawing):
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for jobs that do not say otherwise, and where their files may lie."""
+    """What holds for jobs that do not say otherwise, and where their clips may lie."""
 
     server: ServerSettings
     drawing: Mapping[str, Any] = field(default_factory=dict)  # by the names of `Drawing`
     system_prompt: str | None = None
-    media: Path | None = None
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Asked:
 
 
 def asked_of(given: Any, defaults: Defaults) -> Asked:
-    """What a job's input asks for. Raises Refusal, SettingError."""
+    """What a job's input asks for; fetches its clips. Raises Refusal, SettingError, AudioError."""
     body = _body(given)
     if not (body.script and body.script.strip()) and not body.messages:
         raise bad("The input must hold a 'script' (or 'prompt', 'transcript') or 'messages'.")
@@ -150,12 +151,13 @@ def asked_of(given: Any, defaults: Defaults) -> Asked:
     system, earlier, script = _conversation(body)
     script = _tagged(script, body.script_speaker_tag)
     check_length(script, "script", defaults.server)
-    found = _in_order(_references(body), script)
+    _check_count(body, defaults.server)
+    found, elsewhere = _in_order(_references(body), script), _elsewhere(body, defaults)
     speech = SpeechBody(
         input=script,
         stream=None if body.stream else False,
         response_format=body.response_format,
-        references=[_sent(reference, number, defaults) for number, reference in found],
+        references=[_sent(reference, number, elsewhere) for number, reference in found],
         stop=body.stop_strings,
         **{name: getattr(body, name) for name in _PASSED},
         **_drawing(body, defaults),
@@ -285,6 +287,13 @@ def _references(body: JobBody) -> list[ReferenceBody]:
     return body.references or rows
 
 
+def _check_count(body: JobBody, settings: ServerSettings) -> None:
+    """Raises Refusal for more clips than are read, before any is fetched."""
+    count, most = len(_references(body)), settings.max_references
+    if count > most:
+        raise bad(f"There are {count} references; at most {most} are read.", "references")
+
+
 def _in_order(references: Sequence[ReferenceBody], script: str) -> list[tuple[int, ReferenceBody]]:
     """References with their numbers, in the order of the text's speakers where they have tags."""
     found = list(enumerate(references))
@@ -303,10 +312,11 @@ def _in_order(references: Sequence[ReferenceBody], script: str) -> list[tuple[in
     return [found[tags.index(tag)] for tag in wanted]
 
 
-def _sent(reference: ReferenceBody, number: int, defaults: Defaults) -> Reference:
-    """A reference as the HTTP API has it. Raises Refusal."""
-    sounds = [reference.audio_url, reference.audio_base64, reference.path]
-    if sum(sound is not None for sound in sounds) != 1:
+def _sent(reference: ReferenceBody, number: int, elsewhere: Elsewhere) -> Reference:
+    """As the HTTP API has it, fetched if it lies elsewhere. Raises Refusal, AudioError."""
+    place, sound = reference.audio_url or reference.path, reference.audio_base64
+    given = [reference.audio_url, reference.path, sound]
+    if sum(one is not None for one in given) != 1:
         raise bad(
             f"Reference {number + 1} needs one of audio_url, audio_base64 and path.", "references"
         )
@@ -316,32 +326,21 @@ def _sent(reference: ReferenceBody, number: int, defaults: Defaults) -> Referenc
             "transcript",
             "missing_required_parameter",
         )
-    sound = reference.audio_url or reference.audio_base64
-    if reference.path is not None:
-        sound = base64.b64encode(_file(reference.path, defaults)).decode()
-    elif reference.audio_url is not None and ":" not in reference.audio_url:
-        raise bad(f"Reference {number + 1}: audio_url is no address.", "audio_url")
+    if place is not None:
+        if is_web(place) is not (reference.audio_url is not None):
+            raise bad("audio_url is for addresses, path for files.", "references")
+        sound = base64.b64encode(elsewhere.read(place)).decode()
     return Reference(audio_path=sound or "", text=reference.transcript or "")
 
 
-def _file(path: str, defaults: Defaults) -> bytes:
-    """A file below the one folder that may be read, links followed. Raises Refusal."""
-    if defaults.media is None:
-        raise bad(
-            "Files are not read here; send the clip as audio_base64. "
-            "The operator can allow one folder with HIGGS_ALLOWED_MEDIA_PATH.",
-            "path",
-        )
-    folder = defaults.media.resolve()
-    file = (folder / path).resolve()
-    if not file.is_relative_to(folder) or not file.is_file():
-        raise bad("path names no file in the folder that may be read.", "path")
-    most = defaults.server.max_upload_bytes
-    with file.open("rb") as opened:
-        data = opened.read(most + 1)
-    if len(data) > most:
-        raise bad(f"The file in path is larger than {most:,} bytes.", "path")
-    return data
+def _elsewhere(body: JobBody, defaults: Defaults) -> Elsewhere:
+    """What may be fetched, within the time that the job gives it."""
+    seconds, most = body.download_timeout, defaults.server.request_timeout_s
+    if seconds is None:
+        return defaults.elsewhere
+    if not 0 < seconds <= most:
+        raise SettingError(f"download_timeout is {seconds}; use more than 0 and at most {most:g}.")
+    return replace(defaults.elsewhere, seconds=seconds)
 
 
 def _drawing(body: JobBody, defaults: Defaults) -> dict[str, Any]:

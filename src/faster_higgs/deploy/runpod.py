@@ -6,6 +6,7 @@ model is loaded before the first job is asked for.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Any
 from faster_higgs.audio.encode import FORMATS
 from faster_higgs.deploy.payload import Asked, Defaults, asked_of
 from faster_higgs.errors import HiggsError, MissingExtra, SettingError
+from faster_higgs.fetch import Elsewhere
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.making import Making
 from faster_higgs.server.service import WARM_UP, Service
@@ -65,20 +67,20 @@ class WorkerSettings:
             "default_response_format": told("RESPONSE_FORMAT") or "wav",
             **ServerSettings.given(environment),
         }
-        media = environment.get("HIGGS_ALLOWED_MEDIA_PATH")
+        settings = ServerSettings(**server)
         voices = environment.get("HIGGS_VOICES", "").split(os.pathsep)
         return cls(
             Defaults(
-                ServerSettings(**server),
+                settings,
                 _drawing(environment),
                 told("SYSTEM_PROMPT"),
-                Path(media) if media else None,
+                _elsewhere(environment, settings),
             ),
             told("MODEL_ID"),
             told("AUDIO_TOKENIZER_ID"),
             told("DEVICE") or "auto",
             tuple(Path(folder) for folder in voices if folder),
-            _yes(environment, "STREAMING"),
+            _yes(environment, f"{PREFIX}STREAMING"),
             (told("LOG_LEVEL") or "INFO").upper(),
         )
 
@@ -105,7 +107,7 @@ class Told(Making):
 async def handle(job: Job, service: Service, defaults: Defaults) -> Output:
     """A job's output, or its error in a sentence. Raises nothing."""
     try:
-        asked = asked_of(job.get("input"), defaults)
+        asked = await asyncio.to_thread(asked_of, job.get("input"), defaults)
         if asked.body.stream:
             return {
                 "error": "stream: this worker answers whole; "
@@ -128,7 +130,7 @@ async def stream(job: Job, service: Service, defaults: Defaults) -> AsyncGenerat
         yield await handle(job, service, defaults)
         return
     try:
-        asked = asked_of(asked_for, defaults)
+        asked = await asyncio.to_thread(asked_of, asked_for, defaults)
         making = Told(service, asked)
         async with service.desk.take(making.streamed) as take:
             async for data in take:
@@ -205,10 +207,30 @@ def _drawing(environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def _elsewhere(environment: Mapping[str, str], settings: ServerSettings) -> Elsewhere:
+    """Where clips may be fetched from; nowhere, unless it is said."""
+    seconds = environment.get(f"{PREFIX}DOWNLOAD_TIMEOUT") or "30"
+    hosts = environment.get("HIGGS_ALLOWED_MEDIA_HOSTS", "").split(",")
+    folder = environment.get("HIGGS_ALLOWED_MEDIA_PATH")
+    try:
+        timeout = float(seconds)
+    except ValueError:
+        timeout = 0.0
+    if not 0 < timeout < float("inf"):
+        raise SettingError(f"{PREFIX}DOWNLOAD_TIMEOUT is '{seconds}'; use seconds.")
+    return Elsewhere(
+        _yes(environment, "HIGGS_ALLOW_URL_REFERENCES"),
+        tuple(host.strip() for host in hosts if host.strip()),
+        Path(folder) if folder else None,
+        settings.max_upload_bytes,
+        timeout,
+    )
+
+
 def _yes(environment: Mapping[str, str], name: str) -> bool:
-    value = environment.get(PREFIX + name, "0").lower()
+    value = environment.get(name, "0").lower()
     if value not in ("", "0", "1"):
-        raise SettingError(f"{PREFIX}{name} is '{value}'; use 1 or 0.")
+        raise SettingError(f"{name} is '{value}'; use 1 or 0.")
     return value == "1"
 
 
