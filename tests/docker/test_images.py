@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ import pytest
 from faster_higgs.cli.main import COMMANDS
 from tests.project.source import ROOT
 
+_SCRIPTS = str(Path(sys.executable).parent)
 FILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 IGNORED = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+HADOLINT = shutil.which("hadolint", path=os.pathsep.join([_SCRIPTS, os.environ["PATH"]]))
 EXTRAS = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
@@ -39,9 +43,9 @@ def test_there_are_two():
     assert [file.name for file in FILES] == ["runpod.Dockerfile", "server.Dockerfile"]
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint")
+@pytest.mark.skipif(HADOLINT is None, reason="needs hadolint")
 def test_the_linter_is_content(file):
-    done = subprocess.run(["hadolint", str(file)], capture_output=True, text=True, check=False)
+    done = subprocess.run([HADOLINT, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stdout, done.stdout
 
 

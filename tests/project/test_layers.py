@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": [
-        *("audio", "cards", "config", "delivery", "errors", "fetch", "prompt", "sampling"),
+        *("audio", "config", "delivery", "errors", "fetch", "prompt", "sampling"),
         *("speech", "spoken", "text"),
     ],
     "loadtest": ["audio", "errors"],

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -189,8 +190,19 @@ def _here() -> dict[str, Any]:
         "machine": {name: told[name] for name in ("system", "cores", "devices", "kernels")},
         "versions": {
             "faster-higgs": found.package,
+            "commit": _commit(),
             "python": found.python,
             "torch": found.torch,
             "httpx2": version("httpx2"),
         },
     }
+
+
+def _commit() -> str | None:
+    """Of the working tree this runs from, if it does."""
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
