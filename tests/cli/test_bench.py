@@ -133,6 +133,7 @@ def test_a_server_with_keys(run, monkeypatch):
         asked = ["bench", "--url", server.url, "-n", 1]
         refused = run(*asked)
         assert refused.code == 1 and "API key" in refused.error
+        asked[2] += "/v1"  # as OpenAI clients have it
         assert run(*asked, "--api-key", "right-key").code == 0
         monkeypatch.setenv("OPENAI_API_KEY", "right-key")
         assert run(*asked).code == 0

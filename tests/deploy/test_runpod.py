@@ -116,6 +116,13 @@ class TestHandle:
         columns = found["generated_audio_tokens"]
         assert len(columns) == 8 and len({len(row) for row in columns}) == 1
         assert found["generated_text_tokens"] == []
+        longer = done(
+            witness,
+            script=f"[SPEAKER0] {TEXT} [SPEAKER1] {TEXT}",
+            voice="alice,bob",
+            return_audio_tokens=True,
+        )["generated_audio_tokens"]
+        assert [len(row) for row in longer] == [2 * len(row) for row in columns]
 
     def test_two_speakers_in_two_voices(self, witness):
         found = done(witness, script="[SPEAKER0] One. [SPEAKER1] Two.", voice="alice,bob")

@@ -153,6 +153,13 @@ def test_the_first_sentence_sounds_before_the_last_is_written():
         asyncio.run(talk(port, settings))
 
 
+def test_a_text_too_long_for_one_request_is_spoken_in_several(live, asked, monkeypatch):
+    monkeypatch.setattr(wyoming, "AT_ONCE", 20)
+    events = told(live.url, Synthesize("One is short. Two is short."))
+    assert [text for text, _ in asked()] == ["One is short.", "Two is short."]
+    assert AudioStop.is_type(events[-1].type)
+
+
 @pytest.mark.parametrize("text", ["", "...", "👍"])
 def test_nothing_to_say_is_silence(live, asked, text):
     events = told(live.url, Synthesize(text))
@@ -206,7 +213,7 @@ class TestStart:
         with FakeHiggs() as higgs, serving(higgs, api_keys=("right-key",)) as server:
             with pytest.raises(EngineError, match="API key"):
                 told(server.url)
-            assert told(server.url, Describe(), until=Info, key="right-key")
+            assert told(f"{server.url}/v1/", Describe(), until=Info, key="right-key")
 
     def test_a_port_that_is_taken(self, live):
         with bound("127.0.0.1", 0) as other:

@@ -11,7 +11,7 @@ import base64
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from faster_higgs.server.making import Making
 from faster_higgs.server.service import WARM_UP, Service
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
-from faster_higgs.spoken import Piece
 
 LOG = logging.getLogger(__name__)
 PREFIX = "HIGGS_AUDIO_"
@@ -85,25 +84,6 @@ class WorkerSettings:
         )
 
 
-class Told(Making):
-    """A speech whose codes and text the job may want back."""
-
-    def __init__(self, service: Service, asked: Asked) -> None:
-        super().__init__(service.higgs, asked.order, service.clones, service.ledger)
-        self.columns: list[list[int]] = []  # delayed codes, a list for each codebook
-        self.text_ids: list[int] = []
-
-    def _note(self, piece: Piece) -> None:
-        super()._note(piece)
-        if piece.result is None:
-            return
-        self.text_ids += piece.result.text_ids
-        for segment in piece.result.segments:
-            self.columns = self.columns or [[] for _ in segment]
-            for row, codes in zip(self.columns, segment.tolist(), strict=True):
-                row += codes
-
-
 async def handle(job: Job, service: Service, defaults: Defaults) -> Output:
     """A job's output, or its error in a sentence. Raises nothing."""
     try:
@@ -113,7 +93,7 @@ async def handle(job: Job, service: Service, defaults: Defaults) -> Output:
                 "error": "stream: this worker answers whole; "
                 f"one that streams is started with {PREFIX}STREAMING=1."
             }
-        making = Told(service, asked)
+        making = service.making(asked.order)
         data = await service.whole(making)
     except Exception as error:  # noqa: BLE001  whoever sent the job must hear of it
         return _failed(error, job)
@@ -131,7 +111,7 @@ async def stream(job: Job, service: Service, defaults: Defaults) -> AsyncGenerat
         return
     try:
         asked = await asyncio.to_thread(asked_of, asked_for, defaults)
-        making = Told(service, asked)
+        making = service.making(asked.order)
         async with service.desk.take(making.streamed) as take:
             async for data in take:
                 if data:
@@ -142,14 +122,16 @@ async def stream(job: Job, service: Service, defaults: Defaults) -> AsyncGenerat
     yield {"audio_base64": "", "done": True, **_facts(making, asked, service)}
 
 
-def _facts(making: Told, asked: Asked, service: Service) -> Output:
+def _facts(making: Making, asked: Asked, service: Service) -> Output:
     """What is told of a speech beside its sound."""
     order, body = asked.order, asked.body
+    results = [piece.result for piece in making.ends if piece.result is not None]
+    text_ids = [one for result in results for one in result.text_ids]
     told: Output = {
         "audio_format": order.format,
         "mime_type": FORMATS[order.format].mime,
         "sampling_rate": making.rate,
-        "generated_text": service.higgs.tokenizer.decode(making.text_ids).strip(),
+        "generated_text": service.higgs.tokenizer.decode(text_ids).strip(),
         "usage": {
             "prompt_tokens": making.input_tokens,
             "completion_tokens": making.output_tokens,
@@ -161,9 +143,10 @@ def _facts(making: Told, asked: Asked, service: Service) -> Output:
         "finish_reason": making.finish,
     }
     if body.return_audio_tokens:
-        told["generated_audio_tokens"] = making.columns
+        segments = [one.tolist() for result in results for one in result.segments]
+        told["generated_audio_tokens"] = _joined(segments)
     if body.return_text_tokens:
-        told["generated_text_tokens"] = making.text_ids
+        told["generated_text_tokens"] = text_ids
     if body.script:
         told["prompt"] = body.script
     if asked.transcripts:
@@ -171,6 +154,11 @@ def _facts(making: Told, asked: Asked, service: Service) -> Output:
     if asked.ignored:
         told["ignored_parameters"] = list(asked.ignored)
     return told
+
+
+def _joined(segments: Sequence[list[list[int]]]) -> list[list[int]]:
+    """Delayed codes, a list for each codebook, one utterance after another."""
+    return [[code for row in rows for code in row] for rows in zip(*segments, strict=True)]
 
 
 def _failed(error: Exception, job: Job) -> Output:

@@ -36,6 +36,7 @@ LOG = logging.getLogger(__name__)
 RATE = 24_000  # where the server does not say
 BLOCK = 4096  # bytes of a chunk of sound: 85 ms
 LONGEST = 50_000  # characters that wait to be spoken
+AT_ONCE = 4_000  # that a server surely takes
 OURS = Attribution("Faster Higgs", "")
 
 
@@ -70,7 +71,10 @@ class Speaker:
         self._settings = settings
         headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
         self._client = httpx2.AsyncClient(
-            base_url=settings.server, timeout=settings.timeout, headers=headers, trust_env=False
+            base_url=settings.server.rstrip("/").removesuffix("/v1"),  # as OpenAI clients have it
+            timeout=settings.timeout,
+            headers=headers,
+            trust_env=False,
         )
 
     async def voices(self) -> list[str]:
@@ -160,7 +164,7 @@ class Bridge(AsyncEventHandler):
             # While a stream is open this is its whole text again, for those who cannot stream.
             asked = Synthesize.from_event(event)
             self._begin(asked.voice, asked.text_format)
-            self._waiting = asked.text
+            self._add(asked.text)
             await self._end()
 
     def _begin(self, voice: SynthesizeVoice | None, format: str | None) -> None:
@@ -171,19 +175,26 @@ class Bridge(AsyncEventHandler):
 
     async def _go_on(self, text: str) -> None:
         """Speak the sentences that are whole."""
-        if self._waiting is None:
-            raise TextError("A chunk of text came before its beginning.")
-        if len(self._waiting) + len(text) > LONGEST:
-            raise TextError(f"More than {LONGEST:,} characters wait to be spoken; send less.")
-        *whole, self._waiting = sentences(self._waiting + text) or [""]
-        self._waiting += _blank_at_end(text)
+        waiting = self._add(text)
+        *whole, rest = sentences(waiting) or [""]
+        self._waiting = rest + _blank_at_end(waiting)
         for sentence in whole:
             await self._say(sentence)
+
+    def _add(self, text: str) -> str:
+        """All that waits to be spoken. Raises TextError."""
+        if self._waiting is None:
+            raise TextError("A chunk of text came before its beginning.")
+        self._waiting += text
+        if len(self._waiting) > LONGEST:
+            raise TextError(f"More than {LONGEST:,} characters wait to be spoken; send less.")
+        return self._waiting
 
     async def _end(self) -> None:
         """Speak the rest."""
         rest, self._waiting = self._waiting or "", None
-        await self._say(rest)
+        for part in [rest] if len(rest) <= AT_ONCE else sentences(rest):
+            await self._say(part)
         if self._rate is None:  # nothing was to be heard, and that is an answer too
             await self._start(RATE)
         await self.write_event(AudioStop().event())

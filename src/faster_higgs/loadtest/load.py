@@ -74,7 +74,7 @@ class LoadTest:
         key = self.settings.key
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
         async with httpx2.AsyncClient(
-            base_url=self.settings.url,
+            base_url=self.settings.url.rstrip("/").removesuffix("/v1"),  # as OpenAI clients have it
             timeout=self.settings.timeout,
             limits=limits,
             headers={"Authorization": f"Bearer {key}"} if key else {},

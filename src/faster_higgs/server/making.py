@@ -74,6 +74,7 @@ class Making:
         self.input_tokens = 0
         self.output_tokens = 0
         self.samples = 0
+        self.ends: list[Piece] = []  # the last of each utterance
         self.finish = "stop"
         self.begin = time.perf_counter()
         self.seconds = 0.0  # of making
@@ -141,6 +142,7 @@ class Making:
             self.voice = ", ".join(names) or "chosen by the model"
         if piece.result is None:
             return
+        self.ends.append(piece)
         self.utterances += 1
         self.input_tokens += piece.result.prompt_tokens
         codes = piece.codes
