@@ -131,12 +131,15 @@ class Higgs:
         sampling: Sampling = Sampling(),
         delivery: Delivery = Delivery(),
         *,
+        said: Sequence[Tensor | None] = (),
         on_stop: OnStop | None = None,
-    ) -> Iterator[Piece]:
+    ) -> Generator[Piece]:
         """Speech as samples while it is made.
 
-        `on_stop` is handed functions that end it from another thread, with Aborted. Raises
-        TextError, VoiceNotFound, SettingError, NoAudio, DeadlinePassed.
+        `said` goes on where a speech was broken off: what its pieces `remembered`, one for each of
+        the first utterances, which are not made again. `on_stop` is handed functions that end it
+        from another thread, with Aborted. Raises TextError, VoiceNotFound, SettingError, NoAudio,
+        DeadlinePassed.
         """
         sampling, urgency = _seeded(sampling), urgency_of(delivery, on_stop)
 
@@ -144,7 +147,9 @@ class Higgs:
             return self.frames(prompt, limited, self._ends, **urgency)
 
         plan = self.plan(text, voice, delivery)  # 1 text
-        begun = answered(plan, sampling, self._talk, self._fitted, frames)  # 2 prompt, 3 engine
+        begun = answered(
+            plan, sampling, self._talk, self._fitted, frames, said
+        )  # 2 prompt, 3 engine
         with closing(begun) as answers:
             for answer in answers:
                 for piece in self._sound(answer):  # 4 codec
@@ -319,6 +324,7 @@ class Higgs:
         sampling, utterance, frames = answer.sampling, answer.utterance, list[Tensor]()
         quiet, decoded = (Quiet if sampling.rules == "guarded" else Untouched)(self.rate), 0
         with closing(answer.events), closing(self._decoder.stream()) as decoder:
+            yield from self._pause(utterance, utterance.before)
             for event in answer.events:
                 frames.append(event.frames)
                 result = event.result
@@ -333,8 +339,15 @@ class Higgs:
                     if not codes.shape[1] and not cut:
                         raise no_audio(result, len(codes))
                     kept = decoded - quiet.dropped // self.codec.hop
-                    yield Piece(utterance, quiet.finish(), result, codes[:, :kept])
-                    return
+                    heard = answer.prompt.heard
+                    yield Piece(utterance, quiet.finish(), result, codes[:, :kept], heard)
+                    break
+            yield from self._pause(utterance, utterance.after)
+
+    def _pause(self, utterance: Utterance, seconds: float) -> Iterator[Piece]:
+        """Silence that was asked for."""
+        if seconds:
+            yield Piece(utterance, np.zeros(round(seconds * self.rate), np.float32), is_pause=True)
 
 
 def _seeded(sampling: Sampling) -> Sampling:

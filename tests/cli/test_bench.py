@@ -89,6 +89,12 @@ def test_events_are_listened_to(run, live):
     assert found["successful"] == found["continuous"] == 2
 
 
+@pytest.mark.parametrize("asked", [["--format", "wav"], ["--format", "pcm16", "--stream"]])
+def test_chats_are_listened_to(run, live, asked):
+    found = told(run, "--url", live.url, "-n", 4, "--endpoint", "chat", *asked)["results"]
+    assert found["successful"] == 4 and found["audio_seconds"] > 4
+
+
 def test_the_open_loop_does_not_wait_for_answers(run):
     """A server whose model does nothing at all has every request of the test at once."""
     with Slow() as higgs, serving(higgs, warmup=False) as server:

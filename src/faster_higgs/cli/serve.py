@@ -110,9 +110,11 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
 
 def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSettings:
     """Flags before the environment before the defaults. Raises SettingError."""
+    from faster_higgs.cli.loading import data_folder
     from faster_higgs.server.settings import ServerSettings
 
-    given = ServerSettings.given(environment)
+    given: dict[str, Any] = {"jobs_dir": str(data_folder(environment) / "jobs")}
+    given |= ServerSettings.given(environment)
     told = {"host": flags.host, "port": flags.port, "compat_port": flags.compat_port}
     if flags.lan:
         if flags.host not in (None, EVERYWHERE):
@@ -217,6 +219,8 @@ def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]
     """Until a signal; then nothing new is taken, and what was begun comes to its end."""
     import uvicorn
 
+    from faster_higgs.server.app import leave
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -225,7 +229,13 @@ def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]
         lifespan="on",
         timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
-    server = uvicorn.Server(config)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, number: int, frame: Any) -> None:
+            leave(app)
+            super().handle_exit(number, frame)
+
+    server = Server(config)
     with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
         server.run(sockets=list(sockets))
 

@@ -14,7 +14,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server import health, models, seeds, speak, voices
+from faster_higgs.server import (
+    batch,
+    chat,
+    dialogue,
+    health,
+    jobs,
+    models,
+    seeds,
+    speak,
+    timestamps,
+    voices,
+)
 from faster_higgs.server.body import invalid
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
@@ -22,7 +33,10 @@ from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
 
-ROUTES = (speak.router, models.router, voices.router, seeds.router, health.router)
+ROUTES = (
+    *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router),
+    *(models.router, voices.router, jobs.router, seeds.router, health.router),
+)
 
 
 def create_app(
@@ -46,6 +60,12 @@ def create_app(
     return Gate(_with_origins(app, settings.cors_origins), settings, service.ledger)
 
 
+def leave(app: Gate) -> None:
+    """A stop was asked for: who only listens for news is let go, and holds nobody up."""
+    service: Service = app.inner.state.service  # type: ignore[attr-defined]
+    service.jobs.leave()
+
+
 def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
     if origins:
         app.add_middleware(
@@ -53,7 +73,9 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
             allow_origins=list(origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "Retry-After"],
+            expose_headers=[
+                *("X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "X-Take", "Retry-After")
+            ],
         )
     return app
 
@@ -61,12 +83,14 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
+    await service.jobs.load()
     warming = asyncio.create_task(_warm(service))
     try:
         yield
     finally:
         service.ready = False
         warming.cancel()
+        await service.jobs.close()
         await service.desk.close()
 
 
@@ -76,6 +100,7 @@ async def _warm(service: Service) -> None:
         if service.settings.warmup:
             await service.warm_up()
         service.ready = True
+        service.jobs.begin()
     except HiggsError as error:
         logging.getLogger(__name__).error("The model cannot speak: %s", error)
 

@@ -40,6 +40,10 @@ class ServerSettings:
     max_references: int = 8
     max_batch_items: int = 32
     max_voices: int = 1000
+    jobs_dir: str | None = None  # where jobs are kept; None: nowhere, and there are none
+    max_jobs: int = 100  # that are kept, finished ones too
+    max_jobs_running: int = 1
+    max_job_chars: int = 200_000
     default_voice: str | None = None  # None: as the model wants
     default_response_format: str = "mp3"
     default_temperature: float | None = None  # None: as `Sampling` has it
@@ -89,6 +93,9 @@ _LEAST: Mapping[str, float] = {
     "max_references": 0,
     "max_batch_items": 1,
     "max_voices": 0,
+    "max_jobs": 0,
+    "max_jobs_running": 1,
+    "max_job_chars": 1,
 }
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
