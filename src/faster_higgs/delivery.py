@@ -58,6 +58,8 @@ class Delivery:
     deadline: float | None = None  # seconds from now; what is not ready by then is left out
 
     def __post_init__(self) -> None:
+        turns = tuple((role, text) for role, text in self.earlier)  # JSON has lists, without a hash
+        object.__setattr__(self, "earlier", turns)
         _known("normalization", self.normalization, get_args(Normalization))
         _known("chunk_method", self.chunk_method, get_args(ChunkMethod))
         _known("priority", self.priority, get_args(Priority))

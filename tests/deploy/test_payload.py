@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from faster_higgs.delivery import Delivery
 from faster_higgs.deploy.payload import OF_JOB, OF_REFERENCE, Defaults, JobBody, asked_of
 from faster_higgs.errors import HiggsError
 from faster_higgs.fetch import Elsewhere
@@ -355,3 +358,8 @@ def test_no_field_is_forgotten_here():
     assert {
         name for name in JobBody.model_fields if f'{name}"' not in text and f"'{name}'" not in text
     } <= elsewhere
+
+
+def test_turns_that_came_before_can_be_kept_as_json():
+    kept = Delivery(earlier=(("user", "Hello."),))
+    assert Delivery(**json.loads(json.dumps(asdict(kept)))) == kept and hash(kept)
