@@ -38,8 +38,9 @@ class Delivery:
     `normalization` "english" puts numbers, dates and the like of English texts into words.
     `chunk_method` "auto" cuts at sentence ends, and dialogues at turns; the others are the
     original's, and keep all voices and tags in every prompt. `history` is for chunks that have no
-    clip of a voice: with one, "auto" begins each chunk afresh. A "batch" speech waits while there
-    are "interactive" ones.
+    clip of a voice: with one, "auto" begins each chunk afresh. `earlier` are turns of a
+    conversation, role and text, that come before the text and are not spoken. A "batch" speech
+    waits while there are "interactive" ones.
     """
 
     scene: str | None = QUIET_ROOM
@@ -52,10 +53,13 @@ class Delivery:
     max_turns: int = 1  # of a chunk, with chunk_method "speaker"
     max_chars: int = LONGEST_TEXT  # of a text; longer ones are refused
     history: int | None = None  # earlier chunks kept as context; None keeps all there is room for
+    earlier: tuple[tuple[str, str], ...] = ()
     priority: Priority = "interactive"
     deadline: float | None = None  # seconds from now; what is not ready by then is left out
 
     def __post_init__(self) -> None:
+        turns = tuple((role, text) for role, text in self.earlier)  # JSON has lists, without a hash
+        object.__setattr__(self, "earlier", turns)
         _known("normalization", self.normalization, get_args(Normalization))
         _known("chunk_method", self.chunk_method, get_args(ChunkMethod))
         _known("priority", self.priority, get_args(Priority))
@@ -268,6 +272,7 @@ def _setting(delivery: Delivery, voices: Sequence[Voice], tags: Sequence[str]) -
         delivery.voices_in_system,
         delivery.history,
         tuple(by_number(tags)) if voices else (),
+        delivery.earlier,
     )
 
 

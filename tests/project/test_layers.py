@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "delay": ["errors"],
     "sampling": ["errors"],
     "native": ["errors"],
+    "cards": ["errors"],
     "quant": ["errors", "native"],
     "device": ["errors", "native"],
     "fetch": ["errors"],
@@ -41,9 +42,10 @@ MAY_IMPORT = {
         *("audio", "captions", "config", "delivery", "engine", "errors", "fetch"),
         *("prompt", "sampling", "speech", "spoken", "text"),
     ],
+    "loadtest": ["audio", "errors"],
     "deploy": [
         *("audio", "config", "delivery", "engine", "errors", "fetch", "prompt", "sampling"),
-        *("server", "speech", "spoken"),
+        *("server", "speech", "spoken", "text"),
     ],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
     "cli": _ALL,
@@ -65,6 +67,8 @@ MUST_NOT_KNOW = {
     "engine/scheduler.py": ["torch", "numpy"],
     "speech": ["argparse", "typer", "fastapi"],
     "server": ["torch", "transformers"],
+    "cards": ["torch"],
+    "loadtest": ["torch", "transformers"],
     "deploy": ["torch", "transformers"],
     "fetch": ["torch", "numpy", "fastapi"],
     "eval": ["torch"],
@@ -78,7 +82,16 @@ EXCEPTIONS = {
 
 # Slow to import: not at the top of what runs early, nor where only some callers need it.
 ONLY_INSIDE_FUNCTIONS = {
-    "cli": ["torch", "transformers", "tokenizers", "fastapi", "uvicorn", "av", "matplotlib"],
+    "cli": [
+        "torch",
+        "transformers",
+        "tokenizers",
+        "fastapi",
+        "uvicorn",
+        "av",
+        "matplotlib",
+        "httpx2",
+    ],
     "codec": ["transformers"],
     "errors": ["torch"],
     "__init__": ["torch", "numpy", "transformers"],

@@ -130,6 +130,7 @@ class Making:
         self.heard_tokens = 0  # of them
         self.output_tokens = 0
         self.samples = 0
+        self.ends: list[Piece] = []  # the last of each utterance
         self.finish = "stop"
         self.created = int(time.time())
         self.begin = time.perf_counter()
@@ -295,6 +296,7 @@ class Making:
             self.voice = ", ".join(names) or "chosen by the model"
         if piece.result is None:
             return
+        self.ends.append(piece)
         self.input_tokens += piece.result.prompt_tokens
         self.heard_tokens += piece.heard
         codes = piece.codes
