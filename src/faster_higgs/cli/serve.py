@@ -11,7 +11,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EVERYWHERE = "0.0.0.0"
 EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+PORTS = ("port", "ui_port", "compat_port")  # the first always, the others unless 0
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
 _listen = partial(flag, "Where it listens")
 _model = partial(flag, "Model and machine")
@@ -40,6 +41,9 @@ class ServeFlags:
 
     host: str | None = _listen("--host", "ADDRESS", "The address it listens at.")
     port: int | None = _listen("--port", "N", "The port; 0 takes a free one.")
+    ui_port: int | None = _listen(
+        "--ui-port", "N", "A second port for the page, with the same answers; 0 for none."
+    )
     compat_port: int | None = _listen(
         "--compat-port", "N", "A second port with the same answers, such as 8888. [default: none]"
     )
@@ -91,6 +95,7 @@ def facts() -> Mapping[str, str]:
         "precision": ", ".join(PRECISIONS),
         "host": f"default: {own.host}",
         "port": f"default: {own.port}",
+        "ui_port": f"default: {own.ui_port}",
     }
 
 
@@ -100,7 +105,7 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
     settings = settings_of(flags, os.environ)
     for note in _warnings(settings, flags):
         tell(note)
-    sockets = [bound(settings.host, port) for port in _ports(settings)]
+    sockets = _sockets(settings)
     try:
         _serve(flags, settings, sockets, tell)
     finally:
@@ -113,7 +118,7 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
     from faster_higgs.server.settings import ServerSettings
 
     given = ServerSettings.given(environment)
-    told = {"host": flags.host, "port": flags.port, "compat_port": flags.compat_port}
+    told: dict[str, Any] = {name: getattr(flags, name) for name in ("host", *PORTS)}
     if flags.lan:
         if flags.host not in (None, EVERYWHERE):
             raise SettingError(f"--lan and --host {flags.host} were given; leave one of them out.")
@@ -129,8 +134,9 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
     return settings
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that has the port; nobody is answered yet. Raises SettingError."""
+def bound(host: str, port: int, name: str = "port") -> socket.socket:
+    """A socket that has the port; nobody is answered yet. Raises SettingError, which names the
+    setting."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio sends small pieces at once instead of after 40 ms.
     one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -141,20 +147,30 @@ def bound(host: str, port: int) -> socket.socket:
         one.listen(1)  # two on one port would otherwise only meet later
     except OSError as error:
         one.close()
-        raise SettingError(_unbound(error, host, port)) from None
+        raise SettingError(_unbound(error, host, port, name)) from None
     return one
 
 
-def _unbound(error: OSError, host: str, port: int) -> str:
+def _unbound(error: OSError, host: str, port: int, name: str) -> str:
+    flag = f"--{name.replace('_', '-')}"
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken; choose another with --port, or a free one with --port 0."
+        zero = "a free one" if name == "port" else "none"
+        return f"Port {port} is taken; choose another with {flag}, or {zero} with {flag} 0."
     if error.errno == errno.EACCES:
-        return f"Port {port} needs more rights; choose one above 1023 with --port."
+        return f"Port {port} needs more rights; choose one above 1023 with {flag}."
     return f"'{host}' is not an address of this machine; give one with --host."
 
 
-def _ports(settings: ServerSettings) -> list[int]:
-    return [settings.port, *([settings.compat_port] if settings.compat_port else [])]
+def _sockets(settings: ServerSettings) -> list[socket.socket]:
+    """All ports, or none. Raises SettingError."""
+    with ExitStack() as taken:
+        sockets = [
+            taken.enter_context(bound(settings.host, port, name))
+            for name in PORTS
+            if (port := getattr(settings, name)) or name == "port"
+        ]
+        taken.pop_all()
+    return sockets
 
 
 def _check_extra() -> None:
@@ -206,8 +222,10 @@ def _serve(
     own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
     with Higgs.load(model.folder, codec=codec, device=plan, voices=own) as higgs:
         app = create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
-        for one in sockets:
+        place = 1 if settings.ui_port else 0
+        for one in [*sockets[:1], *sockets[1 + place :]]:
             tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
+        tell(f"The page: {_address(sockets[place], here=True)}")
         sys.stdout.flush()
         _answer(app, settings, sockets)
     tell("Stopped.")
@@ -270,6 +288,9 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
     return told
 
 
-def _address(one: socket.socket) -> str:
+def _address(one: socket.socket, *, here: bool = False) -> str:
+    """Its URL; `here`: as a person at this machine types it."""
     host, port = one.getsockname()[:2]
+    if here and host in ("127.0.0.1", EVERYWHERE):
+        host = "localhost"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

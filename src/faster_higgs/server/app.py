@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server import health, models, seeds, speak, voices
+from faster_higgs.server import health, models, page, seeds, speak, voice_check, voices
 from faster_higgs.server.body import invalid
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
@@ -22,7 +22,10 @@ from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
 
-ROUTES = (speak.router, models.router, voices.router, seeds.router, health.router)
+ROUTES = (
+    *(speak.router, models.router, voice_check.router, voices.router),
+    *(seeds.router, health.router, page.router),
+)
 
 
 def create_app(

@@ -21,7 +21,8 @@ from faster_higgs.server.errors import Refusal
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.settings import ServerSettings, is_loopback
 
-OPEN = ("/health/live",)  # answers whoever asks
+OPEN = ("/health/live", "/")  # answers whoever asks, as do the files of the page
+PAGE = "/page/"
 PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -55,7 +56,7 @@ class Gate:
             check_host(headers.get("host", ""), self._settings)
         if "origin" in headers:
             check_origin(headers["origin"], headers.get("host", ""), self._settings.cors_origins)
-        if self._keys and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
+        if self._keys and not _open(scope["path"]) and scope["method"] != "OPTIONS":
             self._check_key(headers.get("authorization", ""))
 
     def _check_key(self, given: str) -> None:
@@ -110,6 +111,10 @@ def check_origin(origin: str, host: str, allowed: Iterable[str]) -> None:
         "its operator can allow one with HIGGS_CORS_ORIGINS.",
         "origin_not_allowed",
     )
+
+
+def _open(path: str) -> bool:
+    return path in OPEN or path.startswith(PAGE)
 
 
 def _name(host: str) -> str:

@@ -106,7 +106,7 @@ async def add(  # noqa: PLR0913  one for each field of the form
     if prompt or script_hint or model != "auto":
         given = "prompt" if prompt else "script_hint" if script_hint else "model"
         raise bad(f"{given} belongs to voices of type prompt; leave it out.", given)
-    clip = await _clip(audio_sample, service)
+    clip = await uploaded(audio_sample, service)
     return await asyncio.to_thread(_add, service, id, clip, ref_text, speaker_description, about)
 
 
@@ -144,7 +144,7 @@ def _new_id(name: str) -> str:
     return id
 
 
-async def _clip(upload: UploadFile | None, service: Service) -> Clip:
+async def uploaded(upload: UploadFile | None, service: Service) -> Clip:
     """What was sent, if it is not too much of it. Raises Refusal."""
     if upload is None:
         raise bad("audio_sample is missing.", "audio_sample", "missing_required_parameter")
