@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Literal, get_args
 
@@ -16,8 +16,9 @@ from faster_higgs.prompt.conversation import QUIET_ROOM, Setting
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.text import normalize
 from faster_higgs.text.chunk import chunks, words
-from faster_higgs.text.dialogue import by_number, speakers, turns
+from faster_higgs.text.dialogue import by_number, carried, speakers, tagged, turns
 from faster_higgs.text.language import guess
+from faster_higgs.text.pauses import stretches, written
 
 Normalization = Literal["english", "original", "off"]
 ChunkMethod = Literal["auto", "none", "word", "speaker", "sentence"]
@@ -83,6 +84,9 @@ class Utterance:
     setting: Setting
     tags: tuple[str, ...] = ()
     fresh: bool = False  # begins without the earlier chunks
+    speaker: str | None = None  # its tag, where there is one alone
+    before: float = 0.0  # seconds of silence
+    after: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -105,6 +109,9 @@ class Cut:
     voices: tuple[int, ...]
     tags: tuple[str, ...] = ()
     fresh: bool = False
+    speaker: str | None = None
+    before: float = 0.0
+    after: float = 0.0
 
 
 def utterances(
@@ -119,7 +126,8 @@ def utterances(
     plan = []
     for cut in cuts(text, delivery, clips, max_words):
         setting = _setting(delivery, [voices[i] for i in cut.voices], cut.tags)
-        plan.append(Utterance(cut.text, setting, cut.tags, cut.fresh))
+        told = (cut.tags, cut.fresh, cut.speaker, cut.before, cut.after)
+        plan.append(Utterance(cut.text, setting, *told))
     return plan
 
 
@@ -130,17 +138,44 @@ def cuts(
     spoken = prepared(text, delivery)
     tags = tuple(speakers(spoken))
     _check_count(tags, len(clips))
+    cut = partial(_cut, delivery=delivery, clips=clips, tags=tags, made_for=max_words)
     split = partial(chunks, language=language_of(text, delivery))
+    between = stretches(spoken)
+    plan, silence = list[Cut](), 0.0
+    for said, (_, before) in zip(carried(s.text for s in between), between, strict=True):
+        silence += before
+        for part in cut(said.strip(), split=split) if _speakable(said) else ():
+            plan.append(replace(part, before=silence))
+            silence = 0.0
+    return [*plan[:-1], replace(plan[-1], after=silence)] if silence else plan
+
+
+def _cut(
+    spoken: str,
+    *,
+    delivery: Delivery,
+    clips: Sequence[bool],
+    tags: tuple[str, ...],
+    made_for: int | None,
+    split: Split,
+) -> list[Cut]:
+    """The generations of a text without pauses."""
     everyone = tuple(range(len(clips)))
     if delivery.chunk_method != "auto":
-        most = _most(delivery.max_words or WORDS, max_words)
+        most = _most(delivery.max_words or WORDS, made_for)
         method = None if delivery.chunk_method == "none" else delivery.chunk_method
         parts = split(spoken, method, max_words=most, max_turns=delivery.max_turns)
-        return [Cut(part, everyone, tags) for part in parts]
-    most = _most(delivery.max_words or WORDS_IN_TIME, max_words)
+        return [_joint(part, everyone, tags) for part in parts]
+    most = _most(delivery.max_words or WORDS_IN_TIME, made_for)
     if len(tags) > 1 and not (clips and all(clips)):
-        return [Cut(part, everyone, tags) for part in _scenes(spoken, most, split)]
-    return _one_by_one(spoken, clips, most, split)
+        return [_joint(part, everyone, tags) for part in _scenes(spoken, most, split)]
+    return _one_by_one(spoken, by_number(tags), clips, most, split)
+
+
+def _joint(text: str, voices: tuple[int, ...], tags: tuple[str, ...]) -> Cut:
+    """One that has everybody in its prompt."""
+    heard = speakers(text)
+    return Cut(text, voices, tags, speaker=heard[0] if len(heard) == 1 else None)
 
 
 def _most(wanted: int, made_for: int | None) -> int:
@@ -186,10 +221,17 @@ def prepared(text: str, delivery: Delivery) -> str:
         "original": normalize.original,
         "off": str.strip,
     }
-    spoken = rules[delivery.normalization](text)
-    if not any(c.isalnum() for turn in turns(spoken) for c in turn.text):
+    rule, spoken = rules[delivery.normalization], ""
+    for i, (said, before) in enumerate(stretches(tagged(text))):
+        mark = f"\n{written(before)}\n" if i else ""
+        spoken += mark + (rule(said) if said.strip() else "")
+    if not any(_speakable(one.text) for one in stretches(spoken)):
         raise TextError("The text has no word that can be spoken.")
     return spoken
+
+
+def _speakable(text: str) -> bool:
+    return any(c.isalnum() for turn in turns(text) for c in turn.text)
 
 
 @lru_cache(maxsize=8)
@@ -209,14 +251,17 @@ def _setting(delivery: Delivery, voices: Sequence[Voice], tags: Sequence[str]) -
     )
 
 
-def _one_by_one(spoken: str, clips: Sequence[bool], most: int, split: Split) -> list[Cut]:
+def _one_by_one(
+    spoken: str, order: Sequence[str], clips: Sequence[bool], most: int, split: Split
+) -> list[Cut]:
     """Every chunk has one speaker, whose voice alone stands in its prompt."""
-    order, plan = by_number(speakers(spoken)), list[Cut]()
+    plan = list[Cut]()
     for turn in turns(spoken):
         at = order.index(turn.tag) if turn.tag else 0
         own, fresh = ((at,), clips[at]) if clips else ((), False)
         parts = split(turn.text, "sentence", max_words=most)
-        plan += [Cut(part, own, fresh=fresh) for part in parts if any(c.isalnum() for c in part)]
+        said = [part for part in parts if any(c.isalnum() for c in part)]
+        plan += [Cut(part, own, fresh=fresh, speaker=turn.tag) for part in said]
     return plan
 
 

@@ -319,6 +319,7 @@ class Higgs:
         sampling, utterance, frames = answer.sampling, answer.utterance, list[Tensor]()
         quiet, decoded = (Quiet if sampling.rules == "guarded" else Untouched)(self.rate), 0
         with closing(answer.events), closing(self._decoder.stream()) as decoder:
+            yield from self._pause(utterance, utterance.before)
             for event in answer.events:
                 frames.append(event.frames)
                 result = event.result
@@ -334,7 +335,13 @@ class Higgs:
                         raise no_audio(result, len(codes))
                     kept = decoded - quiet.dropped // self.codec.hop
                     yield Piece(utterance, quiet.finish(), result, codes[:, :kept])
-                    return
+                    break
+            yield from self._pause(utterance, utterance.after)
+
+    def _pause(self, utterance: Utterance, seconds: float) -> Iterator[Piece]:
+        """Silence that was asked for."""
+        if seconds:
+            yield Piece(utterance, np.zeros(round(seconds * self.rate), np.float32), is_pause=True)
 
 
 def _seeded(sampling: Sampling) -> Sampling:

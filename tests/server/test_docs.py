@@ -9,6 +9,7 @@ import pytest
 
 from faster_higgs.server.app import create_app
 from faster_higgs.server.body import SpeechBody
+from faster_higgs.server.dialogue import DialogueBody, Speaker, Turn
 from faster_higgs.server.errors import KINDS, UNKNOWN
 from faster_higgs.server.settings import PREFIX, ServerSettings
 from faster_higgs.testing import FakeHiggs
@@ -17,9 +18,12 @@ from tests.project.source import PACKAGE, ROOT
 PAGE = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", SpeechBody.model_fields)
+BODIES = (SpeechBody, DialogueBody, Speaker, Turn)
+
+
+@pytest.mark.parametrize("name", sorted({name for body in BODIES for name in body.model_fields}))
 def test_a_field_is_there(name):
-    assert f"`{name}`" in PAGE
+    assert f"`{name}`" in PAGE or f'"{name}": ' in PAGE
 
 
 @pytest.mark.parametrize("name", [one.name for one in fields(ServerSettings)])

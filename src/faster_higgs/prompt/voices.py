@@ -151,10 +151,12 @@ class VoiceStore:
         replace: bool = False,
         description: str = "",
         about: Mapping[str, Any] | None = None,
+        codes: Tensor | None = None,
     ) -> Voice:
         """Copy a clip into the user's folder and encode it. A failure changes nothing there.
 
-        `about` is kept beside it, and means nothing here.
+        `about` is kept beside it, and means nothing here. `codes` [K, F] are those the clip was
+        decoded from, if it was.
         """
         _check_name(name)
         if not transcript.strip():
@@ -168,7 +170,7 @@ class VoiceStore:
                 f"{', '.join(SOUND_SUFFIXES)}."
             )
         self._refuse_taken(name, replace)
-        codes = self._encode(sound)
+        codes = self._encode(sound) if codes is None else codes
         self._place_files(name, {suffix: sound, **_texts(description, about), ".txt": transcript})
         self._keep(name, _clip_of(self._folders[0] / f"{name}{suffix}"), codes)
         return Voice(name, codes, transcript.strip(), description.strip())

@@ -14,7 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from faster_higgs.errors import HiggsError
-from faster_higgs.server import health, models, page, seeds, speak, voice_check, voices
+from faster_higgs.server import (
+    dialogue,
+    health,
+    models,
+    page,
+    seeds,
+    speak,
+    voice_check,
+    voices,
+)
 from faster_higgs.server.body import invalid
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
@@ -23,7 +32,7 @@ from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
 
 ROUTES = (
-    *(speak.router, models.router, voice_check.router, voices.router),
+    *(speak.router, dialogue.router, models.router, voice_check.router, voices.router),
     *(seeds.router, health.router, page.router),
 )
 
@@ -56,7 +65,9 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
             allow_origins=list(origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "Retry-After"],
+            expose_headers=[
+                *("X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Voice", "X-Take", "Retry-After")
+            ],
         )
     return app
 

@@ -51,24 +51,17 @@ class Drawing(Strict):
     seed: int | None = None
 
 
-class SpeechBody(Drawing):
-    """The body of POST /v1/audio/speech."""
+class SpeakingBody(Drawing):
+    """What every endpoint that speaks may be asked."""
 
-    input: str
     model: str | None = None
-    voice: str | VoiceId | None = None
-    speaker: str | None = None
     instructions: str | None = None
     response_format: str | None = None
     speed: float | None = None
     sample_rate: int | None = None
     stream_format: StreamFormat | None = None
     stream: bool | None = None
-
-    ref_audio: str | list[str] | None = None
-    ref_text: str | list[str] | None = None
-    references: list[Reference] | None = None
-    task_type: TaskType | None = None
+    utterance_events: bool | None = None
     language: str | None = None
     scene_prompt: str | None = None
     system_prompt: str | None = None
@@ -76,6 +69,17 @@ class SpeechBody(Drawing):
     timeout: float | None = None
     stop: str | list[str] | None = None
     extra_params: dict[str, Any] | None = None
+
+
+class SharedBody(SpeakingBody):
+    """What one text may be asked with."""
+
+    voice: str | VoiceId | None = None
+    speaker: str | None = None
+    ref_audio: str | list[str] | None = None
+    ref_text: str | list[str] | None = None
+    references: list[Reference] | None = None
+    task_type: TaskType | None = None
 
     audio_chunk_size: int | None = None
     audio_chunk_overlap_size: int | None = None
@@ -90,6 +94,12 @@ class SpeechBody(Drawing):
     duration_seconds: float | None = None
     token_count: int | None = None
     repetition_penalty: float | None = None
+
+
+class SpeechBody(SharedBody):
+    """The body of POST /v1/audio/speech."""
+
+    input: str
 
 
 # Accepted, and told in X-Ignored-Params: they ask how other servers cut their streams.
@@ -110,7 +120,7 @@ MEANINGLESS: Mapping[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-def refuse_meaningless(body: SpeechBody) -> None:
+def refuse_meaningless(body: SharedBody) -> None:
     """Raises Refusal for a field that this model cannot follow."""
     for name, (neutral, cure) in MEANINGLESS.items():
         value = getattr(body, name)
@@ -118,7 +128,7 @@ def refuse_meaningless(body: SpeechBody) -> None:
             raise bad(f"{name} cannot be followed: {cure}.", name, "unsupported_parameter")
 
 
-def without_effect(body: SpeechBody) -> list[str]:
+def without_effect(body: SharedBody) -> list[str]:
     """The fields that were given and change nothing."""
     return [name for name in WITHOUT_EFFECT if getattr(body, name) is not None]
 

@@ -6,11 +6,13 @@ Knows nothing of HTTP.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,13 +21,16 @@ from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.reference import LONGEST_CLIP, fit_for_a_voice
 from faster_higgs.audio.shape import Shape
-from faster_higgs.errors import Aborted, VoiceNotFound
+from faster_higgs.errors import Aborted, HiggsError, VoiceNotFound
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.server.desk import OnStop
+from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.ledger import Ledger
-from faster_higgs.server.order import Clip, Order
+from faster_higgs.server.order import Clip, Order, Told
+from faster_higgs.server.takes import Takes
 from faster_higgs.speech import Higgs
-from faster_higgs.spoken import Piece
+from faster_higgs.spoken import Part, Piece
+from faster_higgs.text.tags import SPEAKER
 
 # The names OpenAI's clients send. Each is one of the model's own voices, if it has any.
 OPENAI_VOICES = (
@@ -62,15 +67,39 @@ class Clones:
         return Voice("reference", codes, text)
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An utterance is about to be heard, at a second of the sound as it is told."""
+
+    index: int
+    text: str
+    begin: float
+    speaker: str | None
+
+
+@dataclass(frozen=True)
+class Ended(Part):
+    """An utterance was heard."""
+
+    index: int = 0
+
+
+News = Begun | Ended
+
+
 class Making:
     """One speech: its bytes, and the facts that its headers and its last words tell."""
 
-    def __init__(self, higgs: Higgs, order: Order, clones: Clones, ledger: Ledger) -> None:
-        self._higgs, self.order, self._clones, self._ledger = higgs, order, clones, ledger
-        self._shape = Shape(higgs.rate, speed=order.speed, to=order.rate)
-        self.rate = self._shape.rate
+    def __init__(
+        self, higgs: Higgs, order: Order, clones: Clones, ledger: Ledger, takes: Takes
+    ) -> None:
+        self._higgs, self.order, self._clones = higgs, order, clones
+        self._ledger, self._takes = ledger, takes
+        self.rate = order.rate or higgs.rate
+        self.take = f"take_{secrets.token_hex(8)}"
+        self.kept = False  # whether the take can become a voice
         self.voice = ""  # who speaks, in words
-        self.utterances = 0
+        self.parts: list[Ended] = []  # utterances that were heard
         self.input_tokens = 0
         self.output_tokens = 0
         self.samples = 0
@@ -83,32 +112,46 @@ class Making:
         """Seconds of sound."""
         return self.samples / self.rate
 
+    @property
+    def utterances(self) -> int:
+        """How many were heard."""
+        return len(self.parts)
+
     def streamed(self, on_stop: OnStop) -> Generator[bytes]:
         """The pieces of one file, the first when something is to be heard."""
+        with closing(self.told(on_stop)) as told:
+            for one in told:
+                if isinstance(one, bytes):
+                    yield one
+
+    def told(self, on_stop: OnStop) -> Generator[bytes | News]:
+        """The same, and which utterance begins and ends between them."""
         encoder = encoder_for(self.order.format, self.rate)
         with closing(self._sound(on_stop)) as sound:
-            for samples in sound:
-                if data := encoder.encode(samples):
+            for one in sound:
+                if not isinstance(one, np.ndarray):
+                    yield one
+                elif data := encoder.encode(one):
                     yield data
         yield encoder.finish()
 
     def whole(self, on_stop: OnStop) -> Generator[bytes]:
         """The file at once, with exact lengths in its header."""
         with closing(self._sound(on_stop)) as sound:
-            samples = np.concatenate([np.zeros(0, np.float32), *sound])
+            heard = [one for one in sound if isinstance(one, np.ndarray)]
+        samples = np.concatenate([np.zeros(0, np.float32), *heard])
         yield encode(samples, self.order.format, self.rate)
 
-    def _sound(self, on_stop: OnStop) -> Generator[Samples]:
-        """Samples as they are told; counted, whatever the end."""
+    def _sound(self, on_stop: OnStop) -> Generator[Samples | News]:
+        """Samples as they are told, and news; counted, whatever the end."""
         first: float | None = None
         well = False
         self._ledger.begin()
         try:
-            for samples in self._shaped(on_stop):
-                self.samples += samples.size
-                if samples.size and first is None:
+            for one in self._shaped(on_stop):
+                if isinstance(one, np.ndarray) and one.size and first is None:
                     first = time.perf_counter() - self.begin
-                yield samples
+                yield one
             well = True
         except (Aborted, GeneratorExit):
             self._ledger.aborted()
@@ -117,23 +160,91 @@ class Making:
             self.seconds = time.perf_counter() - self.begin
             self._ledger.end(self.seconds, self.duration, first, well=well)
 
-    def _shaped(self, on_stop: OnStop) -> Iterator[Samples]:
-        order = self.order
+    def _shaped(self, on_stop: OnStop) -> Iterator[Samples | News]:
+        """Each utterance is shaped for itself: so its times are exact, and pauses stay as long."""
+        order, ends = self.order, list[Piece]()
+        shape: Shape | None = None
+        begin = 0
         pieces = self._higgs.pieces(
             order.text, self._voices(), order.sampling, order.delivery, on_stop=on_stop
         )
         for piece in pieces:
             self._note(piece)
-            yield self._shape.feed(piece.samples)
-        yield self._shape.finish()
+            if piece.is_pause:
+                length = round(len(piece.samples) * self.rate / self._higgs.rate)
+                yield self._counted(np.zeros(length, np.float32))
+                continue
+            if shape is None:
+                shape, begin = (
+                    Shape(self._higgs.rate, speed=order.speed, to=order.rate),
+                    self.samples,
+                )
+                yield Begun(len(self.parts), *self._who(piece, begin))
+            yield self._counted(shape.feed(piece.samples))
+            if piece.result is not None:
+                yield self._counted(shape.finish())
+                yield self._ended(piece, begin)
+                ends.append(piece)
+                shape = None
+        self.kept = self._takes.keep(self.take, ends)
+
+    def _ended(self, piece: Piece, begin: int) -> Ended:
+        assert piece.result is not None
+        text, start, speaker = self._who(piece, begin)
+        end, finish = self.duration, piece.result.finish
+        self.parts.append(Ended(text, start, end, finish, speaker, len(self.parts)))
+        return self.parts[-1]
+
+    def _counted(self, samples: Samples) -> Samples:
+        self.samples += samples.size
+        return samples
+
+    def _who(self, piece: Piece, begin: int) -> tuple[str, float, str | None]:
+        """What is said, from when, and by whom, under the names that were given."""
+        names, text, tag = self.order.names, piece.utterance.text, piece.utterance.speaker
+        if tag is not None:
+            return SPEAKER.sub("", text).strip(), begin / self.rate, names.get(tag, tag)
+        text = SPEAKER.sub(lambda found: f"{names.get(found[1], found[1])}:", text)
+        return text, begin / self.rate, None
 
     def _voices(self) -> str | list[Voice] | None:
         order = self.order
+        if order.cast:
+            return self._company()
         if order.clips:
             return [self._clones.voice(clip) for clip in order.clips]
         if order.described:
             return [Voice("described", description=order.described)]
         return cast(order.voice, self._higgs)
+
+    def _company(self) -> list[Voice] | None:
+        """The voices of a dialogue. Raises Refusal for a speaker who has none, by name."""
+        found: list[Voice | None] = []
+        for name, role in zip(self.order.names.values(), self.order.cast, strict=True):
+            try:
+                found.append(self._played(role))
+            except (HiggsError, Refusal) as error:
+                refused = refusal(error)
+                refused.param = f"speakers.{name}.{refused.param}"
+                raise refused from None
+        if not any(found):
+            return None  # the model chooses
+        if None in found:
+            name = [*self.order.names.values()][found.index(None)]
+            raise bad(
+                "This model has no voices of its own for OpenAI's names to mean; name another.",
+                f"speakers.{name}.voice",
+                "invalid_voice",
+            )
+        return [voice for voice in found if voice is not None]
+
+    def _played(self, role: str | Clip | Told) -> Voice | None:
+        if isinstance(role, Clip):
+            return self._clones.voice(role)
+        if isinstance(role, Told):
+            return Voice("described", description=role.words)
+        name = cast(role, self._higgs)
+        return None if name is None else self._higgs.voices.load(name)
 
     def _note(self, piece: Piece) -> None:
         if not self.voice:
@@ -141,7 +252,6 @@ class Making:
             self.voice = ", ".join(names) or "chosen by the model"
         if piece.result is None:
             return
-        self.utterances += 1
         self.input_tokens += piece.result.prompt_tokens
         codes = piece.codes
         self.output_tokens += 0 if codes is None else int(codes.shape[1])

@@ -9,8 +9,8 @@ import base64
 import binascii
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,6 +23,7 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import (
     Drawing,
     Reference,
+    SpeakingBody,
     SpeechBody,
     VoiceId,
     invalid,
@@ -32,6 +33,7 @@ from faster_higgs.server.body import (
 from faster_higgs.server.errors import bad
 from faster_higgs.server.settings import ServerSettings
 
+Body = TypeVar("Body", bound=SpeakingBody)
 Mode = Literal["whole", "audio", "sse"]
 NO_VOICE = ("", "default")
 STOPS = (EOT, END_OF_TEXT, AUDIO_EOS)  # where speech always ends
@@ -79,6 +81,13 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Told:
+    """A voice in words."""
+
+    words: str
+
+
+@dataclass(frozen=True)
 class Order:
     """One speech, as it was asked for. The seed is always there."""
 
@@ -93,14 +102,15 @@ class Order:
     speed: float = 1.0
     mode: Mode = "whole"
     ignored: tuple[str, ...] = ()
+    utterance_events: bool = False
+    cast: tuple[str | Clip | Told, ...] = ()  # who speaks a dialogue, in place of the above
+    names: Mapping[str, str] = field(default_factory=dict)  # of its speakers, by their tags
 
 
 def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
     """What a body asks for. Raises Refusal, SettingError."""
     refuse_meaningless(body)
-    body = _with_extras(body)
-    _check_text(body, settings)
-    _check_stop(body.stop)
+    check_length(body.input, "input", settings)
     clips = clips_of(_references(body), settings)
     described = _described(body, clips)
     voice = _voice(body)
@@ -109,20 +119,32 @@ def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
         ignored, voice = [*ignored, "speaker" if body.speaker else "voice"], None
     elif voice is None and not (clips or described):
         voice = settings.default_voice
+    order = spoken_order(body, body.input, settings, described)
+    return replace(order, voice=voice, clips=clips, described=described, ignored=tuple(ignored))
+
+
+def spoken_order(
+    body: SpeakingBody, text: str, settings: ServerSettings, described: str | None = None
+) -> Order:
+    """What a body asks for, but for who speaks. Raises Refusal, SettingError."""
+    body = _with_extras(body)
+    for name in ("instructions", "scene_prompt", "system_prompt"):
+        check_length(getattr(body, name) or "", name, settings)
+    _check_stop(body.stop)
     format, rate = body.response_format or settings.default_response_format, body.sample_rate
     _check_format(format, rate)
+    mode = _mode(body)
+    if body.utterance_events and mode != "sse":
+        raise bad("utterance_events needs stream_format sse.", "utterance_events")
     return Order(
-        body.input,
-        voice,
-        clips,
-        described,
-        sampling_of(body, settings),
-        _delivery(body, settings, described),
-        format,
-        rate,
-        check_speed(1.0 if body.speed is None else body.speed),
-        _mode(body),
-        tuple(ignored),
+        text,
+        sampling=sampling_of(body, settings),
+        delivery=_delivery(body, settings, described),
+        format=format,
+        rate=rate,
+        speed=check_speed(1.0 if body.speed is None else body.speed),
+        mode=mode,
+        utterance_events=bool(body.utterance_events),
     )
 
 
@@ -192,7 +214,7 @@ def _there(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _with_extras(body: SpeechBody) -> SpeechBody:
+def _with_extras(body: Body) -> Body:
     """The body with what its extra_params say. Raises Refusal for a field that is there twice."""
     if not body.extra_params:
         return body
@@ -208,11 +230,6 @@ def _with_extras(body: SpeechBody) -> SpeechBody:
                 f"extra_params.{name}",
             )
     return body.model_copy(update=given)
-
-
-def _check_text(body: SpeechBody, settings: ServerSettings) -> None:
-    for name in ("input", "instructions", "scene_prompt", "system_prompt"):
-        check_length(getattr(body, name) or "", name, settings)
 
 
 def _check_stop(stop: str | list[str] | None) -> None:
@@ -289,7 +306,7 @@ def _voice(body: SpeechBody) -> str | None:
     return None if name in NO_VOICE else name
 
 
-def _delivery(body: SpeechBody, settings: ServerSettings, described: str | None) -> Delivery:
+def _delivery(body: SpeakingBody, settings: ServerSettings, described: str | None) -> Delivery:
     delivery = Delivery(deadline=settings.request_timeout_s)
     if body.timeout is not None:
         _check_timeout(body.timeout, settings)
@@ -320,7 +337,7 @@ def _language(language: str | None) -> str | None:
     return None if name == "auto" else LANGUAGES.get(name, name.partition("-")[0])
 
 
-def _mode(body: SpeechBody) -> Mode:
+def _mode(body: SpeakingBody) -> Mode:
     if body.stream is False:
         if body.stream_format is not None:
             raise bad("stream is false and stream_format was given.", "stream_format")

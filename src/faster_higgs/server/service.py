@@ -6,13 +6,10 @@ Knows nothing of bodies.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -21,13 +18,15 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from faster_higgs.audio.encode import FORMATS
-from faster_higgs.errors import Aborted, HiggsError, QueueFull
+from faster_higgs.errors import QueueFull
 from faster_higgs.server.desk import Desk, Make, OnStop, Take
 from faster_higgs.server.errors import GONE, Refusal, refusal
+from faster_higgs.server.events import as_events
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.making import Clones, Making
 from faster_higgs.server.order import Order
 from faster_higgs.server.settings import ServerSettings
+from faster_higgs.server.takes import Takes
 from faster_higgs.speech import Higgs
 
 T = TypeVar("T")
@@ -53,6 +52,7 @@ class Service:
     ledger: Ledger = field(default_factory=Ledger)
     desk: Desk = field(init=False)
     clones: Clones = field(init=False)
+    takes: Takes = field(default_factory=Takes)
     changing: threading.Lock = field(default_factory=threading.Lock)  # of the voices
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class Service:
 
     def making(self, order: Order) -> Making:
         """An order, about to be made."""
-        return Making(self.higgs, order, self.clones, self.ledger)
+        return Making(self.higgs, order, self.clones, self.ledger, self.takes)
 
     async def warm_up(self) -> None:
         """Speak once to nobody: the first caller must not wait for what is loaded late."""
@@ -100,7 +100,7 @@ class Service:
             data = await self.unless_gone(request, self.whole(making))
             return Response(data, headers=headers(making), media_type=FORMATS[order.format].mime)
         events = order.mode == "sse"
-        make = _as_events(making) if events else making.streamed
+        make = as_events(making) if events else making.streamed
         take, first = await self.unless_gone(request, self._begun(make))
         mime = "text/event-stream" if events else FORMATS[order.format].mime
         return Flow(take, first, headers(making), mime)
@@ -174,6 +174,8 @@ def headers(making: Making) -> dict[str, str]:
         "X-Voice": making.voice.encode("ascii", "replace").decode(),
         "Cache-Control": "no-store",
     }
+    if making.kept or order.mode != "whole":  # of a stream it is not yet known
+        told["X-Take"] = making.take
     if order.mode == "whole":
         told |= {
             "X-Duration": f"{making.duration:.3f}",
@@ -195,39 +197,3 @@ async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
     yield first
     async for one in rest:
         yield one
-
-
-def _as_events(making: Making) -> Make[bytes]:
-    """The speech as server-sent events; an error after the first of them is one, too."""
-
-    def make(on_stop: OnStop) -> Generator[bytes]:
-        begun = False
-        try:
-            with closing(making.streamed(on_stop)) as pieces:
-                for piece in pieces:
-                    if piece:
-                        yield _event("delta", audio=base64.b64encode(piece).decode(), **form)
-                        begun = True
-        except Aborted:
-            raise
-        except Exception as error:
-            if not begun:
-                raise
-            if not isinstance(error, HiggsError):
-                logging.getLogger(__name__).exception("A speech failed.")
-            yield _event("error", **refusal(error).body(), partial_audio=True, action="discard")
-            return
-        yield _event("done", usage=_usage(making))
-
-    form = {"response_format": making.order.format}
-    return make
-
-
-def _event(kind: str, **told: Any) -> bytes:
-    name = f"speech.audio.{kind}"
-    return f"event: {name}\ndata: {json.dumps({'type': name, **told})}\n\n".encode()
-
-
-def _usage(making: Making) -> dict[str, Any]:
-    read, made = making.input_tokens, making.output_tokens
-    return {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}

@@ -78,6 +78,7 @@ async def add(  # noqa: PLR0913  one for each field of the form
     service: Here,
     name: Annotated[str, Form()],
     audio_sample: UploadFile | None = None,
+    take: Annotated[str, Form()] = "",
     ref_text: Annotated[str, Form()] = "",
     type: Annotated[Literal["audio_sample", "prompt"], Form()] = "audio_sample",
     prompt: Annotated[str, Form()] = "",
@@ -87,7 +88,7 @@ async def add(  # noqa: PLR0913  one for each field of the form
     script_hint: Annotated[str, Form()] = "",
     speaker_embedding: Annotated[str, Form()] = "",
 ) -> dict[str, Any]:
-    """A new voice, from a clip and what is said in it, or from a description."""
+    """A new voice: a clip and what is said in it, a take of a speech, or a description."""
     _refuse_unknown(await request.form())
     fields = {"ref_text": ref_text, "prompt": prompt, "speaker_description": speaker_description}
     for param, written in {**fields, "consent": consent, "name": name}.items():
@@ -99,13 +100,18 @@ async def add(  # noqa: PLR0913  one for each field of the form
     if type == "prompt":
         if model != "auto":
             service.check_model(model)
-        if audio_sample is not None or ref_text:
+        if audio_sample is not None or ref_text or take:
             raise bad("A voice of type prompt has no clip; send prompt alone.", "type")
         words = "\n".join(filter(None, [prompt, speaker_description, script_hint]))
         return await asyncio.to_thread(_describe, service, id, words, about)
     if prompt or script_hint or model != "auto":
         given = "prompt" if prompt else "script_hint" if script_hint else "model"
         raise bad(f"{given} belongs to voices of type prompt; leave it out.", given)
+    if take:
+        if audio_sample is not None or ref_text:
+            given = "ref_text" if ref_text else "audio_sample"
+            raise bad(f"The sound and the text of a take are known; leave {given} out.", given)
+        return await asyncio.to_thread(_keep, service, id, take, speaker_description, about)
     clip = await uploaded(audio_sample, service)
     return await asyncio.to_thread(_add, service, id, clip, ref_text, speaker_description, about)
 
@@ -119,7 +125,16 @@ async def remove(id: str, service: Here) -> dict[str, Any]:
 
 
 FIELDS = (
-    *("name", "audio_sample", "ref_text", "type", "prompt", "consent", "speaker_description"),
+    *(
+        "name",
+        "audio_sample",
+        "take",
+        "ref_text",
+        "type",
+        "prompt",
+        "consent",
+        "speaker_description",
+    ),
     *("model", "script_hint", "speaker_embedding"),
 )
 _UNSUPPORTED = ("speaker_embedding", "unsupported_parameter")
@@ -179,6 +194,29 @@ def _add(
             service.higgs.voices.add(id, sound, text, description=description, about=about)
         except (VoiceError, AudioError) as error:
             raise _as(error, "audio_sample") from None
+    return {**_added(id, service), "warnings": warnings}
+
+
+def _keep(
+    service: Service, id: str, take: str, description: str, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A take becomes a voice, with the very codes it was spoken in. Raises Refusal."""
+    higgs, voice = service.higgs, service.takes.voice(take)
+    assert voice.codes is not None
+    samples = higgs.decode(voice.codes)
+    try:
+        warnings = [finding.message for finding in passable(samples, higgs.rate)]
+    except AudioError as error:
+        raise _as(error, "take") from None
+    with service.changing, TemporaryDirectory(prefix="higgs-voice-") as folder:
+        _refuse_taken(id, service)
+        sound = Path(folder) / "take.wav"
+        sound.write_bytes(encode(samples, "wav", higgs.rate))
+        text, codes = voice.transcript, voice.codes
+        try:
+            higgs.voices.add(id, sound, text, description=description, about=about, codes=codes)
+        except VoiceError as error:
+            raise _as(error, "take") from None
     return {**_added(id, service), "warnings": warnings}
 
 

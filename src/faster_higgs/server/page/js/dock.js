@@ -1,8 +1,8 @@
 // The player at the foot of the page: one take, made just now or kept earlier.
 
 import { $, announce, el, saveFile, setIcon, tell } from "./dom.js";
-import { ask, Refused } from "./api.js";
-import { clock, number, t } from "./i18n.js";
+import { ask } from "./api.js";
+import { clock, known, number, t } from "./i18n.js";
 import { Player } from "./player.js";
 import { question } from "./question.js";
 import { Samples } from "./pcm.js";
@@ -83,7 +83,6 @@ export async function download({ order, samples, seed }) {
 
 export function failed(error) {
   if (error.name === "AbortError") return;
-  if (!(error instanceof Refused)) console.error(error);
   tell(error.message, { error: true, close: t("do.close") });
 }
 
@@ -94,6 +93,7 @@ async function finished(mine, like) {
   if (mine.state === "failed") return failed(mine.error);
   if (mine.state === "stopped") return;
   announce(t("say.done", { n: number(mine.samples.seconds, 1) }));
+  if (known(`finish.${mine.finish}`)) failed(new Error(t(`finish.${mine.finish}`)));
   if (like) tell(t(mine.samples.same(like) ? "history.same" : "history.differs"));
   await store.add(mine);
 }
@@ -113,8 +113,11 @@ function show(one, how) {
 function write() {
   const parts = take.utterances.filter(Boolean);
   const shown = parts.length ? parts : [{ text: take.order.text, start: 0, end: null }];
-  const spans = shown.map(({ text, start }) =>
-    el("span", { class: "utterance", text: `${text} `, "data-start": start }),
+  const spans = shown.map(({ text, start, speaker }) =>
+    el("span", {
+      ...{ class: "utterance", "data-start": start },
+      text: speaker ? `${speaker}: ${text}\n` : `${text} `,
+    }),
   );
   $("#dock-text").replaceChildren(...spans);
   mark();

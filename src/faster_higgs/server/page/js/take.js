@@ -12,13 +12,14 @@ export class Take extends EventTarget {
   #stop = new AbortController();
 
   samples = new Samples();
-  utterances = []; // { text, start, end }; seconds
+  utterances = []; // { text, start, end, speaker }; seconds
   state = "asked"; // then making, and at last done, stopped or failed
   seed = null;
   voice = "";
   take = null; // by which the server knows it, for a while
   first = null; // seconds to the first sound
   took = null; // seconds of making
+  finish = "stop"; // why it ended
   error = null;
 
   /** `order` is { path, body, text, kind }: what is asked of whom, and what people call it. */
@@ -59,12 +60,7 @@ export class Take extends EventTarget {
   async #receive() {
     const { path, body } = this.order;
     const json = { ...body, stream_format: "sse", response_format: "pcm", utterance_events: true };
-    const signal = this.#stop.signal;
-    const answer = await ask(path, { json, signal }).catch((error) => {
-      if (error.param !== "utterance_events") throw error;
-      delete json.utterance_events;
-      return ask(path, { json, signal });
-    });
+    const answer = await ask(path, { json, signal: this.#stop.signal });
     this.samples = new Samples(Number(answer.headers.get("X-Sample-Rate")) || 24_000);
     this.seed = answer.headers.get("X-Seed");
     this.voice = answer.headers.get("X-Voice") ?? "";
@@ -78,18 +74,18 @@ export class Take extends EventTarget {
   #heard(event) {
     const kind = event.type.replace("speech.audio.", "");
     if (kind === "delta") this.#sound(fromBase64(event.audio));
-    if (kind === "utterance.begin") {
-      this.utterances[event.index] = { text: event.text, start: event.start, end: null };
-      this.dispatchEvent(new Event("utterance"));
-    }
-    if (kind === "utterance.end") {
-      this.utterances[event.index] = { text: event.text, start: event.start, end: event.end };
-    }
+    if (kind.startsWith("utterance.")) this.#utterance(event);
     if (kind === "error") throw new Refused(event.error.message, event.error);
     if (kind !== "done") return false;
     this.took = this.#since();
-    this.take = event.take ?? this.take;
+    this.take = event.take; // none, if no voice can be made of it
+    this.finish = event.finish_reason;
     return true;
+  }
+
+  #utterance({ index, text, start, end = null, speaker = "" }) {
+    this.utterances[index] = { text, start, end, speaker };
+    this.dispatchEvent(new Event("utterance"));
   }
 
   #sound(data) {

@@ -18,7 +18,7 @@ export function begin() {
     event.preventDefault();
     run().catch(failed);
   });
-  window.addEventListener("voices", () => $$("select", cast).forEach((one) => voices.fill(one)));
+  window.addEventListener("voices", () => fillAll());
   window.addEventListener("language", relabel);
   window.addEventListener("pagehide", keep);
   dragging();
@@ -44,10 +44,17 @@ function keep() {
   remember("dialogue", { cast: speakers(), turns: written() });
 }
 
+function fillAll() {
+  for (const one of $$("select", cast)) {
+    voices.fill(one, { usual: false, chosen: one.dataset.chosen });
+    one.dataset.chosen ||= one.value;
+  }
+}
+
 const speakers = () =>
   $$("li", cast).map((row) => ({
     name: $("input", row).value.trim(),
-    voice: $("select", row).value || $("select", row).dataset.chosen || "",
+    voice: $("select", row).dataset.chosen,
   }));
 
 const written = () =>
@@ -63,7 +70,6 @@ function addSpeaker({ name = "", voice = "", focus = false } = {}) {
   const given = name || t("dialogue.speaker", { n: cast.children.length + 1 });
   const input = el("input", { value: given, maxlength: 40, autocomplete: "off" });
   const select = el("select", { "data-chosen": voice });
-  voices.fill(select, { chosen: voice });
   const row = el(
     "li",
     {},
@@ -75,6 +81,8 @@ function addSpeaker({ name = "", voice = "", focus = false } = {}) {
   cast.append(row);
   input.addEventListener("input", renamed);
   select.addEventListener("change", () => (select.dataset.chosen = select.value));
+  fillAll();
+  renamed();
   relabel();
   if (focus) input.select();
 }
@@ -220,14 +228,11 @@ async function run() {
   const lines = written().filter(({ text }) => text);
   if (!lines.length) throw new Error(t("dialogue.empty"));
   const used = people.filter(({ name }) => lines.some(({ speaker }) => speaker === name));
-  const silent = used.find(({ voice }) => !voice);
-  if (silent) throw new Error(t("dialogue.no_voice", { name: silent.name }));
   const body = {
     ...settings.body(),
     turns: lines.map(({ pause, ...line }) => (pause ? { ...line, pause } : line)),
     speakers: Object.fromEntries(used.map(({ name, voice }) => [name, { voice }])),
   };
   const text = lines.map(({ speaker, text: words }) => `${speaker}: ${words}`).join("\n");
-  const take = await speak({ path: "/v1/audio/dialogue", body, text, kind: "dialogue" });
-  if (take.error?.missing) failed(new Error(t("dialogue.missing")));
+  await speak({ path: "/v1/audio/dialogue", body, text, kind: "dialogue" });
 }
