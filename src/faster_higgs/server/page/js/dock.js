@@ -102,7 +102,6 @@ function show(one, how) {
   take = one;
   state = how;
   box.hidden = false;
-  setTimeout(() => take === one && document.body.classList.add("docked"));
   canvas.setAttribute("aria-valuenow", "0");
   write();
   refresh();
@@ -134,7 +133,7 @@ function mark() {
     one.classList.toggle("now", is);
     if (is) one.setAttribute("aria-current", "true");
     else one.removeAttribute("aria-current");
-    if (is) one.parentNode.scrollTop = one.offsetTop - one.parentNode.offsetTop - 4;
+    if (is) one.parentNode.scrollTop = one.offsetTop - 4;
   }
 }
 
@@ -214,6 +213,11 @@ player.addEventListener("over", () => {
 });
 $("#dock-play").addEventListener("click", toggle);
 $("#dock-stop").addEventListener("click", stop);
+$("#dock-hide").addEventListener("click", () => {
+  stop();
+  box.hidden = true;
+  $("#main").focus();
+});
 $("#dock-download").addEventListener("click", () => download(take));
 $("#dock-save").addEventListener("click", () => saveVoice(take));
 $("#dock-again").addEventListener("click", () => again(take));

@@ -5,7 +5,7 @@
 
 import { toFloats } from "./pcm.js";
 
-const AGAIN = 0.25; // seconds to gather after running dry
+const AGAIN = 0.2; // seconds to gather at first, and after running dry
 
 export class Player extends EventTarget {
   #context = null;

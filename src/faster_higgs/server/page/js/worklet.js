@@ -50,10 +50,11 @@ class Ring {
 class Player extends AudioWorkletProcessor {
   constructor({ processorOptions }) {
     super();
-    this.again = processorOptions.again; // samples to wait for after running dry
+    this.again = processorOptions.again; // samples to wait for at first, and after running dry
     this.ring = new Ring();
     this.place = this.reported = this.gaps = 0;
-    this.ended = this.dry = this.begun = this.over = false;
+    this.ended = this.begun = this.over = false;
+    this.dry = true;
     this.port.onmessage = ({ data }) => this.take(data);
   }
 

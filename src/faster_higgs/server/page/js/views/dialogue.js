@@ -45,10 +45,14 @@ function keep() {
 }
 
 function fillAll() {
-  for (const one of $$("select", cast)) {
-    voices.fill(one, { usual: false, chosen: one.dataset.chosen });
-    one.dataset.chosen ||= one.value;
-  }
+  const { list } = voices;
+  if (!list.length) return;
+  $$("select", cast).forEach((one, place) => {
+    const there = list.some(({ id }) => id === one.dataset.chosen);
+    const chosen = there ? one.dataset.chosen : list[place % list.length].id;
+    voices.fill(one, { usual: false, chosen });
+    one.dataset.chosen = chosen;
+  });
 }
 
 const speakers = () =>
