@@ -47,6 +47,7 @@ export function announce(words) {
 
 /** Show a sentence for a while; an error stays until it is closed. */
 export function tell(words, { error = false, close = "" } = {}) {
+  for (const old of $$(".toast")) if ($("p", old).textContent === words) old.remove();
   const note = el("div", { class: error ? "toast error" : "toast" });
   note.append(icon(error ? "warn" : "check"), el("p", { text: words }));
   const gone = () => note.remove();

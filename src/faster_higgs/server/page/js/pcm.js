@@ -7,6 +7,7 @@ export class Samples {
     this.rate = rate;
     this.length = 0;
     this.peaks = []; // loudest of each BAR samples, 0 to 1
+    this.loudest = 0;
     this.kept = new Int16Array(rate);
   }
 
@@ -64,6 +65,7 @@ export class Samples {
         most = Math.max(most, Math.abs(this.kept[place]));
       }
       this.peaks.push(most / 32_768);
+      this.loudest = Math.max(this.loudest, most / 32_768);
     }
   }
 

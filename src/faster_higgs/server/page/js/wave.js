@@ -10,11 +10,12 @@ export function draw(canvas, samples, { place = 0, total = samples?.length ?? 0 
   const style = getComputedStyle(canvas);
   const accent = style.getPropertyValue("--accent");
   const rest = style.getPropertyValue("--wave");
+  const scale = Math.max(0.1, samples?.loudest ?? 0);
   const count = Math.max(1, Math.floor((width + GAP) / (WIDTH + GAP)));
   for (let bar = 0; bar < count; bar += 1) {
     const [begin, end] = [bar / count, (bar + 1) / count];
     const there = samples && begin * total < samples.length;
-    const loud = there ? Math.sqrt(samples.peak(begin, end, total)) : 0;
+    const loud = there ? Math.sqrt(samples.peak(begin, end, total) / scale) : 0;
     const tall = Math.max(WIDTH, loud * height);
     pen.fillStyle = there && begin * total < place ? accent : rest;
     pen.globalAlpha = there ? 1 : 0.5;

@@ -3,7 +3,7 @@
 import { $, button, el, keepDraft, saveFile, tell } from "../dom.js";
 import { ask, getJson, Refused } from "../api.js";
 import { failed } from "../dock.js";
-import { clock, moment, number, t } from "../i18n.js";
+import { clock, language, moment, number, t } from "../i18n.js";
 import { sure } from "../question.js";
 import { settings } from "../settings.js";
 
@@ -26,7 +26,6 @@ export function begin() {
   keepDraft(text, "long");
   text.addEventListener("input", count);
   window.addEventListener("language", () => {
-    shown = "";
     count();
     if (!$("#view-long").hidden) look();
   });
@@ -90,7 +89,7 @@ async function look() {
 
 /** The rows anew when what can be done has changed; else only their numbers. */
 function show(jobs) {
-  const state = JSON.stringify(jobs.map(({ id, status }) => [id, status]));
+  const state = JSON.stringify(jobs.map(({ id, status }) => [id, status, language]));
   if (state !== shown) {
     const empty = el("p", { class: "empty", text: t("long.empty") });
     box.replaceChildren(...(jobs.length ? jobs.map(row) : [empty]));
@@ -105,7 +104,7 @@ function row(job) {
   const ways = (WAYS[status] ?? []).map((way) =>
     button(ICONS[way], t(`long.${way}`), () => act(id, way).catch(failed)),
   );
-  const files = status === "done" ? results(job) : [];
+  const files = results(job);
   const bin = button("bin", t("do.delete"), () => remove(id, name).catch(failed), { words: false });
   return el(
     "article",
@@ -122,12 +121,18 @@ function row(job) {
   );
 }
 
-function results({ id, response_format: format, title }) {
+/** What can be taken: all of it, or of one that rests what there is. */
+function results({ id, status, response_format: format, title, progress }) {
+  const done = status === "done";
+  const rests = ["paused", "cancelled", "failed"].includes(status) && progress.utterances_done > 0;
+  if (!done && !rests) return [];
   const name = (title || id).slice(0, 32).replace(/[^\p{L}\p{N}]+/gu, "-");
-  const audio = () => fetched(`/v1/jobs/${id}/audio`, `${name}.${format}`);
-  const captions = (kind) => () => fetched(`/v1/jobs/${id}/captions?format=${kind}`, `${name}.${kind}`);
+  const partial = done ? "" : "partial=true&";
+  const audio = () => fetched(`/v1/jobs/${id}/audio?${partial}`, `${name}.${format}`);
+  const captions = (kind) => () =>
+    fetched(`/v1/jobs/${id}/captions?${partial}format=${kind}`, `${name}.${kind}`);
   return [
-    button("download", t("long.audio"), audio, { kind: "soft" }),
+    button("download", t(done ? "long.audio" : "long.audio_part"), audio, { kind: "soft" }),
     button("captions", "SRT", captions("srt")),
     button("captions", "VTT", captions("vtt")),
   ];

@@ -9,6 +9,7 @@ const EVERY = 2000; // milliseconds
 const KEPT = 90; // values of a line
 const METERS = ["throughput", "queue", "memory", "pages"];
 const lines = Object.fromEntries(METERS.map((name) => [name, []]));
+let well = false;
 let timer = null;
 let last = null; // { at, audio }
 
@@ -17,8 +18,13 @@ export function begin() {
   window.addEventListener("language", draw);
   window.addEventListener("theme", redraw);
   document.addEventListener("visibilitychange", () => timer && !document.hidden && look());
-  look(); // the light in the frame
-  setInterval(() => !timer && !document.hidden && look(), 15_000);
+  watch();
+}
+
+/** The light in the frame: looked at more often while all is not well. */
+async function watch() {
+  if (!timer && !document.hidden) await look();
+  setTimeout(watch, well ? 15_000 : 3_000);
 }
 
 export function enter() {
@@ -49,10 +55,12 @@ async function look() {
   try {
     const health = await getJson("/health");
     tellHealth(health);
+    well = health.ready;
     if (!timer) return;
     note(health, await getJson("/stats"));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
+    well = false;
     window.dispatchEvent(new CustomEvent("health", { detail: { state: "away" } }));
   }
 }
