@@ -70,10 +70,26 @@ class TestStart:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             ended = run("serve", "--port", port)
-        assert ended.code == 2
+            page = run("serve", "--port", 0, "--ui-port", port)
+        assert ended.code == page.code == 2
         assert ended.error == (
             f"Port {port} is taken; choose another with --port, or a free one with --port 0."
         )
+        assert page.error == (
+            f"Port {port} is taken; choose another with --ui-port, or none with --ui-port 0."
+        )
+
+    def test_a_port_that_is_taken_leaves_the_others_free(self, run):
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            free = one.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            run("serve", "--port", free, "--ui-port", other.getsockname()[1])
+        socket.create_server(("127.0.0.1", free)).close()
+
+    def test_the_page_has_a_port_of_its_own_unless_it_is_0(self):
+        assert settings().ui_port == 8501
+        assert settings({"HIGGS_UI_PORT": "8600"}).ui_port == 8600
+        assert settings({"HIGGS_UI_PORT": "8600"}, ui_port=0).ui_port == 0
 
     def test_small_pieces_are_sent_at_once(self):
         """asyncio turns the waiting off for sockets that say they are TCP, and for no others."""
@@ -116,8 +132,11 @@ def speak(port: int, text: str) -> bytes:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
-    """pico over HTTP: two at once, and a termination in the middle of a third."""
-    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--compat-port", "0"]
+    """pico over HTTP: two at once, and a termination in the middle of a third. The page's port
+    answers the same."""
+    with bound("127.0.0.1", 0) as free:
+        page = free.getsockname()[1]
+    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", str(page)]
     environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command,
@@ -133,6 +152,8 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
         found = re.search(r"http://127\.0\.0\.1:(\d+);", line)
         assert found, line
         port = int(found[1])
+        assert process.stdout.readline() == f"The page: http://localhost:{page}\n"
+        assert b"<title>Faster Higgs</title>" in get(page, "/") and b"pico" in health(page)
         with ThreadPoolExecutor(2) as threads:
             texts = ["Good morning to everyone here.", "The rain has stopped at last."]
             clips = list(threads.map(lambda text: speak(port, text), texts))
@@ -150,8 +171,12 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
 
 
 def health(port: int) -> bytes:
+    return get(port, "/health")
+
+
+def get(port: int, path: str) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", "/health")
+    connection.request("GET", path)
     data = connection.getresponse().read()
     connection.close()
     return data

@@ -102,6 +102,7 @@ function show(one, how) {
   take = one;
   state = how;
   box.hidden = false;
+  delete box.dataset.heard;
   canvas.setAttribute("aria-valuenow", "0");
   write();
   refresh();

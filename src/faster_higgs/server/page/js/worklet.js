@@ -96,8 +96,8 @@ class Player extends AudioWorkletProcessor {
 }
 
 class Recorder extends AudioWorkletProcessor {
-  process([[heard]]) {
-    if (heard) this.port.postMessage(heard.slice());
+  process([heard]) {
+    if (heard.length) this.port.postMessage(heard.slice());
     return true;
   }
 }
