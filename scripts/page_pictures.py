@@ -1,7 +1,7 @@
 """Pictures of the page: docs/page.png; given a folder, every view in both themes and three widths.
 
-Needs Chromium, and selenium of the `dev` extra. `--url` takes a server that runs; else pico's is
-started.
+Needs Chromium, and selenium of the `dev` extra. `--url` takes a server that runs; else one
+is started.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 
 from selenium import webdriver
@@ -39,12 +40,16 @@ def served(url: str | None) -> Iterator[str]:
         return
     with TemporaryDirectory() as voices:
         command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", "0"]
-        command += ["--model", "pico", "--voices-dir", voices]
+        command += ["--voices-dir", voices]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
-            found = next(filter(None, (re.search("The page: (.*)", one) for one in process.stdout)))
-            yield found[1]
+            for line in process.stdout:
+                if found := re.fullmatch("The page: (.*)\n", line):
+                    yield found[1]
+                    break
+            else:
+                raise SystemExit("The server did not start.")
         finally:
             process.terminate()
             process.wait()
@@ -54,9 +59,11 @@ def served(url: str | None) -> Iterator[str]:
 def chromium() -> Iterator[webdriver.Chrome]:
     """A browser without a window."""
     options = webdriver.ChromeOptions()
+    options.binary_location = which("chromium") or which("google-chrome") or ""
     for flag in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--lang=en"):
         options.add_argument(flag)
-    browser = webdriver.Chrome(options=options)
+    # A driver that is named is not looked for elsewhere.
+    browser = webdriver.Chrome(options, webdriver.ChromeService(which("chromedriver")))
     try:
         yield browser
     finally:
@@ -100,12 +107,12 @@ class Page:
         return str(self.run(f"return document.getElementById('dock').dataset.{name} ?? ''"))
 
     def speak(self) -> None:
-        """Ask for the text, and let it play into its second utterance."""
+        """Ask for the text, and let it play on when all of it is there."""
         field = self.browser.find_element(By.ID, "speak-text")
         field.send_keys(TEXT, Keys.CONTROL, Keys.ENTER)
         until(lambda: self.dock("making") == "done")
-        until(lambda: self.run("return document.querySelector('.utterance.now + .utterance')"))
-        time.sleep(1.5)
+        heard = "return Number(document.getElementById('dock-wave').ariaValueNow)"
+        until(lambda: float(str(self.run(heard))) > 3)
 
     def prepare(self) -> None:
         """Something in the views that would be empty."""

@@ -139,6 +139,27 @@ def test_it_is_heard_while_it_is_made(page):
     assert page.run(painted)
 
 
+def test_it_is_heard_where_there_is_no_worklet(page):
+    """As on pages over plain http from another machine."""
+    page.run(
+        "Object.defineProperty(BaseAudioContext.prototype, 'audioWorklet', {value: undefined})"
+    )
+    page.write("#speak-text", "The boat is here.")
+    page.find("#speak-form [type=submit]").click()
+    until(lambda: page.dock("heard"))
+    samples = page.done()
+    until(lambda: page.dock("state") == "over")
+    assert float(page.find("#dock-wave").get_attribute("aria-valuenow")) == round(samples / RATE, 1)
+
+
+def test_typing_asks_nothing_of_the_server(page):
+    asked = "return performance.getEntriesByType('resource').map(one => one.name)"
+    before = page.run(asked)
+    page.write("#speak-text", TEXT)
+    more = [name for name in page.run(asked) if name not in before]
+    assert not [name for name in more if not name.endswith("/health")]
+
+
 def test_keys_alone_speak_and_stop(page):
     """From the top of the page: tabs by arrows, the text, the button; Escape ends it."""
     page.run("localStorage.clear()")
