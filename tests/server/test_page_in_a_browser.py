@@ -11,6 +11,7 @@ import pytest
 
 from faster_higgs.audio.files import read
 from faster_higgs.checkpoint.files import PACKAGED
+from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import FakeHiggs
 from tests.server.conftest import RATE, Live, serving, until
@@ -91,8 +92,9 @@ class Page:
 
 @pytest.fixture(scope="module")
 def pico(tmp_path_factory) -> Iterator[Live]:
-    own = tmp_path_factory.mktemp("voices")
-    with Higgs.load(PACKAGED, device="cpu", voices=[own]) as higgs, serving(higgs) as live:
+    own, jobs = tmp_path_factory.mktemp("voices"), tmp_path_factory.mktemp("jobs")
+    kept = {"jobs_dir": str(jobs)} if hasattr(ServerSettings, "jobs_dir") else {}
+    with Higgs.load(PACKAGED, device="cpu", voices=[own]) as higgs, serving(higgs, **kept) as live:
         yield live
 
 

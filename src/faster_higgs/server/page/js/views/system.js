@@ -7,11 +7,12 @@ import { line } from "../wave.js";
 
 const EVERY = 2000; // milliseconds
 const KEPT = 90; // values of a line
+const SPAN = 10; // looks over which the throughput is taken
 const METERS = ["throughput", "queue", "memory", "pages"];
 const lines = Object.fromEntries(METERS.map((name) => [name, []]));
 let well = false;
 let timer = null;
-let last = null; // { at, audio }
+const sound = []; // { at, audio } of the last looks: speeches are counted when they end
 
 export function begin() {
   draw();
@@ -74,8 +75,10 @@ function tellHealth({ ready, queue }) {
 function note(health, stats) {
   const now = performance.now() / 1000;
   const audio = stats.audio_seconds;
-  const pace = last && audio !== undefined ? Math.max(0, audio - last.audio) / (now - last.at) : 0;
-  last = { at: now, audio };
+  sound.push({ at: now, audio });
+  if (sound.length > SPAN) sound.shift();
+  const past = now - sound[0].at;
+  const pace = past && audio !== undefined ? Math.max(0, audio - sound[0].audio) / past : 0;
   const { running, waiting } = health.queue;
   const { memory = {}, engine = {} } = stats;
   const gpu = health.gpu_memory_used_gb;
