@@ -23,7 +23,7 @@ from faster_higgs.text.pauses import stretches, written
 Normalization = Literal["english", "original", "off"]
 ChunkMethod = Literal["auto", "none", "word", "speaker", "sentence"]
 Priority = Literal["interactive", "batch"]
-LONGEST_TEXT = 50_000  # characters
+LONGEST_TEXT = 50_000  # characters that are put into words at once
 WORDS = 200  # of a chunk, as in the original
 WORDS_IN_TIME = 120  # where "auto" cuts: a minute, well inside the steps a request has by default
 FRAMES_PER_SECOND = 25
@@ -50,6 +50,7 @@ class Delivery:
     chunk_method: ChunkMethod = "auto"
     max_words: int | None = None  # of a chunk; None: 200, and 120 where "auto" cuts
     max_turns: int = 1  # of a chunk, with chunk_method "speaker"
+    max_chars: int = LONGEST_TEXT  # of a text; longer ones are refused
     history: int | None = None  # earlier chunks kept as context; None keeps all there is room for
     priority: Priority = "interactive"
     deadline: float | None = None  # seconds from now; what is not ready by then is left out
@@ -58,7 +59,8 @@ class Delivery:
         _known("normalization", self.normalization, get_args(Normalization))
         _known("chunk_method", self.chunk_method, get_args(ChunkMethod))
         _known("priority", self.priority, get_args(Priority))
-        for name, value in (("max_words", self.max_words), ("max_turns", self.max_turns)):
+        for name in ("max_words", "max_turns", "max_chars"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingError(f"{name} is {value}; use 1 or more.")
         if self.language is not None and not re.fullmatch("[a-z]{2,3}", self.language):
@@ -209,10 +211,10 @@ def cast(text: str, delivery: Delivery, names: Sequence[str]) -> list[str]:
 @lru_cache(maxsize=8)
 def prepared(text: str, delivery: Delivery) -> str:
     """The text as it will be spoken. Raises TextError when it is empty, too long or unspeakable."""
-    if len(text) > LONGEST_TEXT:
+    if len(text) > delivery.max_chars:
         raise TextError(
-            f"The text has {len(text):,} characters; at most {LONGEST_TEXT:,} are spoken at once. "
-            "Split it."
+            f"The text has {len(text):,} characters; at most {delivery.max_chars:,} are spoken at "
+            "once. Split it."
         )
     if not text.strip():
         raise TextError("The text is empty; give some words to speak.")
@@ -224,7 +226,7 @@ def prepared(text: str, delivery: Delivery) -> str:
     rule, spoken = rules[delivery.normalization], ""
     for i, (said, before) in enumerate(stretches(tagged(text))):
         mark = f"\n{written(before)}\n" if i else ""
-        spoken += mark + (rule(said) if said.strip() else "")
+        spoken += mark + "\n".join(rule(part) for part in sections(said) if part.strip())
     if not any(_speakable(one.text) for one in stretches(spoken)):
         raise TextError("The text has no word that can be spoken.")
     return spoken
@@ -232,6 +234,24 @@ def prepared(text: str, delivery: Delivery) -> str:
 
 def _speakable(text: str) -> bool:
     return any(c.isalnum() for turn in turns(text) for c in turn.text)
+
+
+def sections(text: str, most: int = LONGEST_TEXT) -> list[str]:
+    """A text in stretches of at most `most` characters, which joined are the text.
+
+    Each ends in its second half where a paragraph ends, else a line, a sentence, a word.
+    """
+    found: list[str] = []
+    while len(text) > most:
+        half = most // 2
+        ends = ([end.end() for end in mark.finditer(text[half:most])] for mark in _ENDS)
+        cut = next((half + places[-1] for places in ends if places), most)
+        found.append(text[:cut])
+        text = text[cut:]
+    return [*found, text]
+
+
+_ENDS = tuple(map(re.compile, (r"\n\s*\n", r"\n", r"[.!?…]['\"”’)]*\s|[。！？｡]", r"\s")))
 
 
 @lru_cache(maxsize=8)

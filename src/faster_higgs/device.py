@@ -79,6 +79,14 @@ def memory() -> tuple[int | None, int | None]:
     return free, total
 
 
+def busy(name: str) -> float | None:
+    """The share of the last moment in which a card worked; None where nothing tells."""
+    try:
+        return torch.cuda.utilization(torch.device(name)) / 100
+    except Exception:  # noqa: BLE001  of NVIDIA's library, which need not be there
+        return None
+
+
 def _processor() -> Device:
     return Device("cpu", platform.processor() or platform.machine(), *memory(), own=_resident())
 

@@ -40,6 +40,7 @@ class Piece:
     samples: Samples
     result: Result | None = None
     codes: Tensor | None = None
+    heard: int = 0  # positions of its prompt that are sound
     is_pause: bool = False
 
     @property
@@ -73,6 +74,12 @@ class Speech:
     def seconds(self) -> float:
         """Length."""
         return len(self.samples) / self.rate
+
+    @property
+    def said(self) -> Samples:
+        """The samples without the pauses that were asked for."""
+        ends = [(round(part.begin * self.rate), round(part.end * self.rate)) for part in self.parts]
+        return np.concatenate([self.samples[:0], *(self.samples[at:end] for at, end in ends)])
 
     @property
     def finish(self) -> Finish:

@@ -120,14 +120,21 @@ class TestStart:
 
 
 def speak(port: int, text: str) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    body = json.dumps({"input": text, "voice": "alloy", "response_format": "wav", "seed": 1})
-    connection.request("POST", "/v1/audio/speech", body, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    data = answer.read()
-    assert answer.status == 200, data
-    connection.close()
+    body = {"input": text, "voice": "alloy", "response_format": "wav", "seed": 1}
+    status, data = ask(port, "/v1/audio/speech", body)
+    assert status == 200, data
     return data
+
+
+def ask(port: int, path: str, body: object = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    method, data = ("GET", None) if body is None else ("POST", json.dumps(body))
+    connection.request(method, path, data, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    try:
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -153,16 +160,20 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
         assert found, line
         port = int(found[1])
         assert process.stdout.readline() == f"The page: http://localhost:{page}\n"
-        assert b"<title>Faster Higgs</title>" in get(page, "/") and b"pico" in health(page)
+        assert b"<title>Faster Higgs</title>" in ask(page, "/")[1] and b"pico" in health(page)
         with ThreadPoolExecutor(2) as threads:
             texts = ["Good morning to everyone here.", "The rain has stopped at last."]
             clips = list(threads.map(lambda text: speak(port, text), texts))
             assert all(0.5 < len(read(clip)) / 24_000 < 10 for clip in clips)
-            last = threads.submit(speak, port, "This is the last sentence, and it is finished.")
+            last = threads.submit(speak, port, "This is the last speech, and it is finished. " * 4)
             while b'"running":1' not in health(port):
                 assert not last.done()
             process.send_signal(signal.SIGTERM)
-            assert 0.5 < len(read(last.result())) / 24_000 < 10
+            while ask(port, "/health/ready")[0] == 200:
+                assert not last.done()
+            status, told = ask(port, "/v1/audio/speech", {"input": "Hi."})
+            assert status == 503 and b'"draining"' in told and not last.done()
+            assert 3 < len(read(last.result())) / 24_000 < 40
         out, _ = process.communicate(timeout=30)
         assert process.returncode == 0 and out.strip() == "Stopped."
     finally:
@@ -171,12 +182,4 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
 
 
 def health(port: int) -> bytes:
-    return get(port, "/health")
-
-
-def get(port: int, path: str) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path)
-    data = connection.getresponse().read()
-    connection.close()
-    return data
+    return ask(port, "/health")[1]

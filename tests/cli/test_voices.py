@@ -213,3 +213,46 @@ def test_codes_of_another_codec_are_not_played(voices, run, player, clip, tmp_pa
     (tmp_path / "mine" / "me.wav").unlink()
     ended = run("voices", "play", "me", "--model", tiny_checkpoint(tmp_path / "other", seed=1))
     assert ended.code == 2 and "made by another codec" in ended.error
+
+
+@pytest.fixture
+def presets(clip, here):
+    """Another server's folder; what is given goes into its config.json."""
+
+    def write(**told):
+        folder = here / "presets"
+        folder.mkdir(exist_ok=True)
+        for name in ("a.wav", "b.wav"):
+            (folder / name).write_bytes(Path(clip).read_bytes())
+        (folder / "config.json").write_text(json.dumps(told))
+        return folder
+
+    return write
+
+
+def test_another_servers_voices_are_taken_over(voices, presets):
+    folder = presets(
+        anna={"transcript": WORDS, "audio_file": "a.wav"},
+        ben={"transcript": WORDS, "audio_file": "b.wav", "system_prompt": "Be calm."},
+    )
+    ended = voices("import", folder)
+    assert ended.code == 0 and ended.out == "Added anna.\nAdded ben.\n"
+    assert "ben: Its system prompt is not kept" in ended.err and "anna" not in ended.err
+    assert f"ben 3.0 s yours {WORDS}" in rows(voices("list"))
+    assert voices("import", folder).code == 2 and voices("import", folder, "--replace").code == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({}, "names no voices"),
+        ({"a": {"audio_file": "a.wav"}}, "'a' in config.json needs transcript and audio_file"),
+        ({"a": {"transcript": WORDS, "audio_file": "c.wav"}}, "c.wav, which is not there"),
+        ({"a": {"transcript": WORDS, "audio_file": "../clip.wav"}}, "which is not in"),
+        ({"a": 5}, "needs transcript"),
+    ],
+)
+def test_a_folder_that_cannot_be_taken_over(voices, presets, told, words):
+    ended = voices("import", presets(**told))
+    assert ended.code == 2 and words in ended.err
+    assert voices("import", "nowhere").code == 2

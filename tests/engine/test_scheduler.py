@@ -42,6 +42,24 @@ class Desk:
         if self.scheduler.abort(number):
             self.answered.append(number)
 
+    def fail(self, after: int) -> None:
+        """A step that breaks off at one of its prompts, whose request is then given up."""
+        plan = self.scheduler.plan()
+        for job in plan.decode:
+            self.write(job, 1)
+        prompts = plan.prefill
+        for part in prompts[:after]:
+            self.write(part.job, part.positions)
+        for part in prompts[after : after + 1]:
+            self.abort(part.job.id)
+
+    def clear(self) -> None:
+        """A step that broke so that nobody's work can be trusted."""
+        for job in (*self.scheduler.running, *self.scheduler.waiting):
+            self.abort(job.id)
+        self.scheduler.pages.forget()
+        self.memory = Memory()
+
     def step(self) -> Step:
         self.now += 1
         self.answered += self.scheduler.expired(self.now)
@@ -121,6 +139,8 @@ DO = st.one_of(
     ),
     st.tuples(st.just("step"), st.integers(1, 8)),
     st.tuples(st.just("abort"), st.integers(0, 12)),
+    st.tuples(st.just("fail"), st.integers(0, 2)),
+    st.tuples(st.just("clear"), st.none()),
 )
 
 
@@ -130,6 +150,10 @@ def carry_out(desk: Desk, action: str, *numbers) -> None:
             desk.step()
     elif action == "abort":
         desk.abort(numbers[0])
+    elif action == "fail":
+        desk.fail(numbers[0])
+    elif action == "clear":
+        desk.clear()
     else:
         voice, prefix, text, new, priority, patience = numbers
         deadline = None if patience is None else desk.now + patience
@@ -142,7 +166,7 @@ def carry_out(desk: Desk, action: str, *numbers) -> None:
             assert len(desk.scheduler.waiting) >= desk.max_waiting
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(
     pages=st.integers(3, 8),
     slots=st.integers(2, 5),

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "native": ["errors"],
     "quant": ["errors", "native"],
     "device": ["errors", "native"],
+    "fetch": ["errors"],
     "model": ["config", "errors", "native"],
     "codec": ["config", "errors", "native"],
     "prompt": ["config", "delay", "errors"],
@@ -37,10 +38,10 @@ MAY_IMPORT = {
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": [
-        *("audio", "captions", "config", "delivery", "errors"),
+        *("audio", "captions", "config", "delivery", "errors", "fetch"),
         *("prompt", "sampling", "speech", "spoken", "text"),
     ],
-    "deploy": ["audio", "config", "errors", "sampling", "server", "speech"],
+    "deploy": ["audio", "config", "errors", "fetch", "sampling", "server", "speech"],
     "eval": ["audio", "errors", "sampling", "speech", "text"],
     "cli": _ALL,
     "__main__": ["cli"],
@@ -62,6 +63,7 @@ MUST_NOT_KNOW = {
     "speech": ["argparse", "typer", "fastapi"],
     "server": ["torch", "transformers"],
     "deploy": ["torch", "transformers"],
+    "fetch": ["torch", "numpy", "fastapi"],
     "eval": ["torch"],
 }
 EXCEPTIONS = {

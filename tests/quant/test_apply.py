@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.model.layers import Linear
 from faster_higgs.quant.apply import Quantization, refuse_without_fp8, swap
 from faster_higgs.quant.linear import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
 from tests.model.tiny_model import tiny_config
@@ -39,8 +39,8 @@ def test_what_is_not_named_stays(text):
     swapped = model()
     swap(swapped, Quantization(audio="int4", text=text))
     found = kinds(swapped)
-    assert found["audio_head"] is nn.Linear and found["text_head"] is nn.Linear
-    assert found["layers.0.text_mlp.up"] is nn.Linear
+    assert found["audio_head"] is Linear and found["text_head"] is Linear
+    assert found["layers.0.text_mlp.up"] is Linear
 
 
 def test_the_audio_head_and_the_embeddings_are_never_smaller():

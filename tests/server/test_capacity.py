@@ -99,7 +99,7 @@ def test_a_client_that_goes_away_gives_its_place_back(slow, body):
         until(lambda: slow.ended == slow.begun and live.service.desk.running == 0, 2)
         slow.go.release(10_000)
         assert live.speak().status == 200
-        assert b"higgs_aborted_total 1.0" in live.ask("/metrics").body
+        assert b'higgs_aborted_total{reason="client_gone"} 1.0' in live.ask("/metrics").body
 
 
 def test_a_client_that_goes_away_while_it_waits_is_never_spoken_to(slow):

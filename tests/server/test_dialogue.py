@@ -33,7 +33,7 @@ def samples(data: bytes) -> np.ndarray:
 
 def test_each_says_his_turn_in_his_voice_and_pauses_are_exact(live):
     reply = ask(live)
-    assert reply.status == 200 and reply.headers["x-voice"] == "alice"
+    assert reply.status == 200 and reply.headers["x-voice"] == "alice, bob"
     silences = [np.zeros(round(s * RATE), np.float32) for s in (0.5, 0.25)]
     one, two, three, four = (tones(spoken(text)) for text in SAID)
     whole = np.concatenate([one, silences[0], two, silences[1], three, four])
@@ -120,7 +120,7 @@ def ben(**fields) -> dict:
         (ben(voice="bob", description="Low."), "speakers.Ben", "needs one of voice"),
         (ben(ref_text="Words."), "speakers.Ben", "needs one of voice"),
         (ben(ref_audio=CLIP), "speakers.Ben.ref_text", "What is said"),
-        (ben(ref_audio="http://x/a.wav", ref_text="W."), "speakers.Ben.ref_audio", "not fetched"),
+        (ben(ref_audio="http://x/a.wav", ref_text="W."), "speakers.Ben.ref_audio", "not fetch"),
         (ben(ref_audio="AAAA", ref_text="Words."), "speakers.Ben.ref_audio", ""),
         (ben(voice="nobody"), "speakers.Ben.voice", "no voice 'nobody'"),
         (ben(voice="alice,bob"), "speakers.Ben.voice", "No voice named"),

@@ -7,18 +7,21 @@ from dataclasses import fields
 
 import pytest
 
+from faster_higgs.cli.environment import ELSEWHERE, FLAGS, IDLE
 from faster_higgs.server.app import create_app
+from faster_higgs.server.batch import BatchBody
 from faster_higgs.server.body import SpeechBody
 from faster_higgs.server.dialogue import DialogueBody, Speaker, Turn
 from faster_higgs.server.errors import KINDS, UNKNOWN
 from faster_higgs.server.settings import PREFIX, ServerSettings
+from faster_higgs.server.timestamps import TimedBody
 from faster_higgs.testing import FakeHiggs
 from tests.project.source import PACKAGE, ROOT
 
 PAGE = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
 
 
-BODIES = (SpeechBody, DialogueBody, Speaker, Turn)
+BODIES = (SpeechBody, BatchBody, TimedBody, DialogueBody, Speaker, Turn)
 
 
 @pytest.mark.parametrize("name", sorted({name for body in BODIES for name in body.model_fields}))
@@ -32,8 +35,18 @@ def test_a_setting_is_there(name):
 
 
 def test_no_setting_is_there_that_is_not():
-    named = set(re.findall(r"`HIGGS_([A-Z_]+)`", PAGE))
-    assert named == {one.name.upper() for one in fields(ServerSettings)}
+    named = set(re.findall(r"`(HIGGS_[A-Z_]+)`", PAGE))
+    beside = {*ELSEWHERE, *IDLE, *sum(FLAGS.values(), ())}
+    assert named == ServerSettings.variables().keys() | beside
+
+
+def test_every_metric_is_there():
+    with FakeHiggs() as higgs:
+        text = create_app(higgs).inner.state.service.metrics().decode()
+    found = re.findall(r"# TYPE higgs_(\S+) ", text)
+    names = [name for name in found if not name.endswith("_created")]  # the library's own
+    assert len(names) > 20
+    assert not [name for name in names if f"`{name}`" not in PAGE and f"`{name}{{" not in PAGE]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from faster_higgs.audio.files import read
+from faster_higgs.errors import EngineError
 from faster_higgs.server.takes import KEPT_TAKES
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import FakeHiggs, heard, spoken
@@ -85,8 +86,6 @@ class TestUtterances:
         assert together[0]["text"] == "SPEAKER0: Hello there. SPEAKER1: Hi."
 
     def test_what_goes_wrong_later_is_an_event_too(self, live, monkeypatch):
-        from faster_higgs.errors import EngineError
-
         def broken(higgs, answer):
             if answer.utterance.text == SAID[1]:
                 raise EngineError("The engine stopped.")

@@ -287,3 +287,19 @@ def test_special_tokens_in_a_text_are_ordinary_characters(live):
     usual = live.service.higgs.prompts[-1].ids
     for name in ("<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"):
         assert ids.count(tokenizer.special(name)) == usual.count(tokenizer.special(name))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/audio/speech", {"input": "Hi.", "model": "\ud800"}),
+        ("/v1/audio/speech", {"input": "Hi \ud800.", "normalization": "off"}),
+        ("/v1/audio/speech", {"input": "Hi.", "\udc00": 1}),
+        ("/v1/audio/dialogue", {"turns": [{"speaker": "\ud800", "text": "A."}], "speakers": {}}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "\ud800"}]}),
+    ],
+)
+def test_half_a_character_is_refused(live, path, body):
+    refused = live.ask(path, body)
+    assert refused.status == 400 and "half a character" in refused.error["message"]
+    assert live.speak("Hi \U0001f600 there.").status == 200

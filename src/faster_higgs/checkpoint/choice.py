@@ -143,7 +143,7 @@ def _engines(wish: Wish) -> list[EngineConfig]:
 
 def _reason(found: Plan, better: Sequence[Plan], wish: Wish) -> str:
     told = f"{found.held.name} on {found.device}: {found.told}"
-    if wish.context is None and wish.engine is None and found.engine.positions < CONTEXTS[0]:
+    if wish.context is None and wish.engine is None:
         told += f", with {found.engine.positions:,} positions of cache"
     if better:
         last = better[-1]

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faster_higgs.cli.command import Command, as_command, flag, verbose
+from faster_higgs.cli.environment import completed, in_vain
 from faster_higgs.cli.flags import codec_flag, memory_flag, model_flag, revision_flag
 from faster_higgs.errors import MissingExtra, SettingError
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 EVERYWHERE = "0.0.0.0"
 EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-PORTS = ("port", "ui_port", "compat_port")  # the first always, the others unless 0
+PORTS = ("port", "ui_port", "compat_port", "metrics_port")  # the first always, the others unless 0
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
 _listen = partial(flag, "Where it listens")
 _model = partial(flag, "Model and machine")
@@ -103,22 +105,28 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
     """Take the ports, load the model, answer until told to stop, then finish what was begun."""
     _check_extra()
     settings = settings_of(flags, os.environ)
+    for note in in_vain(os.environ):
+        print(note, file=sys.stderr)
+    flags = completed(flags, os.environ)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(message)s")
     for note in _warnings(settings, flags):
         tell(note)
     sockets = _sockets(settings)
     try:
         _serve(flags, settings, sockets, tell)
     finally:
-        for one in sockets:
+        for one in sockets.values():
             one.close()
 
 
 def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSettings:
     """Flags before the environment before the defaults. Raises SettingError."""
+    from faster_higgs.cli.loading import data_folder
     from faster_higgs.server.settings import ServerSettings
 
-    given = ServerSettings.given(environment)
-    told: dict[str, Any] = {name: getattr(flags, name) for name in ("host", *PORTS)}
+    given: dict[str, Any] = {"jobs_dir": str(data_folder(environment) / "jobs")}
+    given |= ServerSettings.given(environment)
+    told = {name: getattr(flags, name, None) for name in ("host", *PORTS)}
     if flags.lan:
         if flags.host not in (None, EVERYWHERE):
             raise SettingError(f"--lan and --host {flags.host} were given; leave one of them out.")
@@ -153,6 +161,8 @@ def bound(host: str, port: int, name: str = "port") -> socket.socket:
 
 def _unbound(error: OSError, host: str, port: int, name: str) -> str:
     flag = f"--{name.replace('_', '-')}"
+    if name not in ServeFlags.__dataclass_fields__:
+        flag = f"HIGGS_{name.upper()}"
     if error.errno == errno.EADDRINUSE:
         zero = "a free one" if name == "port" else "none"
         return f"Port {port} is taken; choose another with {flag}, or {zero} with {flag} 0."
@@ -161,16 +171,27 @@ def _unbound(error: OSError, host: str, port: int, name: str) -> str:
     return f"'{host}' is not an address of this machine; give one with --host."
 
 
-def _sockets(settings: ServerSettings) -> list[socket.socket]:
-    """All ports, or none. Raises SettingError."""
+def _sockets(settings: ServerSettings) -> dict[str, socket.socket]:
+    """All ports by their settings, or none. Raises SettingError."""
     with ExitStack() as taken:
-        sockets = [
-            taken.enter_context(bound(settings.host, port, name))
+        sockets = {
+            name: taken.enter_context(bound(settings.host, port, name))
             for name in PORTS
             if (port := getattr(settings, name)) or name == "port"
-        ]
+        }
         taken.pop_all()
     return sockets
+
+
+def _lines(sockets: Mapping[str, socket.socket]) -> Iterator[str]:
+    """Where it listens, and for whom."""
+    for name in ("port", "compat_port"):
+        if name in sockets:
+            url = _address(sockets[name])
+            yield f"Listening on {url}; OpenAI clients: {url}/v1"
+    yield f"The page: {_address(sockets.get('ui_port', sockets['port']), here=True)}"
+    if "metrics_port" in sockets:
+        yield f"Metrics at {_address(sockets['metrics_port'])}/metrics"
 
 
 def _check_extra() -> None:
@@ -206,7 +227,7 @@ def _keys(path: Path) -> tuple[str, ...]:
 def _serve(
     flags: ServeFlags,
     settings: ServerSettings,
-    sockets: Sequence[socket.socket],
+    sockets: Mapping[str, socket.socket],
     tell: Callable[[str], None],
 ) -> None:
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
@@ -220,14 +241,14 @@ def _serve(
     for note in plan.notes:
         print(note, file=sys.stderr)
     own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
-    with Higgs.load(model.folder, codec=codec, device=plan, voices=own) as higgs:
-        app = create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
-        place = 1 if settings.ui_port else 0
-        for one in [*sockets[:1], *sockets[1 + place :]]:
-            tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
-        tell(f"The page: {_address(sockets[place], here=True)}")
+    load = partial(Higgs.load, model.folder, codec=codec, device=plan, voices=own)
+    with load() as higgs:
+        facts = _machine(plan)
+        app = create_app(higgs, settings, model=model_id(model), facts=facts, load=load)
+        for line in _lines(sockets):
+            tell(line)
         sys.stdout.flush()
-        _answer(app, settings, sockets)
+        _answer(app, settings, [*sockets.values()])
     tell("Stopped.")
 
 
@@ -235,15 +256,17 @@ def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]
     """Until a signal; then nothing new is taken, and what was begun comes to its end."""
     import uvicorn
 
+    from faster_higgs.server.ending import Ending
+
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level=settings.log_level,
+        log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
-    server = uvicorn.Server(config)
+    server = Ending(config, app.inner.state.service)
     with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
         server.run(sockets=list(sockets))
 
@@ -274,7 +297,7 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
     def told() -> Mapping[str, Any]:
         facts: dict[str, Any] = {"device": plan.device, "precision": plan.reason}
         if plan.device.startswith("cuda"):
-            from faster_higgs.device import named
+            from faster_higgs.device import busy, named
 
             card = next(named(plan.device))
             total, free = card.total or 0, card.free or 0
@@ -283,6 +306,8 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
                 "gpu_memory_total_gb": round(total / 1e9, 2),
                 "gpu_memory_used_gb": round((total - free) / 1e9, 2),
             }
+            if (share := busy(plan.device)) is not None:
+                facts["gpu_utilization"] = share
         return facts
 
     return told

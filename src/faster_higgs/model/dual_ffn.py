@@ -24,7 +24,15 @@ from faster_higgs.model.attention import (
     PrefillCache,
     prefill_attend,
 )
-from faster_higgs.model.layers import ColumnEmbedding, GatedMLP, RMSNorm, Rotary, rotate, table
+from faster_higgs.model.layers import (
+    ColumnEmbedding,
+    GatedMLP,
+    Linear,
+    RMSNorm,
+    Rotary,
+    rotate,
+    table,
+)
 from faster_higgs.model.packed import AttentionWatch, packed_attend
 from faster_higgs.model.paged import PagePool
 from faster_higgs.native.kernels import exact_activations
@@ -42,10 +50,10 @@ class Layer(nn.Module):
         width, inner, eps = config.hidden_size, config.intermediate_size, config.rms_norm_eps
         heads = config.num_attention_heads * config.head_dim
         kv_heads = config.num_key_value_heads * config.head_dim
-        self.q_proj = nn.Linear(width, heads, bias=False)
-        self.k_proj = nn.Linear(width, kv_heads, bias=False)
-        self.v_proj = nn.Linear(width, kv_heads, bias=False)
-        self.o_proj = nn.Linear(heads, width, bias=False)
+        self.q_proj = Linear(width, heads)
+        self.k_proj = Linear(width, kv_heads)
+        self.v_proj = Linear(width, kv_heads)
+        self.o_proj = Linear(heads, width)
         self.text_mlp = GatedMLP(width, inner)
         self.audio_mlp = GatedMLP(width, inner)
         self.text_input_norm = RMSNorm(width, eps)
@@ -122,8 +130,8 @@ class DualFFN(nn.Module):
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(width, config.rms_norm_eps)
         if text_head:
-            self.text_head = nn.Linear(width, config.vocab_size, bias=False)
-        self.audio_head = nn.Linear(width, books * config.codebook_size, bias=False)
+            self.text_head = Linear(width, config.vocab_size)
+        self.audio_head = Linear(width, books * config.codebook_size)
         self.rotary = Rotary(config)
 
     def new_cache(self, capacity: int = 256) -> KVCache:

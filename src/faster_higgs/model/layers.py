@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faster_higgs.config import ModelConfig, RopeScaling
-from faster_higgs.native.kernels import COMPILED, Stored
+from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Stored, load
 
 
 class RMSNorm(nn.Module):
@@ -28,12 +28,28 @@ class RMSNorm(nn.Module):
         return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
+class Linear(nn.Linear):
+    """y = x W^T. The rows of a prompt in bf16 are multiplied by the kernels, where those can."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernels = load() if x.is_cpu and not torch.is_grad_enabled() else None
+        if kernels is None or x.ndim != 2 or len(x) <= FEW_ROWS or self.weight.dtype != x.dtype:
+            return super().forward(x)
+        weight = stored(self)
+        if weight is None or not kernels.takes_many(x.dtype, weight):
+            return super().forward(x)
+        return kernels.linear_many(x.contiguous(), weight)
+
+
 def stored(linear: nn.Module) -> Stored | None:
     """A layer as the kernels read it; None for one that computes anything else."""
     if (packed := getattr(linear, "stored", None)) is not None:
         found: Stored = packed()
         return found
-    if type(linear) is not nn.Linear or linear.bias is not None:
+    if type(linear) is not Linear:
         return None
     weight = linear.weight.detach()
     fits = weight.dtype in COMPILED and weight.is_contiguous() and weight.shape[1] % 2 == 0
@@ -45,9 +61,9 @@ class GatedMLP(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, inner, bias=False)
-        self.up = nn.Linear(width, inner, bias=False)
-        self.down = nn.Linear(inner, width, bias=False)
+        self.gate = Linear(width, inner)
+        self.up = Linear(width, inner)
+        self.down = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down(functional.silu(self.gate(x)) * self.up(x))

@@ -38,6 +38,8 @@ enum {
     SPAN = 192,     /* positions of a residual unit that it takes */
     MOST_REACH = 27, /* of a unit to each side */
     AHEAD = 2048,   /* bytes between what is read and what is asked for */
+    STRIP = 12,     /* tiles of outputs that a thread takes beside many rows; even */
+    NEAR = 28000,   /* inputs of all blocks of rows that stay in the cache together */
 };
 
 typedef float f32x4 __attribute__((vector_size(16)));
@@ -467,6 +469,7 @@ typedef struct {
     const uint16_t *from; /* activations in bf16 [rows, inputs] */
     uint16_t *to;
     uint16_t *x; /* the same by blocks, with zeros behind the last row */
+    int part;    /* inputs that are multiplied before the next ones, whole 32 */
 } Many;
 
 /* A block by 32 inputs: [inputs / 32, 16, 32]. */
@@ -481,22 +484,6 @@ static void copy_rows(const void *many, int block) {
                 memcpy(x + i * LANES + 32 * r, job->from + row * inputs + i, 64);
             else
                 memset(x + i * LANES + 32 * r, 0, 64);
-    }
-}
-
-/* A block by pairs of inputs: [inputs / 2, 16, 2]. */
-static void pair_rows(const void *many, int block) {
-    const Many *job = many;
-    const size_t inputs = job->weight.inputs;
-    uint16_t *x = job->x + block * LANES * inputs;
-    for (int r = 0; r < LANES; r++) {
-        const size_t row = (size_t)block * LANES + r;
-        const uint16_t *from = job->from + row * inputs;
-        for (size_t i = 0; i < inputs; i += 2)
-            if (row < (size_t)job->rows)
-                memcpy(x + i * LANES + 2 * r, from + i, 2 * sizeof *x);
-            else
-                memset(x + i * LANES + 2 * r, 0, 2 * sizeof *x);
     }
 }
 
@@ -515,11 +502,29 @@ typedef struct {
     uint8_t rows[16];
 } Tiles;
 
-/* The weights of a tile of outputs in bf16 by pairs of inputs: [inputs / 2, 16, 2]. */
-static void pairs_of(const Weight *w, int tile, uint16_t *to) {
+INLINE __m512i every(int step) {
+    return _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                              _mm512_set1_epi32(step));
+}
+
+/* A block by pairs of inputs: [inputs / 2, 16, 2]. */
+static void pair_rows(const void *many, int block) {
+    const Many *job = many;
+    const int inputs = job->weight.inputs, down = job->rows - block * LANES;
+    const __mmask16 there = down < LANES ? (1 << down) - 1 : -1;
+    const uint16_t *from = job->from + (size_t)block * LANES * inputs;
+    uint16_t *x = job->x + (size_t)block * LANES * inputs;
+    for (int i = 0; i < inputs; i += 2) {
+        __m512i pairs = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, every(inputs / 2), from + i, 4);
+        _mm512_store_si512(x + (size_t)i * LANES, pairs);
+    }
+}
+
+/* The weights of a tile from one input on in bf16, by pairs of inputs: [inputs / 2, 16, 2]. */
+static void pairs_of(const Weight *w, int tile, int from, int inputs, uint16_t *to) {
     const uint8_t *codes = (const uint8_t *)w->codes + (size_t)tile * w->inputs * LANES * w->bits / 8;
     const uint16_t *half = (const uint16_t *)w->scales + (size_t)tile * groups_of(w) * LANES;
-    for (int i = 0; i < w->inputs; i += 8) {
+    for (int i = from; i < from + inputs; i += 8) {
         f32x16 scale = w->bits == 4 ? from_f16_vnni(load_u16_vnni(half + i / w->group * LANES))
                                     : load_f32_vnni((const float *)w->scales + tile * LANES);
         EACH(j, 4) {
@@ -539,64 +544,95 @@ static void pairs_of(const Weight *w, int tile, uint16_t *to) {
     }
 }
 
-/* Up to six blocks of rows times a tile of weights; `plain`: weights are rows of 32 inputs, activations
- * pairs, and the sums lie [outputs, rows]. */
-#define EACH_SUM(n, DO) \
-    if (n > 0) { DO(0); } if (n > 1) { DO(1); } if (n > 2) { DO(2); } \
-    if (n > 3) { DO(3); } if (n > 4) { DO(4); } if (n > 5) { DO(5); }
-#define CLEAR(i) _tile_zero(i)
-#define PLAIN(i) _tile_loadd(7, x + (i)*block + at * LANES, 64); _tile_dpbf16ps(i, 6, 7)
-#define PACKED(i) _tile_loadd(7, x + (i)*block + at * LANES, 64); _tile_dpbf16ps(i, 7, 6)
-#define STORE(i) _tile_stored(i, sums, 64); put_sums(job, tile, first + (i), plain, sums)
+/* Two tiles of weights, by 32 inputs; `plain`: rows of the file, not pairs. */
+typedef struct {
+    const char *tiles[2];
+    size_t stride, step; /* bytes between rows of a tile, and between 32 inputs and the next */
+    const char *coming;  /* rows that will be read next; or NULL */
+} Pair;
+
+/* Adds `inputs` of three or fewer blocks of rows times two tiles to their sums [2, n, 16, 16], and asks
+ * for the coming rows from `first` to `last`. A processor has eight tiles: six sums, one of each side. */
+#define TIMES(i, weights, rows) \
+    if (plain) _tile_dpbf16ps(i, weights, rows); else _tile_dpbf16ps(i, rows, weights)
+#define EACH_SUM(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define CLEAR(i) if (i % 3 < n) _tile_zero(i);
+#define LOAD(i) if (i % 3 < n) _tile_loadd(i, sums + ((i / 3) * n + i % 3) * LANES * LANES, 64);
+#define STORE(i) if (i % 3 < n) _tile_stored(i, sums + ((i / 3) * n + i % 3) * LANES * LANES, 64);
+#define ROWS(i) _tile_loadd(7, x + i * block + at * LANES, 64)
+INLINE void add_products(const int n, const int plain, const Pair *pair, const uint16_t *x, size_t block,
+                         int inputs, int fresh, float *sums, int first, int last) {
+    if (fresh) { EACH_SUM(CLEAR) } else { EACH_SUM(LOAD) }
+    for (int at = 0; at < inputs; at += 32) {
+        const size_t there = at / 32 * pair->step;
+        _tile_loadd(6, pair->tiles[0] + there, pair->stride);
+        ROWS(0); TIMES(0, 6, 7);
+        if (n > 1) { ROWS(1); TIMES(1, 6, 7); }
+        if (n > 2) { ROWS(2); TIMES(2, 6, 7); }
+        _tile_loadd(6, pair->tiles[1] + there, pair->stride);
+        if (n > 2) { TIMES(5, 6, 7); ROWS(1); }
+        if (n > 1) { TIMES(4, 6, 7); ROWS(0); }
+        TIMES(3, 6, 7);
+        for (int r = first; r < last; r++) _mm_prefetch(pair->coming + r * pair->stride + there, _MM_HINT_T1);
+    }
+    EACH_SUM(STORE)
+}
 
 static void put_sums(const Many *job, int tile, int block, int plain, const float *sums) {
     const int outputs = job->weight.outputs, across = outputs - tile * LANES, down = job->rows - block * LANES;
     for (int r = 0; r < LANES && r < down; r++) {
         uint16_t *to = job->to + ((size_t)block * LANES + r) * outputs + tile * LANES;
-        if (!plain && across >= LANES) {
-            u16x16 narrow = to_bf16_vnni(load_f32_vnni(sums + r * LANES));
-            memcpy(to, &narrow, sizeof narrow);
-        } else {
-            for (int o = 0; o < LANES && o < across; o++)
-                to[o] = narrow_bf16(plain ? sums[o * LANES + r] : sums[r * LANES + o]);
+        __m512 row = plain ? _mm512_i32gather_ps(every(LANES), sums + r, 4) : _mm512_loadu_ps(sums + r * LANES);
+        __mmask16 there = across < LANES ? (1 << across) - 1 : -1;
+        _mm256_mask_storeu_epi16(to, there, (__m256i)_mm512_cvtneps_pbh(row));
+    }
+}
+
+/* A strip of tiles times all rows, a part of the inputs at a time: what is used again stays near. */
+INLINE void multiply_strip(const int plain, const Many *job, int number, char *memory) {
+    const Weight *w = &job->weight;
+    const size_t row = sizeof(uint16_t) * w->inputs, block = (size_t)LANES * w->inputs;
+    const int begin = number * STRIP, most = tiles_of(w->outputs);
+    const int end = begin + STRIP < most ? begin + STRIP : most;
+    const char *top = (const char *)w->codes + begin * LANES * row;
+    uint16_t *pairs = (uint16_t *)memory;
+    Pair pair = {.stride = plain ? row : 64, .step = plain ? 64 : 64 * LANES};
+    for (int from = 0, inputs; from < w->inputs; from += inputs) {
+        inputs = w->inputs - from < job->part ? w->inputs - from : job->part;
+        float *sums = (float *)(pairs + (plain ? 0 : 2 * LANES * job->part));
+        for (int tile = begin; tile < end; tile += 2) {
+            EACH(i, 2) {
+                const int one = tile + i < end ? tile + i : tile; /* the last may stand alone */
+                pair.tiles[i] = plain ? (const char *)w->codes + one * LANES * row + 2 * from
+                                      : (const char *)(pairs + i * LANES * job->part);
+                if (!plain) pairs_of(w, one, from, inputs, (uint16_t *)pair.tiles[i]);
+            }
+            pair.coming = !plain ? NULL : tile + 4 <= end ? pair.tiles[1] + LANES * row
+                          : from + inputs < w->inputs && begin + 2 <= end ? top + 2 * (from + inputs) : NULL;
+            for (int at = 0, n; at < job->blocks; at += n, sums += 2 * n * LANES * LANES) {
+                const int left = job->blocks - at, first = pair.coming ? 2 * LANES * at / job->blocks : 0;
+                n = left > 4 || left == 3 ? 3 : left > 1 ? 2 : 1;
+                const int last = pair.coming ? 2 * LANES * (at + n) / job->blocks : 0;
+                const uint16_t *x = job->x + at * block + from * LANES;
+                if (n == 3) add_products(3, plain, &pair, x, block, inputs, !from, sums, first, last);
+                else if (n == 2) add_products(2, plain, &pair, x, block, inputs, !from, sums, first, last);
+                else add_products(1, plain, &pair, x, block, inputs, !from, sums, first, last);
+                if (from + inputs < w->inputs) continue;
+                for (int i = 0; i < 2 && tile + i < end; i++)
+                    for (int b = 0; b < n; b++) put_sums(job, tile + i, at + b, plain, sums + (i * n + b) * LANES * LANES);
+            }
         }
     }
 }
 
-static void many_amx(const void *many, int tile, char *memory) {
+static void many_amx(const void *many, int strip, char *memory) {
     const Many *job = many;
-    const Weight *w = &job->weight;
-    const int plain = w->bits == 16, inputs = w->inputs;
-    const size_t block = (size_t)LANES * inputs, row = sizeof(uint16_t) * inputs;
-    float *sums = (float *)memory;
-    uint16_t *pairs = (uint16_t *)(memory + sizeof(float) * LANES * LANES);
-    if (plain && w->outputs - tile * LANES < LANES) { /* rows behind the last are not there to be read */
-        memset(pairs, 0, block * sizeof *pairs);
-        memcpy(pairs, (const uint16_t *)w->codes + tile * block, (w->outputs - tile * LANES) * row);
-    } else if (plain) {
-        pairs = (uint16_t *)w->codes + tile * block;
-    } else {
-        pairs_of(w, tile, pairs);
-    }
     Tiles before, whole = {.palette = 1};
     for (int i = 0; i < 8; i++) whole.bytes[i] = 64, whole.rows[i] = LANES;
     _tile_storeconfig(&before); /* others in this thread count on theirs */
     _tile_loadconfig(&whole);
-    for (int first = 0; first < job->blocks; first += 6) {
-        const int n = job->blocks - first;
-        const uint16_t *x = job->x + first * block;
-        EACH_SUM(n, CLEAR)
-        for (int at = 0; at < inputs; at += 32) {
-            if (plain) {
-                _tile_loadd(6, pairs + at, row);
-                EACH_SUM(n, PLAIN)
-            } else {
-                _tile_loadd(6, pairs + at * LANES, 64);
-                EACH_SUM(n, PACKED)
-            }
-        }
-        EACH_SUM(n, STORE)
-    }
+    if (job->weight.bits == 16) multiply_strip(1, job, strip, memory);
+    else multiply_strip(0, job, strip, memory);
     if (before.palette)
         _tile_loadconfig(&before);
     else
@@ -757,15 +793,17 @@ int fh_unit(int variant, int threads, const Unit *unit) {
 int fh_has_many(int variant) { return variants[variant].many != NULL; }
 
 /* As fh_linear for any number of bf16 rows and a weight of 4, 8 or 16 bits with whole 32 inputs, whose
- * numbers are rounded to bf16 and nothing else. 0, or 1 where memory ran out. */
+ * numbers are rounded to bf16 and nothing else; of 16 bits with whole tiles. 0, or 1 where memory ran out. */
 int fh_many(int variant, int threads, const void *x, int rows, const Weight *weight, void *y) {
     const Variant *v = &variants[variant];
-    int blocks = (rows + LANES - 1) / LANES;
-    Many job = {*weight, rows, blocks, x, y, aligned_alloc(64, sizeof(uint16_t) * LANES * blocks * weight->inputs)};
+    const int blocks = (rows + LANES - 1) / LANES, plain = weight->bits == 16;
+    const int parts = weight->inputs * blocks / NEAR + 1, strips = (tiles_of(weight->outputs) + STRIP - 1) / STRIP;
+    const int part = (weight->inputs / 32 + parts - 1) / parts * 32;
+    Many job = {*weight, rows, blocks, x, y, aligned_alloc(64, sizeof(uint16_t) * LANES * blocks * weight->inputs), part};
     if (!job.x) return 1;
-    share(threads, blocks, weight->bits == 16 ? pair_rows : copy_rows, &job);
-    size_t bytes = sizeof(float) * LANES * LANES + sizeof(uint16_t) * LANES * weight->inputs;
-    int failed = share_apart(threads, tiles_of(weight->outputs), v->many, &job, bytes);
+    share(threads, blocks, plain ? pair_rows : copy_rows, &job);
+    size_t sums = sizeof(float) * STRIP * blocks * LANES * LANES, pairs = plain ? 0 : 4 * LANES * (size_t)part;
+    int failed = share_apart(threads, strips, v->many, &job, sums + pairs);
     free(job.x);
     return failed;
 }

@@ -258,8 +258,8 @@ class Kernels:
 
     def takes_many(self, dtype: torch.dtype, weight: Stored) -> bool:
         """Whether `linear_many` takes activations of this type beside this weight."""
-        fits = weight.bits <= 16 and weight.inputs % 32 == 0
-        return self._has_many and dtype == torch.bfloat16 and fits
+        fits = weight.bits <= 8 or (weight.bits == 16 and weight.outputs % LANES == 0)
+        return self._has_many and dtype == torch.bfloat16 and weight.inputs % 32 == 0 and fits
 
     def linear_many(self, x: Tensor, weight: Stored) -> Tensor:
         """The same for any number of rows, which are not rounded to 8 bits; see `takes_many`."""

@@ -110,6 +110,11 @@ class VoiceStore:
         self._fingerprint = fingerprint
         self._made: dict[str, Tensor] = {}  # codes by clip: not every folder can keep them
 
+    @property
+    def codec(self) -> str:
+        """What the meaning of codes depends on."""
+        return self._fingerprint
+
     def list(self) -> list[VoiceFiles]:
         """All voices, by name; the first folder wins where a name is taken twice."""
         found: dict[str, VoiceFiles] = {}

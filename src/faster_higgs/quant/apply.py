@@ -74,7 +74,9 @@ def swap(model: nn.Module, quantization: Quantization) -> None:
 
     A layer on meta becomes one on meta, whose buffers the loader fills.
     """
-    linears = [(name, found) for name, found in model.named_modules() if type(found) is nn.Linear]
+    linears = [
+        (name, found) for name, found in model.named_modules() if isinstance(found, nn.Linear)
+    ]
     for name, linear in linears:
         precision = precision_of(name, quantization)
         if precision is not None:

@@ -63,7 +63,9 @@ def keep_text_on_host(model: nn.Module, device: torch.device | str) -> None:
             "On the processor the text side is in main memory already, so it cannot be kept on "
             "the host for it; take int8 or int4 to make it smaller."
         )
-    linears = [(name, found) for name, found in model.named_modules() if type(found) is nn.Linear]
+    linears = [
+        (name, found) for name, found in model.named_modules() if isinstance(found, nn.Linear)
+    ]
     for name, linear in linears:
         if precision_of(name, _TEXT_SIDE) is not None:
             assert linear.bias is None and linear.weight.is_meta

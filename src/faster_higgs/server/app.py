@@ -15,25 +15,32 @@ from starlette.middleware.cors import CORSMiddleware
 
 from faster_higgs.errors import HiggsError
 from faster_higgs.server import (
+    admin,
+    batch,
+    chat,
     dialogue,
     health,
+    jobs,
     models,
     page,
     seeds,
     speak,
+    timestamps,
     voice_check,
     voices,
 )
 from faster_higgs.server.body import invalid
 from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.gate import Gate
+from faster_higgs.server.keeper import Load
 from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.speech import Higgs
 
 ROUTES = (
-    *(speak.router, dialogue.router, models.router, voice_check.router, voices.router),
-    *(seeds.router, health.router, page.router),
+    *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router),
+    *(models.router, voice_check.router, voices.router, jobs.router, seeds.router),
+    *(health.router, admin.router, page.router),
 )
 
 
@@ -43,11 +50,12 @@ def create_app(
     *,
     model: str = "higgs-audio-v2",
     facts: Facts = no_facts,
+    load: Load | None = None,
 ) -> Gate:
     """The application. `model` is the id it goes by first; `facts` is what /health tells of the
-    machine."""
+    machine; `load` makes the model anew, after it was unloaded."""
     settings = settings or ServerSettings()
-    service = Service(higgs, settings, models.ids_of(model), facts)
+    service = Service(higgs, settings, models.ids_of(model), facts, load)
     # Its pages of documentation would fetch scripts from elsewhere; the description is enough.
     app = FastAPI(title="Faster Higgs", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.service = service
@@ -55,7 +63,9 @@ def create_app(
         app.include_router(router)
     for family, handler in _HANDLERS:
         app.add_exception_handler(family, handler)
-    return Gate(_with_origins(app, settings.cors_origins), settings, service.ledger)
+    return Gate(
+        _with_origins(app, settings.cors_origins), settings, service.ledger, service.refuse_new
+    )
 
 
 def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
@@ -75,12 +85,15 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
-    warming = asyncio.create_task(_warm(service))
+    await service.jobs.load()
+    tasks = [asyncio.create_task(_warm(service)), asyncio.create_task(_rest(service))]
     try:
         yield
     finally:
         service.ready = False
-        warming.cancel()
+        for task in tasks:
+            task.cancel()
+        await service.jobs.close()
         await service.desk.close()
 
 
@@ -90,8 +103,17 @@ async def _warm(service: Service) -> None:
         if service.settings.warmup:
             await service.warm_up()
         service.ready = True
+        service.jobs.begin()
     except HiggsError as error:
         logging.getLogger(__name__).error("The model cannot speak: %s", error)
+
+
+async def _rest(service: Service) -> None:
+    """Lets the weights go whenever nobody has spoken for a while."""
+    idle = service.settings.idle_unload_s
+    while idle:
+        await asyncio.sleep(min(idle / 4, 5.0))
+        await asyncio.to_thread(service.keeper.unload_if_idle, idle)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from faster_higgs.delivery import Normalization
 from faster_higgs.server.errors import Refusal, bad
@@ -22,6 +23,25 @@ class Strict(BaseModel):
     """A body in which every key is known and every number is one."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        _refuse_halves(given)
+        return given
+
+
+def _refuse_halves(given: Any) -> None:
+    """Raises PydanticCustomError for half a character, which no answer could repeat."""
+    if isinstance(given, str) and not given.isascii():
+        try:
+            given.encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError("half", "A text holds half a character") from None
+    if isinstance(given, Mapping):
+        given = [*given.keys(), *given.values()]
+    for one in given if isinstance(given, list) else ():
+        _refuse_halves(one)
 
 
 class VoiceId(Strict):
@@ -122,7 +142,12 @@ MEANINGLESS: Mapping[str, tuple[tuple[Any, ...], str]] = {
 
 def refuse_meaningless(body: SharedBody) -> None:
     """Raises Refusal for a field that this model cannot follow."""
-    for name, (neutral, cure) in MEANINGLESS.items():
+    refuse(body, MEANINGLESS)
+
+
+def refuse(body: Strict, table: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
+    """Raises Refusal for a field of the table that says more than "no"."""
+    for name, (neutral, cure) in table.items():
         value = getattr(body, name)
         if value is not None and value not in neutral:
             raise bad(f"{name} cannot be followed: {cure}.", name, "unsupported_parameter")
@@ -143,6 +168,8 @@ def invalid(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Refusal:
         return bad(f"There is no parameter '{param}'.", param, "unknown_parameter")
     if first["type"] == "missing" and param:
         return bad(f"'{param}' is missing.", param, "missing_required_parameter")
+    if first["type"] == "half":
+        return bad(f"{first['msg']}; \\u escapes for it come in pairs.", param or None)
     if first["type"] in ("json_invalid", "missing") or not param:
         return bad("The body is not a JSON object.", None, "invalid_json")
     return bad(f"{param}: {first['msg']}.", param)

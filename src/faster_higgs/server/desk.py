@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import anyio
 
 from faster_higgs.errors import QueueFull
+from faster_higgs.server.accounts import Account, asker
+from faster_higgs.server.errors import Refusal
 from faster_higgs.server.ledger import Ledger
 
 T = TypeVar("T")
 Stop = Callable[[], None]
 OnStop = Callable[[Stop], None]
 Make = Callable[[OnStop], Generator[T]]
+Use = Callable[[], AbstractContextManager[Any]]
 
 
 class Take(Generic[T]):
@@ -79,16 +84,33 @@ class Take(Generic[T]):
             self.stop()
 
 
-class Desk:
-    """Places for speeches, first come first served."""
+@dataclass(eq=False)
+class Waiter:
+    """Somebody in the queue."""
 
-    def __init__(self, places: int, queue: int, patience: float, ledger: Ledger) -> None:
-        self._places, self._queue, self._patience = places, queue, patience
-        self._free = anyio.Semaphore(places)
+    account: Account
+    called: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Desk:
+    """Places for speeches. Who waits and has the fewest of them is next, then who came first."""
+
+    def __init__(
+        self,
+        places: int,
+        queue: int,
+        patience: float,
+        ledger: Ledger,
+        using: Use = nullcontext,
+    ) -> None:
+        """`using` is entered by each thread that makes a speech, until it is over."""
+        self._queue, self._patience, self._using = queue, patience, using
+        self._free = places
+        self._line: list[Waiter] = []
+        self._held: Counter[Account] = Counter()  # places
         self._threads = ThreadPoolExecutor(places, thread_name_prefix="higgs-speech")
         self._ledger = ledger
         self._live: set[Take[Any]] = set()
-        self.waiting = 0
         self.running = 0
 
     @asynccontextmanager
@@ -101,19 +123,35 @@ class Desk:
             take.stop()
 
     async def begin(self, make: Make[T]) -> Take[T]:
-        """Wait for a place, and let it be made. Raises QueueFull."""
-        await self._place()
+        """Wait for a place, and let it be made. Raises QueueFull, Refusal."""
+        account = asker()
+        self._let_in(account)
+        try:
+            await self._place(account)
+        except BaseException:
+            account.end()
+            raise
         self.running += 1
-        take = Take(make)
+        take = Take(self._used(make))
         made = asyncio.get_running_loop().run_in_executor(self._threads, take.run)
         self._live.add(take)
-        made.add_done_callback(lambda _: self._leave(take))
+        made.add_done_callback(lambda _: self._leave(take, account))
         return take
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a place."""
+        return len(self._line)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is made, and nobody waits."""
+        return not self.running and not self._line
 
     @property
     def full(self) -> bool:
         """Whether one more would not even wait."""
-        return not self._free.value and self.waiting >= self._queue
+        return not self._free and self.waiting >= self._queue
 
     def refuse_full(self) -> None:
         """Raises QueueFull when it is full."""
@@ -125,34 +163,67 @@ class Desk:
 
     async def close(self) -> None:
         """End what is still being made, and wait until it is over."""
+        self._ledger.ending = True
         for take in [*self._live]:
             take.stop()
         await asyncio.to_thread(self._threads.shutdown)
 
-    async def _place(self) -> None:
+    def _let_in(self, account: Account) -> None:
         try:
-            self._free.acquire_nowait()
-            self._ledger.waited(0.0)
-        except anyio.WouldBlock:
-            await self._wait()
+            account.begin()
+        except Refusal:
+            self._ledger.rejected("rate_limit")
+            raise
 
-    async def _wait(self) -> None:
+    def _used(self, make: Make[T]) -> Make[T]:
+        def used(on_stop: OnStop) -> Generator[T]:
+            with self._using(), closing(make(on_stop)) as pieces:
+                yield from pieces
+
+        return used
+
+    async def _place(self, account: Account) -> None:
+        if self._free:  # then nobody waits
+            self._free -= 1
+            self._ledger.waited(0.0)
+        else:
+            await self._wait(account)
+        self._held[account] += 1
+
+    async def _wait(self, account: Account) -> None:
         self.refuse_full()
-        self.waiting += 1
-        begin = anyio.current_time()
+        one, begin = Waiter(account), anyio.current_time()
+        self._line.append(one)
         try:
             with anyio.fail_after(self._patience):
-                await self._free.acquire()
-        except TimeoutError:
+                await one.called.wait()
+        except BaseException as error:
+            if one in self._line:
+                self._line.remove(one)
+            else:  # called, and gone at the same moment
+                self._call_next()
+            if not isinstance(error, TimeoutError):
+                raise
             self._ledger.rejected("queue_timeout")
             raise QueueFull(
                 f"No place became free within {self._patience:g} s; try again later."
             ) from None
-        finally:
-            self.waiting -= 1
         self._ledger.waited(anyio.current_time() - begin)
 
-    def _leave(self, take: Take[Any]) -> None:
+    def _call_next(self) -> None:
+        """A place is free."""
+        if not self._line:
+            self._free += 1
+            return
+        one = min(self._line, key=lambda waiter: self._held[waiter.account])
+        self._line.remove(one)
+        one.called.set()
+
+    def _leave(self, take: Take[Any], account: Account) -> None:
         self._live.discard(take)
         self.running -= 1
-        self._free.release()
+        self._held[account] -= 1
+        if not self._held[account]:
+            del self._held[account]
+        account.end()
+        self._call_next()

@@ -13,7 +13,7 @@ from pydantic import Field
 from faster_higgs.errors import TextError
 from faster_higgs.server.body import SpeakingBody, Strict
 from faster_higgs.server.errors import Refusal, bad
-from faster_higgs.server.order import Clip, Order, Told, check_length, clips_of, spoken_order
+from faster_higgs.server.order import Clip, Order, Role, Told, check_length, clips_of, spoken_order
 from faster_higgs.server.service import Here
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.text.dialogue import speakers
@@ -104,7 +104,7 @@ def _line(index: int, turn: Turn, tag: str) -> str:
     return f"[{tag}] {turn.text}{pause}"
 
 
-def _role(name: str, speaker: Speaker, settings: ServerSettings) -> str | Clip | Told:
+def _role(name: str, speaker: Speaker, settings: ServerSettings) -> Role:
     """Who speaks. Raises Refusal."""
     place = f"speakers.{name}"
     given = [value for value in (speaker.voice, speaker.ref_audio, speaker.description) if value]

@@ -28,6 +28,7 @@ from faster_higgs.errors import (
     VoiceError,
     VoiceNotFound,
 )
+from faster_higgs.server.shelf import Damaged
 
 INVALID, SERVER = "invalid_request_error", "server_error"
 GONE = 499  # the client went away; nobody reads it
@@ -56,6 +57,7 @@ KINDS: tuple[tuple[type[HiggsError], Kind], ...] = (
     (EngineError, Kind(503, "engine_unavailable")),
     (GenerationError, Kind(500, "no_audio")),
     (OutputError, Kind(507, "not_saved")),
+    (Damaged, Kind(500, "job_damaged")),
 )
 UNKNOWN = Kind(500, "internal_error")
 UNEXPECTED = "Something went wrong here; the request id finds it in the log."

@@ -5,46 +5,59 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any
 
 from faster_higgs.captions import plain
 from faster_higgs.errors import Aborted, HiggsError
 from faster_higgs.server.desk import Make, OnStop
-from faster_higgs.server.errors import refusal
+from faster_higgs.server.errors import Refusal, refusal
 from faster_higgs.server.making import Begun, Making, News
 
 
 def as_events(making: Making) -> Make[bytes]:
     """The events of a speech; an error after the first of them is one, too."""
 
-    def make(on_stop: OnStop) -> Generator[bytes]:
-        begun = False
-        try:
-            with closing(making.told(on_stop)) as told:
-                for one in told:
-                    for event in _events(making, one):
-                        yield event
-                        begun = True
-        except Aborted:
-            raise
-        except Exception as error:
-            if not begun:
-                raise
-            if not isinstance(error, HiggsError):
-                logging.getLogger(__name__).exception("A speech failed.")
-            yield _event("error", **refusal(error).body(), partial_audio=True, action="discard")
-            return
+    def events(on_stop: OnStop) -> Generator[bytes]:
+        with closing(making.told(on_stop)) as told:
+            for one in told:
+                yield from _events(making, one)
         yield _event("done", usage=usage(making), **facts(making))
 
-    return make
+    def error(refused: Refusal) -> bytes:
+        return _event("error", **refused.body(), partial_audio=True, action="discard")
+
+    return lambda on_stop: or_an_error(events(on_stop), error)
+
+
+def or_an_error(events: Generator[bytes], told: Callable[[Refusal], bytes]) -> Generator[bytes]:
+    """The events; what goes wrong after the first is one. Raises what goes wrong before it."""
+    begun = False
+    try:
+        with closing(events):
+            for event in events:
+                yield event
+                begun = True
+    except Aborted:
+        raise
+    except Exception as error:
+        if not begun:
+            raise
+        if not isinstance(error, HiggsError):
+            logging.getLogger(__name__).exception("A speech failed.")
+        yield told(refusal(error))
 
 
 def usage(making: Making) -> dict[str, Any]:
     """Tokens that were read and made."""
-    read, made = making.input_tokens, making.output_tokens
-    return {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}
+    read, made, heard = making.input_tokens, making.output_tokens, making.heard_tokens
+    return {
+        "input_tokens": read,
+        "output_tokens": made,
+        "total_tokens": read + made,
+        "input_token_details": {"text_tokens": read - heard, "audio_tokens": heard},
+    }
 
 
 def facts(making: Making) -> dict[str, Any]:

@@ -5,33 +5,42 @@ It also gives each a number, which all answers carry. Knows nothing of speech.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from faster_higgs.server.accounts import Account, Accounts, asking
 from faster_higgs.server.errors import Refusal
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.settings import ServerSettings, is_loopback
 
 OPEN = ("/health/live", "/")  # answers whoever asks, as do the files of the page
 PAGE = "/page/"
+METRICS = "/metrics"
+READING = ("GET", "HEAD", "OPTIONS")  # they make nothing
 PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Gate:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        ledger: Ledger,
+        refuse_new: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`refuse_new` raises Refusal while nothing new is taken."""
         self.inner, self._settings, self._ledger = app, settings, ledger
-        self._keys = [_digest(key.encode()) for key in settings.api_keys]
+        self._accounts = Accounts(settings.api_keys, settings.admin_keys, settings.each_key)
+        self._refuse_new = refuse_new
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,33 +53,44 @@ class Gate:
         scope.setdefault("state", {})["request_id"] = number
         send = self._numbered(scope, number, send)
         try:
-            self._check(scope, headers)
+            account = self._check(scope, headers)
+            if scope.get("method") not in READING:
+                if account is None or not account.admin:
+                    self._refuse_new()
+                self._count(account)
             receive = _counted(receive, headers, self._settings)
         except Refusal as refused:
             await refused.answer(scope["path"])(scope, receive, send)
             return
+        asking.set(account)
         await self.inner(scope, receive, send)
 
-    def _check(self, scope: Scope, headers: Headers) -> None:
-        if not self._keys:  # with keys a foreign page cannot ask: it does not know one
+    def _check(self, scope: Scope, headers: Headers) -> Account | None:
+        """Whose request it is. Raises Refusal."""
+        if scope["server"] and scope["server"][1] == self._settings.metrics_port:
+            check_metrics(scope["path"])
+            return None
+        if not self._settings.api_keys:  # with keys a foreign page cannot ask: it does not know one
             check_host(headers.get("host", ""), self._settings)
         if "origin" in headers:
             check_origin(headers["origin"], headers.get("host", ""), self._settings.cors_origins)
-        if self._keys and not _open(scope["path"]) and scope["method"] != "OPTIONS":
-            self._check_key(headers.get("authorization", ""))
-
-    def _check_key(self, given: str) -> None:
-        """All keys are compared, each in constant time."""
-        scheme, _, key = given.partition(" ")
-        digest = _digest(key.strip().encode())
-        known = [hmac.compare_digest(digest, own) for own in self._keys]
-        if scheme.lower() != "bearer" or not any(known):
+        account = self._accounts.of(_key(headers))
+        if account is None and not _open(scope["path"]) and scope.get("method") != "OPTIONS":
             raise Refusal(
                 401,
                 "This server needs an API key: send Authorization: Bearer KEY.",
                 "invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        return account
+
+    def _count(self, account: Account | None) -> None:
+        try:
+            if account is not None:
+                account.ask()
+        except Refusal:
+            self._ledger.rejected("rate_limit")
+            raise
 
     def _numbered(self, scope: Scope, number: str, send: Send) -> Send:
         async def numbered(message: Message) -> None:
@@ -83,6 +103,12 @@ class Gate:
             await send(message)
 
         return numbered
+
+
+def check_metrics(path: str) -> None:
+    """Raises Refusal for anything else: there no key is asked for."""
+    if path != METRICS:
+        raise Refusal(404, f"Only {METRICS} is answered at this port.", "not_found")
 
 
 def check_host(host: str, settings: ServerSettings) -> None:
@@ -133,8 +159,10 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+def _key(headers: Headers) -> str | None:
+    """The key that was sent."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
 
 
 def _counted(receive: Receive, headers: Mapping[str, str], settings: ServerSettings) -> Receive:

@@ -17,16 +17,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from faster_higgs.audio.encode import encode, encoder_for
-from faster_higgs.audio.files import read
+from faster_higgs.audio.files import FROM_STRANGERS, read
 from faster_higgs.audio.levels import Samples
-from faster_higgs.audio.reference import LONGEST_CLIP, fit_for_a_voice
+from faster_higgs.audio.reference import fit_for_a_voice
 from faster_higgs.audio.shape import Shape
-from faster_higgs.errors import Aborted, HiggsError, VoiceNotFound
+from faster_higgs.errors import Aborted, DeadlinePassed, HiggsError, VoiceNotFound
+from faster_higgs.fetch import Elsewhere
 from faster_higgs.prompt.voices import Voice
+from faster_higgs.server.accounts import asker
 from faster_higgs.server.desk import OnStop
 from faster_higgs.server.errors import Refusal, bad, refusal
-from faster_higgs.server.ledger import Ledger
-from faster_higgs.server.order import Clip, Order, Told
+from faster_higgs.server.ledger import Ledger, Playback
+from faster_higgs.server.order import Clip, Order, Role, Told
 from faster_higgs.server.takes import Takes
 from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Part, Piece
@@ -44,16 +46,19 @@ KEPT_CLIPS = 64
 class Clones:
     """Voices of clips that were sent; the latest are kept, as codes only."""
 
-    def __init__(self, higgs: Higgs) -> None:
-        self._higgs = higgs
+    def __init__(self, higgs: Higgs, ledger: Ledger, elsewhere: Elsewhere, longest: float) -> None:
+        """`longest`: seconds that a clip may have."""
+        self._higgs, self._ledger = higgs, ledger
+        self._elsewhere, self._longest = elsewhere, longest
         self._kept: OrderedDict[str, Voice] = OrderedDict()
         self._lock = threading.Lock()  # one clip is encoded at a time
 
     def voice(self, clip: Clip) -> Voice:
         """Raises Refusal, AudioError, VoiceError."""
-        data = clip.data()
+        data = clip.data(self._elsewhere)
         key = hashlib.sha256(data + b"\0" + clip.text.encode()).hexdigest()
         with self._lock:
+            self._ledger.reference(known=key in self._kept)
             if key not in self._kept:
                 self._kept[key] = self._made(data, clip.text)
             self._kept.move_to_end(key)
@@ -62,7 +67,9 @@ class Clones:
             return self._kept[key]
 
     def _made(self, data: bytes, text: str) -> Voice:
-        samples = read(data, rate=self._higgs.rate, max_seconds=LONGEST_CLIP)
+        samples = read(
+            data, rate=self._higgs.rate, max_seconds=self._longest, bounds=FROM_STRANGERS
+        )
         codes = self._higgs.encode(fit_for_a_voice(samples, self._higgs.rate))
         return Voice("reference", codes, text)
 
@@ -91,19 +98,31 @@ class Making:
     """One speech: its bytes, and the facts that its headers and its last words tell."""
 
     def __init__(
-        self, higgs: Higgs, order: Order, clones: Clones, ledger: Ledger, takes: Takes
+        self,
+        higgs: Higgs,
+        order: Order,
+        clones: Clones,
+        ledger: Ledger,
+        takes: Takes,
+        *,
+        note: str = "",
     ) -> None:
+        """The `note` is kept in the file, where it has a place for one."""
+        self._file_note = note
         self._higgs, self.order, self._clones = higgs, order, clones
         self._ledger, self._takes = ledger, takes
+        self._account = asker()
         self.rate = order.rate or higgs.rate
         self.take = f"take_{secrets.token_hex(8)}"
         self.kept = False  # whether the take can become a voice
         self.voice = ""  # who speaks, in words
         self.parts: list[Ended] = []  # utterances that were heard
         self.input_tokens = 0
+        self.heard_tokens = 0  # of them
         self.output_tokens = 0
         self.samples = 0
         self.finish = "stop"
+        self.created = int(time.time())
         self.begin = time.perf_counter()
         self.seconds = 0.0  # of making
 
@@ -126,7 +145,7 @@ class Making:
 
     def told(self, on_stop: OnStop) -> Generator[bytes | News]:
         """The same, and which utterance begins and ends between them."""
-        encoder = encoder_for(self.order.format, self.rate)
+        encoder = encoder_for(self.order.format, self.rate, self._file_note)
         with closing(self._sound(on_stop)) as sound:
             for one in sound:
                 if not isinstance(one, np.ndarray):
@@ -140,19 +159,30 @@ class Making:
         with closing(self._sound(on_stop)) as sound:
             heard = [one for one in sound if isinstance(one, np.ndarray)]
         samples = np.concatenate([np.zeros(0, np.float32), *heard])
-        yield encode(samples, self.order.format, self.rate)
+        yield encode(samples, self.order.format, self.rate, self._file_note)
 
     def _sound(self, on_stop: OnStop) -> Generator[Samples | News]:
         """Samples as they are told, and news; counted, whatever the end."""
         first: float | None = None
-        well = False
+        well, playback = False, Playback()
         self._ledger.begin()
         try:
             for one in self._shaped(on_stop):
+                if isinstance(one, np.ndarray):
+                    self._account.heard(one.size / self.rate)
+                    self._ledger.made(0, one.size)
+                    playback.heard(one.size / self.rate, time.perf_counter())
                 if isinstance(one, np.ndarray) and one.size and first is None:
                     first = time.perf_counter() - self.begin
                 yield one
             well = True
+            if self.order.mode != "whole":
+                self._ledger.streamed(playback)
+            if self.finish == "deadline":
+                self._ledger.late()
+        except DeadlinePassed:
+            self._ledger.late()
+            raise
         except (Aborted, GeneratorExit):
             self._ledger.aborted()
             raise
@@ -166,7 +196,7 @@ class Making:
         shape: Shape | None = None
         begin = 0
         pieces = self._higgs.pieces(
-            order.text, self._voices(), order.sampling, order.delivery, on_stop=on_stop
+            order.text, self.voices(), order.sampling, order.delivery, on_stop=on_stop
         )
         for piece in pieces:
             self._note(piece)
@@ -175,10 +205,8 @@ class Making:
                 yield self._counted(np.zeros(length, np.float32))
                 continue
             if shape is None:
-                shape, begin = (
-                    Shape(self._higgs.rate, speed=order.speed, to=order.rate),
-                    self.samples,
-                )
+                shape = Shape(self._higgs.rate, speed=order.speed, to=order.rate)
+                begin = self.samples
                 yield Begun(len(self.parts), *self._who(piece, begin))
             yield self._counted(shape.feed(piece.samples))
             if piece.result is not None:
@@ -207,7 +235,8 @@ class Making:
         text = SPEAKER.sub(lambda found: f"{names.get(found[1], found[1])}:", text)
         return text, begin / self.rate, None
 
-    def _voices(self) -> str | list[Voice] | None:
+    def voices(self) -> str | list[Voice] | None:
+        """Who speaks: names that are there, voices of clips or words, or whom the model wants."""
         order = self.order
         if order.cast:
             return self._company()
@@ -236,9 +265,13 @@ class Making:
                 f"speakers.{name}.voice",
                 "invalid_voice",
             )
-        return [voice for voice in found if voice is not None]
+        voices = [voice for voice in found if voice is not None]
+        self.voice = ", ".join(dict.fromkeys(voice.name for voice in voices))
+        return voices
 
-    def _played(self, role: str | Clip | Told) -> Voice | None:
+    def _played(self, role: Role) -> Voice | None:
+        if isinstance(role, Voice):
+            return role
         if isinstance(role, Clip):
             return self._clones.voice(role)
         if isinstance(role, Told):
@@ -253,8 +286,11 @@ class Making:
         if piece.result is None:
             return
         self.input_tokens += piece.result.prompt_tokens
+        self.heard_tokens += piece.heard
         codes = piece.codes
-        self.output_tokens += 0 if codes is None else int(codes.shape[1])
+        frames = 0 if codes is None else int(codes.shape[1])
+        self.output_tokens += frames
+        self._ledger.made(frames, 0)
         finish = piece.result.finish.value
         if finish != "stop" and self.finish in GOOD_ENDS:
             self.finish = finish

@@ -18,7 +18,9 @@ from faster_higgs.audio.encode import FORMATS, checked_format
 from faster_higgs.audio.shape import check_rate, check_speed
 from faster_higgs.delivery import Delivery
 from faster_higgs.errors import SettingError
+from faster_higgs.fetch import LONGEST_ADDRESS, Elsewhere, is_web
 from faster_higgs.prompt.tokens import AUDIO_EOS, END_OF_TEXT, EOT
+from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import (
     Drawing,
@@ -65,13 +67,15 @@ _SAMPLING = {
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip to speak like: a data URI or base64, and what is said in it."""
+    """A clip to speak like: a data URI, base64, or where it lies, and what is said in it."""
 
     sound: str
     text: str
 
-    def data(self) -> bytes:
-        """Its bytes. Raises Refusal."""
+    def data(self, elsewhere: Elsewhere) -> bytes:
+        """Its bytes. Raises Refusal, AudioError."""
+        if lies_elsewhere(self.sound):
+            return elsewhere.read(self.sound)
         try:
             return base64.b64decode(self.sound.rpartition("base64,")[2], validate=True)
         except (binascii.Error, ValueError):
@@ -85,6 +89,9 @@ class Told:
     """A voice in words."""
 
     words: str
+
+
+Role = str | Clip | Told | Voice
 
 
 @dataclass(frozen=True)
@@ -103,14 +110,16 @@ class Order:
     mode: Mode = "whole"
     ignored: tuple[str, ...] = ()
     utterance_events: bool = False
-    cast: tuple[str | Clip | Told, ...] = ()  # who speaks a dialogue, in place of the above
+    cast: tuple[Role, ...] = ()  # who speaks a dialogue, in place of the above
     names: Mapping[str, str] = field(default_factory=dict)  # of its speakers, by their tags
 
 
-def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
-    """What a body asks for. Raises Refusal, SettingError."""
+def order_of(body: SpeechBody, settings: ServerSettings, longest: int | None = None) -> Order:
+    """What a body asks for, with a text of up to `longest` characters. Raises Refusal,
+    SettingError.
+    """
     refuse_meaningless(body)
-    check_length(body.input, "input", settings)
+    check_length(body.input, "input", settings, longest)
     clips = clips_of(_references(body), settings)
     described = _described(body, clips)
     voice = _voice(body)
@@ -121,6 +130,14 @@ def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
         voice = settings.default_voice
     order = spoken_order(body, body.input, settings, described)
     return replace(order, voice=voice, clips=clips, described=described, ignored=tuple(ignored))
+
+
+def whole_order(body: SpeechBody, settings: ServerSettings) -> Order:
+    """The same where the answer is one piece. Raises Refusal, SettingError."""
+    for name in ("stream", "stream_format"):
+        if getattr(body, name):
+            raise bad(f"This is answered whole; leave {name} out.", name, "unsupported_parameter")
+    return replace(order_of(body, settings), mode="whole")
 
 
 def spoken_order(
@@ -163,7 +180,13 @@ def sampling_of(body: Drawing, settings: ServerSettings) -> Sampling:
     given = {ours: getattr(body, name) for name, ours in _SAMPLING.items()}
     if body.max_new_tokens is not None:
         given["max_new_tokens"] = body.max_new_tokens
-    defaults = {"temperature": settings.default_temperature, "seed": secrets.randbits(32)}
+    defaults = {
+        ours: getattr(settings, f"default_{name}", None) for name, ours in _SAMPLING.items()
+    }
+    defaults |= {
+        "max_new_tokens": settings.default_max_new_tokens,
+        "seed": secrets.randbits(32),
+    }
     values = {**_there(defaults), **_there(given)}
     if body.top_k is None and "top_k" in body.model_fields_set:
         values["top_k"] = 0  # null means off
@@ -188,7 +211,7 @@ def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) ->
             "references",
         )
     for sound, text in references:
-        _refuse_places(sound)
+        _refuse_places(sound, settings)
         check_length(text, "ref_text", settings)
         if not text.strip():
             raise bad(
@@ -199,12 +222,14 @@ def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) ->
     return tuple(Clip(sound, text) for sound, text in references)
 
 
-def check_length(text: str, param: str, settings: ServerSettings) -> None:
+def check_length(
+    text: str, param: str, settings: ServerSettings, longest: int | None = None
+) -> None:
     """Raises Refusal for a text that is too long."""
-    if len(text) > settings.max_text_chars:
+    most = longest or settings.max_text_chars
+    if len(text) > most:
         raise bad(
-            f"{param} has {len(text):,} characters; at most {settings.max_text_chars:,} are taken "
-            "at once. Split it.",
+            f"{param} has {len(text):,} characters; at most {most:,} are taken at once. Split it.",
             param,
             "string_above_max_length",
         )
@@ -267,16 +292,25 @@ def _listed(value: str | Iterable[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _refuse_places(sound: str) -> None:
-    """Raises Refusal for a clip that lies elsewhere: nothing is fetched, no file is read."""
-    scheme = sound[:64].partition(":")[0].lower() if ":" in sound[:64] else ""
-    if scheme == "data":
-        if "base64," not in sound[:256]:
-            raise bad("A data: URI must hold base64.", "ref_audio", "invalid_audio")
-    elif scheme:
+def lies_elsewhere(sound: str) -> bool:
+    """Whether a clip is named by its place. Base64 has no '.', and files of sound have a suffix."""
+    if sound[:5].lower() == "data:":
+        return False
+    return ":" in sound[:64] or (len(sound) <= LONGEST_ADDRESS and "." in sound)
+
+
+def _refuse_places(sound: str, settings: ServerSettings) -> None:
+    """Raises Refusal for a clip that lies where nothing is fetched or read."""
+    if sound[:5].lower() == "data:" and "base64," not in sound[:256]:
+        raise bad("A data: URI must hold base64.", "ref_audio", "invalid_audio")
+    if not lies_elsewhere(sound):
+        return
+    web = sound[:8].lower().startswith(("http://", "https://"))
+    allowed = settings.allow_url_references if web else settings.allowed_media_path
+    if not allowed or (is_web(sound) and not web):
         raise bad(
-            "A reference clip must be sent, as base64 or a data: URI; "
-            "addresses are not fetched and files are not read.",
+            "A reference clip must be sent, as base64 or a data: URI; this server "
+            f"{'does not fetch addresses' if is_web(sound) else 'does not read files'}.",
             "ref_audio",
             "reference_not_sent",
         )
@@ -318,6 +352,8 @@ def _delivery(body: SpeakingBody, settings: ServerSettings, described: str | Non
         delivery = replace(delivery, scene="\n".join(filter(None, parts)))
     if body.system_prompt and body.system_prompt.strip():
         delivery = replace(delivery, system=body.system_prompt)
+    elif settings.default_system_prompt:
+        delivery = replace(delivery, system=settings.default_system_prompt)
     if body.normalization is not None:
         delivery = replace(delivery, normalization=body.normalization)
     return replace(delivery, language=_language(body.language))

@@ -18,8 +18,9 @@ from fastapi.responses import Response
 from faster_higgs.audio.encode import FORMATS
 from faster_higgs.audio.shape import FASTEST, SLOWEST
 from faster_higgs.delivery import Delivery
-from faster_higgs.sampling import Sampling
+from faster_higgs.server.body import Drawing
 from faster_higgs.server.errors import Refusal
+from faster_higgs.server.order import sampling_of
 from faster_higgs.server.service import Here
 
 router = APIRouter(include_in_schema=False)
@@ -80,9 +81,8 @@ async def index(request: Request) -> Response:
 @router.get("/page/settings.json")
 async def settings(service: Here) -> dict[str, Any]:
     """What the page has to know before it asks: defaults and limits of this server."""
-    own, sampling = service.settings, asdict(Sampling())
-    if own.default_temperature is not None:
-        sampling["temperature"] = own.default_temperature
+    own = service.settings
+    sampling = asdict(sampling_of(Drawing(), own))
     drawing = ("temperature", "top_k", "top_p", "min_p", "ras_window", "ras_repeats")
     return {
         "key_needed": bool(own.api_keys),

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -22,11 +23,14 @@ from faster_higgs.errors import QueueFull
 from faster_higgs.server.desk import Desk, Make, OnStop, Take
 from faster_higgs.server.errors import GONE, Refusal, refusal
 from faster_higgs.server.events import as_events
+from faster_higgs.server.gauges import Twins, Watched
+from faster_higgs.server.keeper import Keeper, Load
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.making import Clones, Making
 from faster_higgs.server.order import Order
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.server.takes import Takes
+from faster_higgs.server.workshop import Workshop
 from faster_higgs.speech import Higgs
 
 T = TypeVar("T")
@@ -47,21 +51,59 @@ class Service:
     settings: ServerSettings
     models: tuple[str, ...]  # ids by which it goes, its own first
     facts: Facts = no_facts  # what /health tells of the machine
+    load: Load | None = None  # makes the model anew, after it was unloaded
     ready: bool = False
+    draining: bool = False  # what was begun is finished, and nothing new is taken
     created: int = field(default_factory=lambda: int(time.time()))
     ledger: Ledger = field(default_factory=Ledger)
+    keeper: Keeper = field(init=False)
     desk: Desk = field(init=False)
     clones: Clones = field(init=False)
+    jobs: Workshop = field(init=False)
     takes: Takes = field(default_factory=Takes)
     changing: threading.Lock = field(default_factory=threading.Lock)  # of the voices
 
     def __post_init__(self) -> None:
         own = self.settings
-        self.desk = Desk(own.max_running, own.max_queue, own.queue_timeout_s, self.ledger)
-        self.clones = Clones(self.higgs)
-        self.ledger.watch("running", "Speeches that are being made.", lambda: self.desk.running)
-        self.ledger.watch("queue_depth", "Speeches that wait.", lambda: self.desk.waiting)
-        self.ledger.watch("ready", "Whether requests are taken.", lambda: self.ready)
+        self.keeper = Keeper(self.higgs, self.load)
+        self.desk = Desk(
+            own.max_running, own.max_queue, own.queue_timeout_s, self.ledger, self.keeper.use
+        )
+        self.clones = Clones(self.higgs, self.ledger, own.elsewhere, own.max_reference_s)
+        self.jobs = Workshop(self.higgs, own, self.models[0], self.keeper.use)
+        watch, desk = self.ledger.watch, self.desk
+        watch("running", "Speeches that are being made.", lambda: desk.running)
+        watch("queue_depth", "Speeches that wait.", lambda: desk.waiting)
+        for status in ("running", "queued"):
+            count = partial(self.jobs.count, status)
+            watch(f"jobs_{status}", f"Jobs that are {status}.", count)
+        watch("ready", "Whether a speech would be taken now.", lambda: self.state == "ok")
+        watch("model_loaded", "Whether the weights are there.", lambda: self.keeper.loaded)
+        self.ledger.registry.register(Watched(self.higgs, self.facts))
+
+    @property
+    def state(self) -> str:
+        """`ok` where a speech would be taken now, else the reason why not."""
+        reasons = {
+            "draining": self.draining,
+            "starting": not self.ready,
+            "unloaded": self.keeper.sent_away,
+            "full": self.desk.full,
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "ok")
+
+    def refuse_new(self) -> None:
+        """Raises Refusal while the server is about to end."""
+        if self.draining:
+            self.ledger.rejected("draining")
+            raise Refusal(503, "This server takes nothing new; ask another.", "draining", None, 5.0)
+
+    def metrics(self) -> bytes:
+        """For Prometheus."""
+        text = self.ledger.text()
+        if self.settings.metrics_compat == "vllm_omni":
+            text += Twins(self.ledger.registry, self.models[0]).text()
+        return text
 
     def check_model(self, name: str | None) -> None:
         """Raises Refusal for a model that is not served."""
@@ -75,7 +117,14 @@ class Service:
 
     def making(self, order: Order) -> Making:
         """An order, about to be made."""
-        return Making(self.higgs, order, self.clones, self.ledger, self.takes)
+        return Making(
+            self.higgs,
+            order,
+            self.clones,
+            self.ledger,
+            self.takes,
+            note=self.settings.note,
+        )
 
     async def warm_up(self) -> None:
         """Speak once to nobody: the first caller must not wait for what is loaded late."""
@@ -99,11 +148,16 @@ class Service:
         if order.mode == "whole":
             data = await self.unless_gone(request, self.whole(making))
             return Response(data, headers=headers(making), media_type=FORMATS[order.format].mime)
-        events = order.mode == "sse"
-        make = as_events(making) if events else making.streamed
-        take, first = await self.unless_gone(request, self._begun(make))
-        mime = "text/event-stream" if events else FORMATS[order.format].mime
-        return Flow(take, first, headers(making), mime)
+        if order.mode == "sse":
+            return await self.flow(request, making, as_events(making), "text/event-stream")
+        return await self.flow(request, making, making.streamed, FORMATS[order.format].mime)
+
+    async def flow(
+        self, request: Request, making: Making, make: Make[bytes], mime: str
+    ) -> Response:
+        """A response in pieces, the first of which is there."""
+        take, pieces = await self.unless_gone(request, self._begun(make))
+        return Flow(take, pieces, headers(making), mime)
 
     async def _begun(self, make: Make[bytes]) -> tuple[Take[bytes], Any]:
         """A take and its pieces, the first of which is there."""

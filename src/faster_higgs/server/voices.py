@@ -17,8 +17,8 @@ from fastapi import APIRouter, Form, Request, UploadFile
 from fastapi.responses import Response
 
 from faster_higgs.audio.encode import encode
-from faster_higgs.audio.files import read
-from faster_higgs.audio.reference import LONGEST_CLIP, passable
+from faster_higgs.audio.files import FROM_STRANGERS, read
+from faster_higgs.audio.reference import passable
 from faster_higgs.errors import AudioError, VoiceError, VoiceNotFound
 from faster_higgs.prompt.voices import PROFILES, SOUND_SUFFIXES, VoiceFiles
 from faster_higgs.server.errors import Refusal, bad, refusal
@@ -185,8 +185,12 @@ def _add(
             "ref_text",
             "missing_required_parameter",
         )
-    warnings = _linted(data, service.higgs.rate)
-    with service.changing, TemporaryDirectory(prefix="higgs-voice-") as folder:
+    warnings = _linted(data, service)
+    with (
+        service.keeper.use(),
+        service.changing,
+        TemporaryDirectory(prefix="higgs-voice-") as folder,
+    ):
         _refuse_taken(id, service)
         sound = Path(folder) / f"clip{suffix}"
         sound.write_bytes(data)
@@ -230,10 +234,12 @@ def _describe(service: Service, id: str, words: str, about: Mapping[str, Any]) -
     return _added(id, service)
 
 
-def _linted(data: bytes, rate: int) -> list[str]:
+def _linted(data: bytes, service: Service) -> list[str]:
     """What is amiss with a clip but may pass. Raises Refusal for what may not."""
+    rate, longest = service.higgs.rate, service.settings.max_reference_s
     try:
-        findings = passable(read(data, rate=rate, max_seconds=LONGEST_CLIP), rate)
+        clip = read(data, rate=rate, max_seconds=longest, bounds=FROM_STRANGERS)
+        findings = passable(clip, rate)
     except AudioError as error:
         raise _as(error, "audio_sample") from None
     return [finding.message for finding in findings]
@@ -281,10 +287,11 @@ def _sample(id: str, service: Service) -> bytes:
         raise bad(f"'{id}' is told in words and has no clip; it can only be spoken.", "id")
     if files.sound is not None:
         return encode(read(files.sound, rate=higgs.rate), "wav", higgs.rate)
-    codes = higgs.voices.load(files.name).codes
-    if codes is None:
-        raise VoiceNotFound(f"The voice '{id}' has no clip.")
-    return encode(higgs.decode(codes), "wav", higgs.rate)
+    with service.keeper.use():
+        codes = higgs.voices.load(files.name).codes
+        if codes is None:
+            raise VoiceNotFound(f"The voice '{id}' has no clip.")
+        return encode(higgs.decode(codes), "wav", higgs.rate)
 
 
 def _rows(service: Service) -> list[dict[str, Any]]:

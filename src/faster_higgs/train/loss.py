@@ -24,8 +24,10 @@ SLICE = 4_000_000  # logits that exist at once
 class Heads(Protocol):
     """The part of the model the loss needs."""
 
-    audio_head: nn.Linear
-    text_head: nn.Linear
+    @property
+    def audio_head(self) -> nn.Linear: ...
+    @property
+    def text_head(self) -> nn.Linear: ...
 
 
 class Counts(NamedTuple):
