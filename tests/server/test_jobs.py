@@ -20,7 +20,7 @@ from faster_higgs.audio.encode import encode
 from faster_higgs.engine.scheduler import BATCH
 from faster_higgs.errors import NoAudio
 from faster_higgs.server import shelf
-from faster_higgs.server.workshop import Ask
+from faster_higgs.server.narrator import Ask
 from faster_higgs.testing import FakeHiggs, spoken, tones
 from tests.server.conftest import RATE, Live, Reply, Slow, Witness, seconds, serving, until
 

@@ -24,8 +24,7 @@ from tests.server.conftest import until
 
 # A described voice: each utterance hears those before it.
 BODY = {
-    "input": "The first one. [pause:50ms] Then the second one. [pause:50ms] A third. "
-    "[pause:50ms] And the fourth. [pause:50ms] Five it is.",
+    "input": "One. [pause:50ms] Two, too. [pause:50ms] Three. [pause:50ms] And four.",
     "voice": "profile:male_en",
     "seed": 3,
     "response_format": "wav",
@@ -57,7 +56,7 @@ class Running(NamedTuple):
         return str(json.loads(self.ask("POST", "/v1/jobs", BODY))["id"])
 
     def sound(self, id: str) -> Any:
-        until(lambda: self.job(id)["status"] == "done", 60)
+        until(lambda: self.job(id)["status"] == "done", 120)
         return read(self.ask("GET", f"/v1/jobs/{id}/audio"))
 
 
@@ -86,16 +85,16 @@ def running(folder: Path) -> Iterator[Running]:
 def test_a_job_outlives_its_server(tmp_path):
     with running(tmp_path) as server:
         id = server.begun()
-        until(lambda: server.job(id)["progress"]["utterances_done"] >= 2, 60)
+        until(lambda: server.job(id)["progress"]["utterances_done"] >= 1, 120)
         server.process.kill()
     (rows,) = tmp_path.glob("faster-higgs/jobs/job_*/rows.jsonl")
     made = rows.read_bytes().count(b"\n")
-    assert 2 <= made < 5
+    assert 1 <= made < 4
     with running(tmp_path) as server:
         assert server.job(id)["progress"]["utterances_done"] >= made
         resumed = server.sound(id)
         whole = server.sound(server.begun())
-        assert resumed.shape == whole.shape and len(whole) > 2 * 24_000
+        assert resumed.shape == whole.shape and len(whole) > 24_000
         np.testing.assert_allclose(resumed, whole, atol=1e-3)
         _stop_while_somebody_listens(server)
 

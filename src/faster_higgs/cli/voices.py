@@ -48,12 +48,6 @@ class _AddFlags(_Place):
     replace: bool = option("--replace", None, "Put it in the place of one of that name.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _ImportFlags(_Place):
-    folder: Path = argument("FOLDER", "Voices as the vLLM image has them: config.json and clips.")
-    replace: bool = option("--replace", None, "Put them in the place of those of their names.")
-
-
 def command(name: str, help: str) -> Menu:
     """The command as the menu takes it."""
     return Menu(
@@ -61,7 +55,6 @@ def command(name: str, help: str) -> Menu:
         help=help,
         commands=[
             as_command(_AddFlags, add, "add", "Keep a sound file as a voice."),
-            as_command(_ImportFlags, take_over, "import", "Keep all voices of another server."),
             as_command(_ListFlags, show_all, "list", "All voices."),
             as_command(_NameFlags, show, "show", "One voice: its files and what is said in it."),
             as_command(_NameFlags, remove, "remove", "Delete a voice of yours."),
@@ -82,26 +75,6 @@ def add(flags: _AddFlags) -> None:
     store = encoding_voices(model_folder(flags.model).folder, own)
     store.add(flags.name, flags.clip, transcript, replace=flags.replace)
     print(f'Added {flags.name}. Hear it: higgs say "Hello, this is my voice." --voice {flags.name}')
-
-
-def take_over(flags: _ImportFlags) -> None:
-    """Judge all clips, then keep them."""
-    from faster_higgs.cli.loading import encoding_voices, model_folder, voice_folders
-    from faster_higgs.cli.presets import presets
-    from faster_higgs.cli.request import linted
-
-    found = presets(flags.folder)
-    for voice in found:
-        notes = [finding.message for finding in linted(voice.sound)]
-        if voice.system:
-            notes.append("Its system prompt is not kept; give it to `higgs say --system-prompt`.")
-        for note in notes:
-            print(f"Warning: {voice.name}: {note}", file=sys.stderr)
-    own = voice_folders(flags.voices_dir)
-    store = encoding_voices(model_folder(flags.model).folder, own)
-    for voice in found:
-        store.add(voice.name, voice.sound, voice.transcript, replace=flags.replace)
-        print(f"Added {voice.name}.")
 
 
 def _transcript(flags: _AddFlags) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError
 
 from faster_higgs.delivery import Normalization
 from faster_higgs.server.errors import Refusal, bad
@@ -32,12 +31,14 @@ class Strict(BaseModel):
 
 
 def _refuse_halves(given: Any) -> None:
-    """Raises PydanticCustomError for half a character, which no answer could repeat."""
+    """Raises ValueError for half a character, which no answer could repeat."""
     if isinstance(given, str) and not given.isascii():
         try:
             given.encode()
         except UnicodeEncodeError:
-            raise PydanticCustomError("half", "A text holds half a character") from None
+            raise ValueError(
+                "A text holds half a character; \\u escapes for it come in pairs."
+            ) from None
     if isinstance(given, Mapping):
         given = [*given.keys(), *given.values()]
     for one in given if isinstance(given, list) else ():
@@ -168,8 +169,8 @@ def invalid(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Refusal:
         return bad(f"There is no parameter '{param}'.", param, "unknown_parameter")
     if first["type"] == "missing" and param:
         return bad(f"'{param}' is missing.", param, "missing_required_parameter")
-    if first["type"] == "half":
-        return bad(f"{first['msg']}; \\u escapes for it come in pairs.", param or None)
+    if first["type"] == "value_error":
+        return bad(str(first["ctx"]["error"]), param or None)
     if first["type"] in ("json_invalid", "missing") or not param:
         return bad("The body is not a JSON object.", None, "invalid_json")
     return bad(f"{param}: {first['msg']}.", param)

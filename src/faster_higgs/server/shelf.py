@@ -245,7 +245,8 @@ class Shelf:
             raise Damaged("job.json does not say what a job is.")
         if not isinstance(self.ask(record.id), dict):
             raise Damaged("ask.json does not say what was asked.")
-        if record.status == "done" and len(self.reel(record.id).rows) < record.utterances:
+        missing = record.utterances - len(self.reel(record.id).rows)
+        if record.status == "done" and missing:
             raise Damaged("it is done, but a part of its sound is missing.")
         return record
 

@@ -9,34 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, Literal
 
 from faster_higgs.audio.encode import FORMATS
-from faster_higgs.audio.levels import Samples
-from faster_higgs.audio.save import save
-from faster_higgs.audio.shape import Shape
-from faster_higgs.delivery import Delivery, Utterance
-from faster_higgs.errors import Aborted, HiggsError, NoAudio, OutputError, QueueFull
-from faster_higgs.prompt.plain import bytes_of, codes_of, voice_of_plain, voice_to_plain
+from faster_higgs.errors import HiggsError, OutputError
 from faster_higgs.prompt.voices import Voice
-from faster_higgs.sampling import Sampling
 from faster_higgs.server.desk import OnStop, Take, Use
 from faster_higgs.server.errors import Refusal, refusal
+from faster_higgs.server.narrator import Ask, Progress, narrated
 from faster_higgs.server.order import Order
 from faster_higgs.server.settings import ServerSettings
-from faster_higgs.server.shelf import Damaged, Record, Reel, Row, Shelf, Status, Tape
+from faster_higgs.server.shelf import Record, Shelf, Status
 from faster_higgs.speech import Higgs, Voices
-from faster_higgs.spoken import Piece
 
 Verb = Literal["pause", "resume", "cancel", "retry"]
 OVER: tuple[Status, ...] = ("done", "failed", "cancelled")
@@ -47,17 +37,7 @@ MOVES: Mapping[Verb, tuple[tuple[Status, ...], Status]] = {
     "cancel": (("queued", "running", "paused"), "cancelled"),
     "retry": (("failed", "cancelled"), "queued"),
 }
-ATTEMPTS = 4  # at an utterance in which there is nothing to hear
-ANEW = 0x85EBCA6B  # what the seed of another attempt differs by
-BUSY = 1.0  # seconds to wait while others fill the engine's queue
 NO_FOLDER = "This server keeps no jobs; its operator can name a folder with HIGGS_JOBS_DIR."
-
-
-class Progress(NamedTuple):
-    """Utterances that are finished, and their samples."""
-
-    utterances: int
-    samples: int
 
 
 @dataclass(eq=False)
@@ -111,35 +91,6 @@ class Job:
         }
 
 
-class Ask(NamedTuple):
-    """What is spoken. The voices are there as they were when the job was asked for."""
-
-    text: str
-    voices: Sequence[Voice] | None
-    sampling: Sampling
-    delivery: Delivery
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        voices = None if self.voices is None else [voice_to_plain(one) for one in self.voices]
-        told = {"sampling": asdict(self.sampling), "delivery": asdict(self.delivery)}
-        return {"text": self.text, "voices": voices, **told}
-
-    @classmethod
-    def of_plain(cls, kept: Mapping[str, Any]) -> Ask:
-        """The same again. Raises Damaged."""
-        try:
-            voices = kept["voices"]
-            return cls(
-                kept["text"],
-                None if voices is None else [voice_of_plain(one) for one in voices],
-                Sampling(**kept["sampling"]),
-                Delivery(**kept["delivery"]),
-            )
-        except (KeyError, TypeError, ValueError, HiggsError):
-            raise Damaged("What was asked cannot be read by this version.") from None
-
-
 class Workshop:
     """All jobs of a server. Raises Refusal, OutputError."""
 
@@ -152,6 +103,7 @@ class Workshop:
         self._shelf: Shelf | None = None
         self._why = NO_FOLDER  # there is no shelf
         self._intake = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
         self.leaving = False  # who listens is let go
 
@@ -177,7 +129,8 @@ class Workshop:
 
     def leave(self) -> None:
         """The server is about to end: who only listens must not hold it up. From any thread."""
-        self._loop.call_soon_threadsafe(self._let_go)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._let_go)
 
     async def close(self) -> None:
         """Stop; what runs goes on at the next start."""
@@ -197,9 +150,14 @@ class Workshop:
     @property
     def shelf(self) -> Shelf:
         """Raises Refusal where jobs are not kept."""
+        self.refuse_off()
+        assert self._shelf is not None
+        return self._shelf
+
+    def refuse_off(self) -> None:
+        """The same."""
         if self._shelf is None:
             raise Refusal(503, self._why, "jobs_off")
-        return self._shelf
 
     def count(self, status: Status) -> int:
         """Jobs of that status."""
@@ -207,13 +165,14 @@ class Workshop:
 
     def kept(self) -> list[Job]:
         """All jobs, the newest first."""
-        assert self.shelf
+        self.refuse_off()
         return [self._jobs[id] for id in sorted(self._jobs, reverse=True)]
 
     def find(self, id: str) -> Job:
         """A job by its id."""
+        self.refuse_off()
         job = self._jobs.get(id)
-        if not self.shelf or job is None or job.gone:
+        if job is None or job.gone:
             raise Refusal(
                 404, "There is no such job; GET /v1/jobs lists those there are.", "job_not_found"
             )
@@ -351,7 +310,7 @@ class Workshop:
             if job.record.status != "queued" or job.gone or not self._open:
                 return None
             await self._turn(job, "running")
-            job.take = Take(partial(self._used, self.shelf, job.record))
+            job.take = Take(partial(self._used, job.record))
             return job.take
 
     async def _ended(self, job: Job, error: Exception | None) -> None:
@@ -370,12 +329,12 @@ class Workshop:
             logging.getLogger(__name__).error("%s is %s. %s", record.id, status, unsaved)
         job.change(record)
 
-    def _used(self, shelf: Shelf, record: Record, on_stop: OnStop) -> Generator[Progress]:
+    def _used(self, record: Record, on_stop: OnStop) -> Generator[Progress]:
         with self._use():
-            yield from self._made(shelf, record, on_stop)
+            yield from self._made(record, on_stop)
 
-    def _made(self, shelf: Shelf, record: Record, on_stop: OnStop) -> Generator[Progress]:
-        """Make what is missing of a job, in a thread; how far it is, after each utterance."""
+    def _made(self, record: Record, on_stop: OnStop) -> Generator[Progress]:
+        """Make what is missing of a job, in a thread."""
         if record.model != self._model:
             raise Refusal(
                 409,
@@ -383,91 +342,8 @@ class Workshop:
                 "not served now; serve it again and retry, or ask for a new job.",
                 "model_changed",
             )
-        ask, reel = Ask.of_plain(shelf.ask(record.id)), shelf.reel(record.id)
-        plan = self._higgs.plan(ask.text, ask.voices, ask.delivery)
-        _check_plan(plan, record, reel)
-        yield Progress(len(reel.rows), reel.samples)
-        stopped = threading.Event()
-        on_stop(stopped.set)
-        with reel.growing() as tape:
-            speaker = _Speaker(self._higgs, ask, record, reel, tape)
-            yield from speaker.speak(len(plan), on_stop, stopped)
-        sound = _until(stopped, shelf.reel(record.id).sound())
-        note = self._settings.note
-        save(self.file(record), sound, format=record.format, rate=record.rate, note=note)
-
-
-class _Speaker:
-    """Adds the utterances of a job to its tape, one after the other."""
-
-    def __init__(self, higgs: Higgs, ask: Ask, record: Record, reel: Reel, tape: Tape) -> None:
-        self._higgs, self._ask, self._record, self._tape = higgs, ask, record, tape
-        self._said = [None if one is None else codes_of(*one) for one in reel.remembered()]
-        self._samples = reel.samples
-
-    def speak(self, total: int, on_stop: OnStop, stopped: threading.Event) -> Generator[Progress]:
-        """All that is missing. One without any sound is tried again with other random numbers."""
-        attempt = 0
-        while len(self._said) < total:
-            try:
-                for progress in self._go_on(attempt, on_stop):
-                    yield progress
-                    if attempt:
-                        break
-                attempt = 0
-            except NoAudio:
-                attempt += 1
-                if attempt == ATTEMPTS:
-                    raise
-            except QueueFull:
-                if stopped.wait(BUSY):
-                    raise
-
-    def _go_on(self, attempt: int, on_stop: OnStop) -> Generator[Progress]:
-        text, voices, sampling, delivery = self._ask
-        if attempt:
-            seed = ((sampling.seed or 0) + attempt * ANEW) % 2**62
-            sampling = replace(sampling, seed=seed)
-        pieces = self._higgs.pieces(
-            text, voices, sampling, delivery, said=tuple(self._said), on_stop=on_stop
-        )
-        with closing(pieces):
-            heard, begin, shape = list[Samples](), 0, None
-            for piece in pieces:
-                if piece.is_pause:
-                    heard.append(self._silence(len(piece.samples) / self._higgs.rate))
-                    continue
-                if shape is None:
-                    shape, begin = self._shape(), sum(map(len, heard))
-                heard.append(shape.feed(piece.samples))
-                if piece.result is not None:
-                    self._add(piece, [*heard, shape.finish()], begin)
-                    heard, shape = [], None
-                    yield Progress(len(self._said), self._samples)
-
-    def _shape(self) -> Shape:
-        return Shape(self._higgs.rate, speed=self._record.speed, to=self._record.rate)
-
-    def _silence(self, seconds: float) -> Samples:
-        return np.zeros(round(seconds * self._record.rate), np.float32)
-
-    def _add(self, piece: Piece, heard: Sequence[Samples], begin: int) -> None:
-        """An utterance that begins so far in what is heard, and the silence wanted after it."""
-        assert piece.result is not None
-        utterance, codes, start = piece.utterance, piece.remembered, self._samples
-        sound = np.concatenate([*heard, self._silence(utterance.after)])
-        row = Row(
-            utterance.text,
-            start + begin,
-            start + sum(map(len, heard)),
-            start + len(sound),
-            piece.result.finish.value,
-            None if codes is None else (codes.shape[0], codes.shape[1]),
-            utterance.speaker,
-        )
-        self._tape.add(row, sound, b"" if codes is None else bytes_of(codes))
-        self._said.append(codes)
-        self._samples = row.until
+        file, note = self.file(record), self._settings.note
+        yield from narrated(self._higgs, self.shelf, record, file, on_stop, note)
 
 
 async def _followed(take: Take[Progress], job: Job) -> Exception | None:
@@ -488,24 +364,6 @@ def _turned(record: Record, status: Status, error: Exception | None = None) -> R
         refused = refusal(error)
         told = {"message": refused.message, "code": refused.code}
     return replace(record, status=status, updated_at=int(time.time()), error=told)
-
-
-def _check_plan(plan: Sequence[Utterance], record: Record, reel: Reel) -> None:
-    """Raises Refusal where this version would not go on as the job began."""
-    same = all(one.text == row.text for one, row in zip(plan, reel.rows, strict=False))
-    if len(plan) != record.utterances or not same:
-        raise Refusal(
-            409,
-            "The text is cut into other utterances than when the job began; ask for a new job.",
-            "plan_changed",
-        )
-
-
-def _until(stopped: threading.Event, sound: Iterator[Samples]) -> Iterator[Samples]:
-    for samples in sound:
-        if stopped.is_set():
-            raise Aborted("The job was stopped.")
-        yield samples
 
 
 def _listed(voices: Voice | Sequence[str | Voice]) -> Sequence[str | Voice]:
