@@ -75,10 +75,26 @@ class TestStart:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             ended = run("serve", "--port", port)
-        assert ended.code == 2
+            page = run("serve", "--port", 0, "--ui-port", port)
+        assert ended.code == page.code == 2
         assert ended.error == (
             f"Port {port} is taken; choose another with --port, or a free one with --port 0."
         )
+        assert page.error == (
+            f"Port {port} is taken; choose another with --ui-port, or none with --ui-port 0."
+        )
+
+    def test_a_port_that_is_taken_leaves_the_others_free(self, run):
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            free = one.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            run("serve", "--port", free, "--ui-port", other.getsockname()[1])
+        socket.create_server(("127.0.0.1", free)).close()
+
+    def test_the_page_has_a_port_of_its_own_unless_it_is_0(self):
+        assert settings().ui_port == 8501
+        assert settings({"HIGGS_UI_PORT": "8600"}).ui_port == 8600
+        assert settings({"HIGGS_UI_PORT": "8600"}, ui_port=0).ui_port == 0
 
     @pytest.mark.parametrize("name", ["nobody", "profile:nobody", "alice,"])
     def test_a_default_voice_that_is_not_there_is_told_before_anything_is_loaded(
@@ -86,7 +102,7 @@ class TestStart:
     ):
         monkeypatch.setenv("HIGGS_DEFAULT_VOICE", name)
         monkeypatch.setattr(Higgs, "load", lambda *_, **__: pytest.fail("it was loaded"))
-        ended = run("serve", "--port", 0, "--voices-dir", tmp_path)
+        ended = run("serve", "--port", 0, "--ui-port", 0, "--voices-dir", tmp_path)
         assert ended.code == 2 and ended.error.endswith(
             f"HIGGS_DEFAULT_VOICE is '{name}', and there is no such voice; "
             "`higgs voices list` shows those there are."
@@ -95,7 +111,7 @@ class TestStart:
     def test_a_place_for_voices_that_is_no_folder_is_told(self, run, tmp_path):
         (tmp_path / "file").touch()
         for wrong in ("file", "nowhere/voices"):
-            ended = run("serve", "--port", 0, "--voices-dir", tmp_path / wrong)
+            ended = run("serve", "--port", 0, "--ui-port", 0, "--voices-dir", tmp_path / wrong)
             assert ended.code == 2
             assert ended.error.startswith(f"--voices-dir {tmp_path / wrong} cannot be used: ")
 
@@ -167,8 +183,11 @@ def ask(port: int, path: str, body: object = None) -> tuple[int, bytes]:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
-    """pico over HTTP: two at once, and a termination in the middle of a third."""
-    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--compat-port", "0"]
+    """pico over HTTP: two at once, and a termination in the middle of a third. The page's port
+    answers the same."""
+    with bound("127.0.0.1", 0) as free:
+        page = free.getsockname()[1]
+    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", str(page)]
     environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command,
@@ -184,6 +203,8 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
         found = re.search(r"http://127\.0\.0\.1:(\d+);", line)
         assert found, line
         port = int(found[1])
+        assert process.stdout.readline() == f"The page: http://localhost:{page}\n"
+        assert b"<title>Faster Higgs</title>" in ask(page, "/")[1] and b"pico" in health(page)
         with ThreadPoolExecutor(2) as threads:
             texts = ["Good morning to everyone here.", "The rain has stopped at last."]
             clips = list(threads.map(lambda text: speak(port, text), texts))
@@ -206,7 +227,7 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_second_ctrl_c_ends_it_at_once_and_without_a_traceback(tmp_path):
-    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", "0"]
     environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command,

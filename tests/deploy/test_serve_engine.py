@@ -56,11 +56,16 @@ class TestSettings:
         ],
     )
     def test_contradictions_are_refused(self, capsys, words, told):
-        assert main(["serve", "--port", "0", "--engine", "http://127.0.0.1:9", *words]) == 2
+        assert (
+            main(
+                ["serve", "--port", "0", "--ui-port", "0", "--engine", "http://127.0.0.1:9", *words]
+            )
+            == 2
+        )
         assert told in capsys.readouterr().err
 
     def test_a_dialect_needs_an_engine(self, capsys):
-        assert main(["serve", "--port", "0", "--engine-dialect", "boson"]) == 2
+        assert main(["serve", "--port", "0", "--ui-port", "0", "--engine-dialect", "boson"]) == 2
         assert "--engine" in capsys.readouterr().err
 
 
@@ -68,7 +73,7 @@ class TestSettings:
 def served(voices: Path, *words: str) -> Iterator[tuple[Live, subprocess.Popen[str]]]:
     """`higgs serve`, as people start it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", *words],
+        [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", "0", *words],
         cwd=ROOT,
         env=os.environ | {"HIGGS_VOICES": str(voices), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

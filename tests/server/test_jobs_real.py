@@ -64,7 +64,7 @@ class Running(NamedTuple):
 def running(folder: Path) -> Iterator[Running]:
     """`higgs serve`, until the block ends."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "faster_higgs", "serve", "--port", "0"],
+        [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", "0"],
         cwd=ROOT,
         env=os.environ | {"XDG_DATA_HOME": str(folder), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

@@ -12,7 +12,7 @@ import secrets
 import socket
 import sys
 from asyncio import CancelledError
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +35,7 @@ _OF_A_MODEL = (
     *("model", "audio_tokenizer", "revision", "device", "precision", "max_memory", "context"),
 )
 EXTRA = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
+PORTS = ("port", "ui_port", "compat_port", "metrics_port")  # the first always, the others unless 0
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
 _listen = partial(flag, "Where it listens")
 _model = partial(flag, "Model and machine")
@@ -46,6 +47,9 @@ class ServeFlags:
 
     host: str | None = _listen("--host", "ADDRESS", "The address it listens at.")
     port: int | None = _listen("--port", "N", "The port; 0 takes a free one.")
+    ui_port: int | None = _listen(
+        "--ui-port", "N", "A second port for the page, with the same answers; 0 for none."
+    )
     compat_port: int | None = _listen(
         "--compat-port", "N", "A second port with the same answers, such as 8888. [default: none]"
     )
@@ -108,6 +112,7 @@ def facts() -> Mapping[str, str]:
         "precision": ", ".join(PRECISIONS),
         "host": f"default: {own.host}",
         "port": f"default: {own.port}",
+        "ui_port": f"default: {own.ui_port}",
     }
 
 
@@ -122,12 +127,11 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
     _check_folder(flags.voices_dir)
     for note in _warnings(settings, flags):
         tell(note)
-    sockets = [bound(settings.host, port) for port in _ports(settings)]
-    apart = [bound(settings.host, settings.metrics_port)] if settings.metrics_port else []
+    sockets = _sockets(settings)
     try:
-        _serve(flags, settings, sockets, apart, tell)
+        _serve(flags, settings, sockets, tell)
     finally:
-        for one in [*sockets, *apart]:
+        for one in sockets.values():
             one.close()
 
 
@@ -140,13 +144,8 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
     given |= ServerSettings.given(environment)
     if environment.get("VLLM_URL"):
         given.setdefault("engine", environment["VLLM_URL"])
-    told: dict[str, Any] = {
-        "host": flags.host,
-        "port": flags.port,
-        "compat_port": flags.compat_port,
-        "engine": flags.engine,
-        "engine_dialect": flags.engine_dialect,
-    }
+    named = ("host", *PORTS, "engine", "engine_dialect")
+    told = {name: getattr(flags, name, None) for name in named}
     if flags.lan:
         if flags.host not in (None, EVERYWHERE):
             raise SettingError(f"--lan and --host {flags.host} were given; leave one of them out.")
@@ -162,8 +161,9 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
     return settings
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that has the port; nobody is answered yet. Raises SettingError."""
+def bound(host: str, port: int, name: str = "port") -> socket.socket:
+    """A socket that has the port; nobody is answered yet. Raises SettingError, which names the
+    setting."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio sends small pieces at once instead of after 40 ms.
     one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -174,20 +174,43 @@ def bound(host: str, port: int) -> socket.socket:
         one.listen(1)  # two on one port would otherwise only meet later
     except OSError as error:
         one.close()
-        raise SettingError(_unbound(error, host, port)) from None
+        raise SettingError(_unbound(error, host, port, name)) from None
     return one
 
 
-def _unbound(error: OSError, host: str, port: int) -> str:
+def _unbound(error: OSError, host: str, port: int, name: str) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    if name not in ServeFlags.__dataclass_fields__:
+        flag = f"HIGGS_{name.upper()}"
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken; choose another with --port, or a free one with --port 0."
+        zero = "a free one" if name == "port" else "none"
+        return f"Port {port} is taken; choose another with {flag}, or {zero} with {flag} 0."
     if error.errno == errno.EACCES:
-        return f"Port {port} needs more rights; choose one above 1023 with --port."
+        return f"Port {port} needs more rights; choose one above 1023 with {flag}."
     return f"'{host}' is not an address of this machine; give one with --host."
 
 
-def _ports(settings: ServerSettings) -> list[int]:
-    return [settings.port, *([settings.compat_port] if settings.compat_port else [])]
+def _sockets(settings: ServerSettings) -> dict[str, socket.socket]:
+    """All ports by their settings, or none. Raises SettingError."""
+    with ExitStack() as taken:
+        sockets = {
+            name: taken.enter_context(bound(settings.host, port, name))
+            for name in PORTS
+            if (port := getattr(settings, name)) or name == "port"
+        }
+        taken.pop_all()
+    return sockets
+
+
+def _lines(sockets: Mapping[str, socket.socket]) -> Iterator[str]:
+    """Where it listens, and for whom."""
+    for name in ("port", "compat_port"):
+        if name in sockets:
+            url = _address(sockets[name])
+            yield f"Listening on {url}; OpenAI clients: {url}/v1"
+    yield f"The page: {_address(sockets.get('ui_port', sockets['port']), here=True)}"
+    if "metrics_port" in sockets:
+        yield f"Metrics at {_address(sockets['metrics_port'])}/metrics"
 
 
 def _check_extra() -> None:
@@ -223,19 +246,16 @@ def _keys(path: Path) -> tuple[str, ...]:
 def _serve(
     flags: ServeFlags,
     settings: ServerSettings,
-    sockets: Sequence[socket.socket],
-    apart: Sequence[socket.socket],
+    sockets: Mapping[str, socket.socket],
     tell: Callable[[str], None],
 ) -> None:
     with ExitStack() as stack:
         remote = settings.engine is not None
         app = _elsewhere(flags, settings) if remote else _here(flags, settings, stack)
-        for one in sockets:
-            tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
-        for one in apart:
-            tell(f"Metrics at {_address(one)}/metrics")
+        for line in _lines(sockets):
+            tell(line)
         sys.stdout.flush()
-        _answer(app, settings, [*sockets, *apart])
+        _answer(app, settings, [*sockets.values()])
     tell("Stopped.")
 
 
@@ -390,6 +410,9 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
     return told
 
 
-def _address(one: socket.socket) -> str:
+def _address(one: socket.socket, *, here: bool = False) -> str:
+    """Its URL; `here`: as a person at this machine types it."""
     host, port = one.getsockname()[:2]
+    if here and host in ("127.0.0.1", EVERYWHERE):
+        host = "localhost"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -23,10 +23,12 @@ from faster_higgs.server import (
     health,
     jobs,
     models,
+    page,
     seeds,
     socket,
     speak,
     timestamps,
+    voice_check,
     voices,
 )
 from faster_higgs.server.body import invalid
@@ -40,8 +42,8 @@ from faster_higgs.server.settings import ServerSettings
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 ROUTES = (
     *(speak.router, batch.router, timestamps.router, dialogue.router, chat.router, socket.router),
-    *(models.router, voices.router, consents.router, jobs.router, seeds.router, health.router),
-    admin.router,
+    *(models.router, voice_check.router, voices.router, consents.router, jobs.router),
+    *(seeds.router, health.router, admin.router, page.router),
 )
 
 

@@ -20,7 +20,8 @@ from faster_higgs.server.errors import Refusal
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.settings import ServerSettings, is_loopback
 
-OPEN = ("/health/live",)  # answers whoever asks
+OPEN = ("/health/live", "/")  # answers whoever asks, as do the files of the page
+PAGE = "/page/"
 METRICS = "/metrics"
 READING = ("GET", "HEAD", "OPTIONS")  # they make nothing
 KEY_PROTOCOL = "higgs-key."  # and the key: a subprotocol that is never spoken
@@ -80,7 +81,7 @@ class Gate:
         if "origin" in headers:
             check_origin(headers["origin"], headers.get("host", ""), self._settings.cors_origins)
         account = self._accounts.of(_key(scope, headers, self._settings.socket_keys))
-        if account is None and scope["path"] not in OPEN and scope.get("method") != "OPTIONS":
+        if account is None and not _open(scope["path"]) and scope.get("method") != "OPTIONS":
             raise Refusal(
                 401,
                 "This server needs an API key: send Authorization: Bearer KEY.",
@@ -161,6 +162,10 @@ def check_origin(origin: str, host: str, allowed: Iterable[str]) -> None:
         "its operator can allow one with HIGGS_CORS_ORIGINS.",
         "origin_not_allowed",
     )
+
+
+def _open(path: str) -> bool:
+    return path in OPEN or path.startswith(PAGE)
 
 
 def _name(host: str) -> str:

@@ -58,6 +58,7 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    ui_port: int = 8501  # a second port for the page, with the same answers; 0 for none
     compat_port: int = 0  # a second port with the same answers; 0 for none
     api_keys: tuple[str, ...] = ()  # behind each may stand limits of its own
     admin_keys: tuple[str, ...] = ()  # those open /v1/admin as well
@@ -117,7 +118,7 @@ class ServerSettings:
     engine_timeout_s: float = 120.0  # of silence
 
     def __post_init__(self) -> None:
-        for name in ("port", "compat_port", "metrics_port"):
+        for name in ("port", "ui_port", "compat_port", "metrics_port"):
             _within(name, getattr(self, name), 0, 65_535)
         for name, least in _LEAST.items():
             _within(name, getattr(self, name), least, float("inf"))
