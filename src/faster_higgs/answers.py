@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from faster_higgs.delivery import Delivery, Utterance
 from faster_higgs.engine.request import FrameEvent
 from faster_higgs.engine.scheduler import BATCH, INTERACTIVE
@@ -40,10 +42,12 @@ def answered(
     talk_of: Callable[[Utterance], Conversation],
     fitted: Callable[[Conversation, Utterance], Prompt],
     frames: Callable[[Prompt, Sampling], Generator[FrameEvent]],
+    said: Sequence[Tensor | None] = (),
 ) -> Generator[Answer]:
     """Each utterance with what the engine makes of it; `sampling` has a seed.
 
-    Those that need nothing of the one before are begun while it is still spoken.
+    Those that need nothing of the one before are begun while it is still spoken. The first were
+    `said` before: of each only what is remembered is used.
     """
     talk: Conversation | None = None
     ahead: deque[Answer] = deque()
@@ -55,6 +59,12 @@ def answered(
             if alone:
                 talk = talk_of(utterance)
             assert talk is not None
+            if i < len(said):
+                if not alone:
+                    fitted(talk, utterance)  # forgets what it forgot then
+                if (codes := said[i]) is not None:
+                    talk.heard(utterance.text, codes)
+                continue
             prompt, limited = fitted(talk, utterance), _limited(sampling, utterance, i)
             events = frames(prompt, limited)
             ahead.append(Answer(utterance, talk, prompt, limited, events, i == 0))

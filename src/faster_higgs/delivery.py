@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Literal, get_args
 
@@ -16,13 +16,14 @@ from faster_higgs.prompt.conversation import QUIET_ROOM, Setting
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.text import normalize
 from faster_higgs.text.chunk import chunks, words
-from faster_higgs.text.dialogue import by_number, speakers, turns
+from faster_higgs.text.dialogue import by_number, carried, speakers, tagged, turns
 from faster_higgs.text.language import guess
+from faster_higgs.text.pauses import stretches, written
 
 Normalization = Literal["english", "original", "off"]
 ChunkMethod = Literal["auto", "none", "word", "speaker", "sentence"]
 Priority = Literal["interactive", "batch"]
-LONGEST_TEXT = 50_000  # characters
+LONGEST_TEXT = 50_000  # characters that are put into words at once
 WORDS = 200  # of a chunk, as in the original
 WORDS_IN_TIME = 120  # where "auto" cuts: a minute, well inside the steps a request has by default
 FRAMES_PER_SECOND = 25
@@ -37,8 +38,9 @@ class Delivery:
     `normalization` "english" puts numbers, dates and the like of English texts into words.
     `chunk_method` "auto" cuts at sentence ends, and dialogues at turns; the others are the
     original's, and keep all voices and tags in every prompt. `history` is for chunks that have no
-    clip of a voice: with one, "auto" begins each chunk afresh. A "batch" speech waits while there
-    are "interactive" ones.
+    clip of a voice: with one, "auto" begins each chunk afresh. `earlier` are turns of a
+    conversation, role and text, that come before the text and are not spoken. A "batch" speech
+    waits while there are "interactive" ones.
     """
 
     scene: str | None = QUIET_ROOM
@@ -49,15 +51,20 @@ class Delivery:
     chunk_method: ChunkMethod = "auto"
     max_words: int | None = None  # of a chunk; None: 200, and 120 where "auto" cuts
     max_turns: int = 1  # of a chunk, with chunk_method "speaker"
+    max_chars: int = LONGEST_TEXT  # of a text; longer ones are refused
     history: int | None = None  # earlier chunks kept as context; None keeps all there is room for
+    earlier: tuple[tuple[str, str], ...] = ()
     priority: Priority = "interactive"
     deadline: float | None = None  # seconds from now; what is not ready by then is left out
 
     def __post_init__(self) -> None:
+        turns = tuple((role, text) for role, text in self.earlier)  # JSON has lists, without a hash
+        object.__setattr__(self, "earlier", turns)
         _known("normalization", self.normalization, get_args(Normalization))
         _known("chunk_method", self.chunk_method, get_args(ChunkMethod))
         _known("priority", self.priority, get_args(Priority))
-        for name, value in (("max_words", self.max_words), ("max_turns", self.max_turns)):
+        for name in ("max_words", "max_turns", "max_chars"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingError(f"{name} is {value}; use 1 or more.")
         if self.language is not None and not re.fullmatch("[a-z]{2,3}", self.language):
@@ -83,6 +90,9 @@ class Utterance:
     setting: Setting
     tags: tuple[str, ...] = ()
     fresh: bool = False  # begins without the earlier chunks
+    speaker: str | None = None  # its tag, where there is one alone
+    before: float = 0.0  # seconds of silence
+    after: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -105,6 +115,9 @@ class Cut:
     voices: tuple[int, ...]
     tags: tuple[str, ...] = ()
     fresh: bool = False
+    speaker: str | None = None
+    before: float = 0.0
+    after: float = 0.0
 
 
 def utterances(
@@ -119,7 +132,8 @@ def utterances(
     plan = []
     for cut in cuts(text, delivery, clips, max_words):
         setting = _setting(delivery, [voices[i] for i in cut.voices], cut.tags)
-        plan.append(Utterance(cut.text, setting, cut.tags, cut.fresh))
+        told = (cut.tags, cut.fresh, cut.speaker, cut.before, cut.after)
+        plan.append(Utterance(cut.text, setting, *told))
     return plan
 
 
@@ -130,17 +144,44 @@ def cuts(
     spoken = prepared(text, delivery)
     tags = tuple(speakers(spoken))
     _check_count(tags, len(clips))
+    cut = partial(_cut, delivery=delivery, clips=clips, tags=tags, made_for=max_words)
     split = partial(chunks, language=language_of(text, delivery))
+    between = stretches(spoken)
+    plan, silence = list[Cut](), 0.0
+    for said, (_, before) in zip(carried(s.text for s in between), between, strict=True):
+        silence += before
+        for part in cut(said.strip(), split=split) if _speakable(said) else ():
+            plan.append(replace(part, before=silence))
+            silence = 0.0
+    return [*plan[:-1], replace(plan[-1], after=silence)] if silence else plan
+
+
+def _cut(
+    spoken: str,
+    *,
+    delivery: Delivery,
+    clips: Sequence[bool],
+    tags: tuple[str, ...],
+    made_for: int | None,
+    split: Split,
+) -> list[Cut]:
+    """The generations of a text without pauses."""
     everyone = tuple(range(len(clips)))
     if delivery.chunk_method != "auto":
-        most = _most(delivery.max_words or WORDS, max_words)
+        most = _most(delivery.max_words or WORDS, made_for)
         method = None if delivery.chunk_method == "none" else delivery.chunk_method
         parts = split(spoken, method, max_words=most, max_turns=delivery.max_turns)
-        return [Cut(part, everyone, tags) for part in parts]
-    most = _most(delivery.max_words or WORDS_IN_TIME, max_words)
+        return [_joint(part, everyone, tags) for part in parts]
+    most = _most(delivery.max_words or WORDS_IN_TIME, made_for)
     if len(tags) > 1 and not (clips and all(clips)):
-        return [Cut(part, everyone, tags) for part in _scenes(spoken, most, split)]
-    return _one_by_one(spoken, clips, most, split)
+        return [_joint(part, everyone, tags) for part in _scenes(spoken, most, split)]
+    return _one_by_one(spoken, by_number(tags), clips, most, split)
+
+
+def _joint(text: str, voices: tuple[int, ...], tags: tuple[str, ...]) -> Cut:
+    """One that has everybody in its prompt."""
+    heard = speakers(text)
+    return Cut(text, voices, tags, speaker=heard[0] if len(heard) == 1 else None)
 
 
 def _most(wanted: int, made_for: int | None) -> int:
@@ -174,10 +215,10 @@ def cast(text: str, delivery: Delivery, names: Sequence[str]) -> list[str]:
 @lru_cache(maxsize=8)
 def prepared(text: str, delivery: Delivery) -> str:
     """The text as it will be spoken. Raises TextError when it is empty, too long or unspeakable."""
-    if len(text) > LONGEST_TEXT:
+    if len(text) > delivery.max_chars:
         raise TextError(
-            f"The text has {len(text):,} characters; at most {LONGEST_TEXT:,} are spoken at once. "
-            "Split it."
+            f"The text has {len(text):,} characters; at most {delivery.max_chars:,} are spoken at "
+            "once. Split it."
         )
     if not text.strip():
         raise TextError("The text is empty; give some words to speak.")
@@ -186,10 +227,35 @@ def prepared(text: str, delivery: Delivery) -> str:
         "original": normalize.original,
         "off": str.strip,
     }
-    spoken = rules[delivery.normalization](text)
-    if not any(c.isalnum() for turn in turns(spoken) for c in turn.text):
+    rule, spoken = rules[delivery.normalization], ""
+    for i, (said, before) in enumerate(stretches(tagged(text))):
+        mark = f"\n{written(before)}\n" if i else ""
+        spoken += mark + "\n".join(rule(part) for part in sections(said) if part.strip())
+    if not any(_speakable(one.text) for one in stretches(spoken)):
         raise TextError("The text has no word that can be spoken.")
     return spoken
+
+
+def _speakable(text: str) -> bool:
+    return any(c.isalnum() for turn in turns(text) for c in turn.text)
+
+
+def sections(text: str, most: int = LONGEST_TEXT) -> list[str]:
+    """A text in stretches of at most `most` characters, which joined are the text.
+
+    Each ends in its second half where a paragraph ends, else a line, a sentence, a word.
+    """
+    found: list[str] = []
+    while len(text) > most:
+        half = most // 2
+        ends = ([end.end() for end in mark.finditer(text[half:most])] for mark in _ENDS)
+        cut = next((half + places[-1] for places in ends if places), most)
+        found.append(text[:cut])
+        text = text[cut:]
+    return [*found, text]
+
+
+_ENDS = tuple(map(re.compile, (r"\n\s*\n", r"\n", r"[.!?…]['\"”’)]*\s|[。！？｡]", r"\s")))
 
 
 @lru_cache(maxsize=8)
@@ -206,17 +272,21 @@ def _setting(delivery: Delivery, voices: Sequence[Voice], tags: Sequence[str]) -
         delivery.voices_in_system,
         delivery.history,
         tuple(by_number(tags)) if voices else (),
+        delivery.earlier,
     )
 
 
-def _one_by_one(spoken: str, clips: Sequence[bool], most: int, split: Split) -> list[Cut]:
+def _one_by_one(
+    spoken: str, order: Sequence[str], clips: Sequence[bool], most: int, split: Split
+) -> list[Cut]:
     """Every chunk has one speaker, whose voice alone stands in its prompt."""
-    order, plan = by_number(speakers(spoken)), list[Cut]()
+    plan = list[Cut]()
     for turn in turns(spoken):
         at = order.index(turn.tag) if turn.tag else 0
         own, fresh = ((at,), clips[at]) if clips else ((), False)
         parts = split(turn.text, "sentence", max_words=most)
-        plan += [Cut(part, own, fresh=fresh) for part in parts if any(c.isalnum() for c in part)]
+        said = [part for part in parts if any(c.isalnum() for c in part)]
+        plan += [Cut(part, own, fresh=fresh, speaker=turn.tag) for part in said]
     return plan
 
 

@@ -58,6 +58,18 @@ def named(name: str) -> Iterator[Device]:
         yield _processor() if device.type == "cpu" else _apple()
 
 
+def in_use(name: str) -> tuple[int, int] | None:
+    """Bytes of a card's memory that anyone has, as its own tools tell, and all there are.
+
+    None where it does not tell.
+    """
+    try:
+        free, total = torch.cuda.mem_get_info(torch.device(name).index or 0)
+    except RuntimeError:
+        return None
+    return total - free, total
+
+
 def give_back() -> None:
     """Let others have what is kept for later: by torch of the cards' memory, by malloc of ours."""
     gc.collect()  # recorded steps and who runs them know each other
@@ -77,6 +89,14 @@ def memory() -> tuple[int | None, int | None]:
         total = limit
         free = min(free or limit, limit - max(0, (used or 0) - _droppable()))
     return free, total
+
+
+def busy(name: str) -> float | None:
+    """The share of the last moment in which a card worked; None where nothing tells."""
+    try:
+        return torch.cuda.utilization(torch.device(name)) / 100
+    except Exception:  # noqa: BLE001  of NVIDIA's library, which need not be there
+        return None
 
 
 def _processor() -> Device:

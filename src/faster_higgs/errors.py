@@ -17,7 +17,9 @@
     └── EngineError           the engine refused or was stopped                                  1
         ├── Aborted
         ├── DeadlinePassed    before anything was ready to be heard
-        └── QueueFull         too many wait already; later there may be room
+        ├── QueueFull         too many wait already; later there may be room
+        └── UpstreamError     the server that speaks in our place failed
+            └── UpstreamTimeout
 
 A message is one sentence or two: what happened, what was found, what to do.
 """
@@ -116,3 +118,11 @@ class DeadlinePassed(EngineError):
 
 class QueueFull(EngineError):
     """Too many requests are waiting; the same one may be taken later."""
+
+
+class UpstreamError(EngineError):
+    """The server that speaks in our place cannot be reached, or answered something else."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """It was silent for too long."""

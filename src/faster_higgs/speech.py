@@ -34,7 +34,7 @@ from faster_higgs.codec.stream import SharedDecoder
 from faster_higgs.config import EngineConfig
 from faster_higgs.delivery import Delivery, Utterance, cast, utterances
 from faster_higgs.device import give_back, named
-from faster_higgs.engine.engine import Engine
+from faster_higgs.engine.engine import Engine, Stats
 from faster_higgs.engine.request import Finish, FrameEvent, Result
 from faster_higgs.engine.scheduler import INTERACTIVE
 from faster_higgs.engine.worker import OnStop, Worker
@@ -46,7 +46,7 @@ from faster_higgs.prompt.tokens import END_OF_TEXT, EOT, TextTokenizer
 from faster_higgs.prompt.voices import Voice, VoiceStore
 from faster_higgs.quant.apply import Quantization
 from faster_higgs.sampling import Sampling
-from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio
+from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio, pause
 
 Voices = str | Voice | Sequence[str | Voice] | None
 CONTEXT = 8192  # positions of a prompt with earlier chunks; the original's cache has as many
@@ -131,12 +131,15 @@ class Higgs:
         sampling: Sampling = Sampling(),
         delivery: Delivery = Delivery(),
         *,
+        said: Sequence[Tensor | None] = (),
         on_stop: OnStop | None = None,
-    ) -> Iterator[Piece]:
+    ) -> Generator[Piece]:
         """Speech as samples while it is made.
 
-        `on_stop` is handed functions that end it from another thread, with Aborted. Raises
-        TextError, VoiceNotFound, SettingError, NoAudio, DeadlinePassed.
+        `said` goes on where a speech was broken off: what its pieces `remembered`, one for each of
+        the first utterances, which are not made again. `on_stop` is handed functions that end it
+        from another thread, with Aborted. Raises TextError, VoiceNotFound, SettingError, NoAudio,
+        DeadlinePassed.
         """
         sampling, urgency = _seeded(sampling), urgency_of(delivery, on_stop)
 
@@ -144,7 +147,9 @@ class Higgs:
             return self.frames(prompt, limited, self._ends, **urgency)
 
         plan = self.plan(text, voice, delivery)  # 1 text
-        begun = answered(plan, sampling, self._talk, self._fitted, frames)  # 2 prompt, 3 engine
+        begun = answered(
+            plan, sampling, self._talk, self._fitted, frames, said
+        )  # 2 prompt, 3 engine
         with closing(begun) as answers:
             for answer in answers:
                 for piece in self._sound(answer):  # 4 codec
@@ -254,6 +259,14 @@ class Higgs:
 
     close = unload
 
+    def revive(self, fresh: Higgs) -> None:
+        """Become `fresh`, after `unload`; whoever holds this one goes on with it."""
+        self.__dict__ = fresh.__dict__
+
+    def stats(self) -> Stats:
+        """How the engine is, and what it has done."""
+        return self._worker.stats()
+
     def __enter__(self) -> Higgs:
         return self
 
@@ -319,6 +332,7 @@ class Higgs:
         sampling, utterance, frames = answer.sampling, answer.utterance, list[Tensor]()
         quiet, decoded = (Quiet if sampling.rules == "guarded" else Untouched)(self.rate), 0
         with closing(answer.events), closing(self._decoder.stream()) as decoder:
+            yield from pause(utterance, utterance.before, self.rate)
             for event in answer.events:
                 frames.append(event.frames)
                 result = event.result
@@ -333,8 +347,10 @@ class Higgs:
                     if not codes.shape[1] and not cut:
                         raise no_audio(result, len(codes))
                     kept = decoded - quiet.dropped // self.codec.hop
-                    yield Piece(utterance, quiet.finish(), result, codes[:, :kept])
-                    return
+                    heard = answer.prompt.heard
+                    yield Piece(utterance, quiet.finish(), result, codes[:, :kept], heard)
+                    break
+            yield from pause(utterance, utterance.after, self.rate)
 
 
 def _seeded(sampling: Sampling) -> Sampling:

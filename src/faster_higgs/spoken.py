@@ -6,18 +6,22 @@ Knows nothing of models: what a checkpoint asks for is a small file beside it.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.save import save
 from faster_higgs.delivery import Utterance
 from faster_higgs.engine.request import Finish, Result
-from faster_higgs.errors import CheckpointError, DeadlinePassed, NoAudio
+from faster_higgs.errors import CheckpointError, DeadlinePassed, NoAudio, VoiceError
+from faster_higgs.prompt.voices import Voice
+from faster_higgs.text.tags import SPEAKER
 
 WHOLE = (
     Finish.STOP,
@@ -27,18 +31,43 @@ WHOLE = (
 
 @dataclass(frozen=True)
 class Piece:
-    """The next samples [n] of a speech; an utterance's last has its result and codes [K, F]."""
+    """The next samples [n] of a speech; an utterance's last has its result and codes [K, F].
+
+    A pause is silence that was asked for, before or after an utterance.
+    """
 
     utterance: Utterance
     samples: Samples
     result: Result | None = None
     codes: Tensor | None = None
+    heard: int = 0  # positions of its prompt that are sound
+    is_pause: bool = False
 
     @property
     def remembered(self) -> Tensor | None:
         """The codes of an utterance that came to its end: one broken off is no example."""
         over = self.result is not None and self.result.finish in WHOLE
         return self.codes if over else None
+
+
+def last_piece(
+    utterance: Utterance,
+    samples: Samples,
+    codes: Tensor,
+    *,
+    finish: str = "stop",
+    seed: int | None = None,
+    prompt_tokens: int = 0,
+) -> Piece:
+    """The end of an utterance that was not made by the engine here."""
+    result = Result(Finish(finish), seed or 0, prompt_tokens, (), ())
+    return Piece(utterance, samples, result, codes)
+
+
+def pause(utterance: Utterance, seconds: float, rate: int) -> Iterator[Piece]:
+    """Silence that was asked for, if it was."""
+    if seconds:
+        yield Piece(utterance, np.zeros(round(seconds * rate), np.float32), is_pause=True)
 
 
 @dataclass(frozen=True)
@@ -49,6 +78,7 @@ class Part:
     begin: float
     end: float
     finish: Finish
+    speaker: str | None = None  # of a text with several
 
 
 @dataclass(frozen=True)
@@ -64,6 +94,12 @@ class Speech:
     def seconds(self) -> float:
         """Length."""
         return len(self.samples) / self.rate
+
+    @property
+    def said(self) -> Samples:
+        """The samples without the pauses that were asked for."""
+        ends = [(round(part.begin * self.rate), round(part.end * self.rate)) for part in self.parts]
+        return np.concatenate([self.samples[:0], *(self.samples[at:end] for at, end in ends)])
 
     @property
     def finish(self) -> Finish:
@@ -86,16 +122,20 @@ class Gathering:
     samples: list[Samples] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     length: int = 0  # samples so far
+    begin: int = 0  # samples before the utterance that is heard
 
     def add(self, piece: Piece) -> Part | None:
         """Keep a piece; the part it ended, if it did."""
         self.samples.append(piece.samples)
         self.length += len(piece.samples)
+        if piece.is_pause:
+            self.begin = self.length
         if piece.result is None:
             return None
-        begin = self.parts[-1].end if self.parts else 0.0
-        part = Part(piece.utterance.text, begin, self.length / self.rate, piece.result.finish)
+        utterance, times = piece.utterance, (self.begin / self.rate, self.length / self.rate)
+        part = Part(utterance.text, *times, piece.result.finish, utterance.speaker)
         self.parts.append(part)
+        self.begin = self.length
         return part
 
     def speech(self, seed: int) -> Speech:
@@ -127,6 +167,22 @@ class Manners:
         if not _well_formed(found):
             raise CheckpointError(f"{path} cannot be read; download the checkpoint again.")
         return cls(tuple(found.get("voices", ())), found.get("max_words"))
+
+
+def voice_of(name: str, ends: Sequence[Piece]) -> Voice:
+    """A voice that speaks as these utterances do, by their last pieces.
+
+    Raises VoiceError when several speak in them, or not all was said.
+    """
+    said = [piece.utterance for piece in ends]
+    if len({one.speaker for one in said}) > 1 or any(len(one.tags) > 1 for one in said):
+        raise VoiceError("Several speak in it; a voice is one speaker's.")
+    codes = [piece.remembered for piece in ends]
+    whole = [one for one in codes if one is not None]
+    if not whole or len(whole) < len(codes):
+        raise VoiceError("It was broken off, so its text is not what is heard; speak it again.")
+    text = " ".join(SPEAKER.sub("", one.text).strip() for one in said)
+    return Voice(name, torch.cat(whole, dim=1), text)
 
 
 def _gravity(finish: Finish) -> int:

@@ -25,6 +25,7 @@ from faster_higgs.checkpoint.save import save_model
 from faster_higgs.codec.codec import Codec
 from faster_higgs.config import CodecConfig, EngineConfig, HubertShape, Layout, ModelConfig
 from faster_higgs.delay import wrap
+from faster_higgs.engine.engine import Stats
 from faster_higgs.engine.request import Finish, FrameEvent, Result
 from faster_higgs.engine.scheduler import INTERACTIVE
 from faster_higgs.engine.worker import OnStop
@@ -265,6 +266,10 @@ class FakeHiggs(Higgs):
         for first in range(0, codes.shape[1], 10):
             yield FrameEvent(1, codes[:, first : first + 10])
         yield FrameEvent(1, codes[:, :0], result)
+
+    def stats(self) -> Stats:
+        """There is no engine."""
+        return Stats()
 
     def close(self) -> None:
         """Forget the voices that were made."""

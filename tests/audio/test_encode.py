@@ -180,3 +180,22 @@ def test_streams_are_what_their_type_says(format):
     with av.open(io.BytesIO(streamed(tone(0.5), format, [5_000]))) as file:
         assert file.streams.audio[0].codec_context.name.startswith(format)
         assert file.streams.audio[0].codec_context.layout.nb_channels == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("format", ["wav", "mp3", "flac", "opus", "ogg"])
+def test_a_note_is_the_files_comment_and_changes_no_sample(format, whole):
+    sound = (0.3 * np.sin(np.arange(24_000) / 20)).astype(np.float32)
+    note = "Nobody said this."
+
+    def made(note: str) -> bytes:
+        if whole:
+            return encode(sound, format, 24_000, note)
+        encoder = encoder_for(format, 24_000, note)
+        return encoder.encode(sound) + encoder.finish()
+
+    with av.open(io.BytesIO(made(note))) as file:
+        told = {**file.metadata, **file.streams.audio[0].metadata}
+    assert note in {value for key, value in told.items() if key.lower() == "comment"}
+    assert note.encode() not in made("")
+    np.testing.assert_array_equal(read(made(note), rate=24_000), read(made(""), rate=24_000))

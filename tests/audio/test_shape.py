@@ -27,7 +27,17 @@ def shaped(samples: np.ndarray, cuts: list[int] | None = None, **wanted) -> np.n
 
 @pytest.mark.parametrize("speed", SPEEDS)
 def test_the_length_is_that_of_the_speed(speed):
-    assert len(shaped(sweep(), speed=speed)) == pytest.approx(3 * RATE / speed, rel=0.03)
+    for samples in (1, 100, 2_000, 3 * RATE):
+        assert len(shaped(sweep()[:samples], speed=speed)) == round(samples / speed)
+
+
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_the_end_is_heard(speed):
+    last = RATE // 10
+    silence = np.zeros(RATE, np.float32)
+    found = shaped(np.concatenate([silence, sweep()[-last:]]), speed=speed)
+    tail = found[-round(last / speed) :]
+    assert np.sqrt(np.mean(tail**2)) > 0.1 and np.abs(found[: len(found) // 2]).max() < 1e-3
 
 
 @pytest.mark.parametrize("speed", SPEEDS)

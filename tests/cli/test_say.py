@@ -195,6 +195,26 @@ def test_a_picture_is_drawn(spoken, here):
     assert {path.name for path in here.iterdir()} == {"p.png", "output.wav"}
 
 
+def test_captions_are_written_beside_the_sound(spoken, here):
+    text = "One thing. [pause:1s] Another."
+    for name in ("c.srt", "c.VTT", "c.json"):
+        assert spoken(text, "--captions", name).code == 0
+    assert (here / "c.srt").read_text(encoding="utf-8") == (
+        "1\n00:00:00,000 --> 00:00:00,800\nOne thing.\n\n"
+        "2\n00:00:01,800 --> 00:00:02,440\nAnother.\n\n"
+    )
+    assert (here / "c.VTT").read_text(encoding="utf-8").startswith("WEBVTT\n")
+    second = json.loads((here / "c.json").read_text(encoding="utf-8"))["segments"][1]
+    assert second == {"index": 1, "text": "Another.", "start": 1.8, "end": 2.44}
+
+
+def test_a_pause_that_was_asked_for_is_no_fault(spoken):
+    text = f"{HELLO} [pause:5s] {HELLO} [pause:5s]"
+    assert spoken(text, "--strict").code == spoken(HELLO, "--strict").code == 0
+    shown = [row.split() for row in spoken(text, "--show-text").out.splitlines()]
+    assert shown.count(["pause", "5", "s"]) == 2
+
+
 def test_show_text_prints_every_stage_and_makes_nothing(spoken, here):
     ended = spoken("Dr. Who paid $5. Then he left.", "--show-text", "--chunk_max_word_num", 5)
     assert ended.code == 0 and list(here.iterdir()) == []

@@ -11,15 +11,20 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from faster_higgs import device
 from faster_higgs.audio.files import read
 from faster_higgs.checkpoint.files import DefaultModel
 from faster_higgs.cli import serve
 from faster_higgs.cli.serve import ServeFlags, bound, model_id, settings_of
 from faster_higgs.errors import SettingError
+from faster_higgs.speech import Higgs
 from tests.project.source import ROOT
 
 
@@ -70,10 +75,65 @@ class TestStart:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             ended = run("serve", "--port", port)
-        assert ended.code == 2
+            page = run("serve", "--port", 0, "--ui-port", port)
+        assert ended.code == page.code == 2
         assert ended.error == (
             f"Port {port} is taken; choose another with --port, or a free one with --port 0."
         )
+        assert page.error == (
+            f"Port {port} is taken; choose another with --ui-port, or none with --ui-port 0."
+        )
+
+    def test_a_port_that_is_taken_leaves_the_others_free(self, run):
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            free = one.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            run("serve", "--port", free, "--ui-port", other.getsockname()[1])
+        socket.create_server(("127.0.0.1", free)).close()
+
+    def test_the_page_has_a_port_of_its_own_unless_it_is_0(self):
+        assert settings().ui_port == 8501
+        assert settings({"HIGGS_UI_PORT": "8600"}).ui_port == 8600
+        assert settings({"HIGGS_UI_PORT": "8600"}, ui_port=0).ui_port == 0
+
+    @pytest.mark.parametrize("name", ["nobody", "profile:nobody", "alice,"])
+    def test_a_default_voice_that_is_not_there_is_told_before_anything_is_loaded(
+        self, run, monkeypatch, tmp_path, name
+    ):
+        monkeypatch.setenv("HIGGS_DEFAULT_VOICE", name)
+        monkeypatch.setattr(Higgs, "load", lambda *_, **__: pytest.fail("it was loaded"))
+        ended = run("serve", "--port", 0, "--ui-port", 0, "--voices-dir", tmp_path)
+        assert ended.code == 2 and ended.error.endswith(
+            f"HIGGS_DEFAULT_VOICE is '{name}', and there is no such voice; "
+            "`higgs voices list` shows those there are."
+        )
+
+    def test_a_place_for_voices_that_is_no_folder_is_told(self, run, tmp_path):
+        (tmp_path / "file").touch()
+        for wrong in ("file", "nowhere/voices"):
+            ended = run("serve", "--port", 0, "--ui-port", 0, "--voices-dir", tmp_path / wrong)
+            assert ended.code == 2
+            assert ended.error.startswith(f"--voices-dir {tmp_path / wrong} cannot be used: ")
+
+    def test_a_voice_that_openais_name_hides_is_told(self, tmp_path):
+        (tmp_path / "alloy.description").write_text("an old man")
+        (tmp_path / "nova.description").write_text("a girl")
+        (tmp_path / "nova.json").write_text('{"openai_name": true}')
+        (note,) = serve._check_voices(tmp_path / "model", [tmp_path], settings())
+        assert note.startswith("The voice 'alloy' is not spoken with")
+
+    def test_the_memory_of_a_card_is_told_as_its_own_tools_tell_it(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (30 * 10**9, 80 * 10**9))
+        monkeypatch.setattr(device, "named", lambda name: iter([device.Device(name, "H", 1, 2)]))
+        plan = SimpleNamespace(device="cuda:1", reason="")
+        told = serve._machine(plan)()
+        assert (told["gpu_memory_total_gb"], told["gpu_memory_used_gb"]) == (80.0, 50.0)
+
+        def refuses(index):
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(torch.cuda, "mem_get_info", refuses)
+        assert "gpu_memory_used_gb" not in serve._machine(plan)()
 
     def test_small_pieces_are_sent_at_once(self):
         """asyncio turns the waiting off for sockets that say they are TCP, and for no others."""
@@ -104,20 +164,30 @@ class TestStart:
 
 
 def speak(port: int, text: str) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    body = json.dumps({"input": text, "voice": "alloy", "response_format": "wav", "seed": 1})
-    connection.request("POST", "/v1/audio/speech", body, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    data = answer.read()
-    assert answer.status == 200, data
-    connection.close()
+    body = {"input": text, "voice": "alloy", "response_format": "wav", "seed": 1}
+    status, data = ask(port, "/v1/audio/speech", body)
+    assert status == 200, data
     return data
+
+
+def ask(port: int, path: str, body: object = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    method, data = ("GET", None) if body is None else ("POST", json.dumps(body))
+    connection.request(method, path, data, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    try:
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
-    """pico over HTTP: two at once, and a termination in the middle of a third."""
-    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--compat-port", "0"]
+    """pico over HTTP: two at once, and a termination in the middle of a third. The page's port
+    answers the same."""
+    with bound("127.0.0.1", 0) as free:
+        page = free.getsockname()[1]
+    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", str(page)]
     environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command,
@@ -133,15 +203,21 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
         found = re.search(r"http://127\.0\.0\.1:(\d+);", line)
         assert found, line
         port = int(found[1])
+        assert process.stdout.readline() == f"The page: http://localhost:{page}\n"
+        assert b"<title>Faster Higgs</title>" in ask(page, "/")[1] and b"pico" in health(page)
         with ThreadPoolExecutor(2) as threads:
             texts = ["Good morning to everyone here.", "The rain has stopped at last."]
             clips = list(threads.map(lambda text: speak(port, text), texts))
             assert all(0.5 < len(read(clip)) / 24_000 < 10 for clip in clips)
-            last = threads.submit(speak, port, "This is the last sentence, and it is finished.")
+            last = threads.submit(speak, port, "This is the last speech, and it is finished. " * 4)
             while b'"running":1' not in health(port):
                 assert not last.done()
             process.send_signal(signal.SIGTERM)
-            assert 0.5 < len(read(last.result())) / 24_000 < 10
+            while ask(port, "/health/ready")[0] == 200:
+                assert not last.done()
+            status, told = ask(port, "/v1/audio/speech", {"input": "Hi."})
+            assert status == 503 and b'"draining"' in told and not last.done()
+            assert 3 < len(read(last.result())) / 24_000 < 40
         out, _ = process.communicate(timeout=30)
         assert process.returncode == 0 and out.strip() == "Stopped."
     finally:
@@ -149,9 +225,45 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
         process.communicate()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_second_ctrl_c_ends_it_at_once_and_without_a_traceback(tmp_path):
+    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", "0"]
+    environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        port = int(re.search(r":(\d+);", process.stdout.readline())[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as one:
+            body = json.dumps({"input": "It goes on and on. " * 100, "stream": False}).encode()
+            head = "POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\n"
+            head += "Content-Type: application/json\r\n"
+            one.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            while b'"running":1' not in health(port):
+                pass
+            process.send_signal(signal.SIGINT)
+            until_refused(port)
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=30)
+        assert process.returncode == 0 and out.strip() == "Stopped."
+        assert "Traceback" not in errors and "Cancelled" not in errors
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until_refused(port: int) -> None:
+    """Nothing new is taken any more."""
+    with suppress(ConnectionError):
+        while True:
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+
+
 def health(port: int) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", "/health")
-    data = connection.getresponse().read()
-    connection.close()
-    return data
+    return ask(port, "/health")[1]

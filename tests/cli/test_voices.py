@@ -213,3 +213,69 @@ def test_codes_of_another_codec_are_not_played(voices, run, player, clip, tmp_pa
     (tmp_path / "mine" / "me.wav").unlink()
     ended = run("voices", "play", "me", "--model", tiny_checkpoint(tmp_path / "other", seed=1))
     assert ended.code == 2 and "made by another codec" in ended.error
+
+
+class TestPresets:
+    """`higgs voices import`: a folder with a config.json, as Boson's server has it."""
+
+    @pytest.fixture
+    def presets(self, clip):
+        def written(entries):
+            Path("presets").mkdir(exist_ok=True)
+            Path(clip).replace("presets/clip.wav") if Path(clip).exists() else None
+            Path("presets/config.json").write_text(json.dumps(entries), encoding="utf-8")
+            return "presets"
+
+        return written
+
+    def test_each_becomes_a_voice(self, voices, presets):
+        usual = "Convert text to speech with the same voice."
+        one = {"transcript": WORDS, "audio_file": "clip.wav"}
+        folder = presets(
+            {
+                "ann": one,
+                "bob": one | {"system_prompt": usual},
+                "eve": one | {"system_prompt": "Sad."},
+            }
+        )
+        ended = voices("import", folder)
+        assert ended.code == 0 and ended.out == "Added ann.\nAdded bob.\nAdded eve.\n"
+        assert ended.err.count("Note: ") == 1 and "eve" in ended.err and "Sad." in ended.err
+        assert f"eve 3.0 s yours {WORDS}" in rows(voices("list"))
+        assert "already" in voices("import", folder).error
+        assert voices("import", folder, "--replace").code == 0
+
+    @pytest.mark.parametrize(
+        ("entries", "word"),
+        [
+            ([], "names no voices"),
+            ({}, "names no voices"),
+            ({"ann": "clip.wav"}, "nothing else"),
+            ({"ann": {"transcript": WORDS}}, "no audio_file"),
+            ({"ann": {"transcript": " ", "audio_file": "clip.wav"}}, "no transcript"),
+            ({"ann": {"transcript": WORDS, "audio_file": "gone.wav"}}, "is not there"),
+            ({"ann": {"transcript": WORDS, "audio_file": "../clip.txt"}}, "lies outside"),
+            ({"ann": {"transcript": WORDS, "audio_file": "/etc/passwd"}}, "lies outside"),
+            ({"a/b": {"transcript": WORDS, "audio_file": "clip.wav"}}, "cannot name a voice"),
+            ({"ann": {"transcript": WORDS, "audio_file": "clip.wav", "x": 1}}, "nothing else"),
+        ],
+    )
+    def test_a_wrong_folder_changes_nothing(self, voices, presets, tmp_path, entries, word):
+        good = {"good": {"transcript": WORDS, "audio_file": "clip.wav"}}
+        folder = presets(good | entries if isinstance(entries, dict) and entries else entries)
+        ended = voices("import", folder)
+        assert ended.code == 2 and word in ended.error
+        assert not (tmp_path / "mine").exists()
+
+    def test_a_folder_without_a_config_is_told(self, voices, here):
+        assert "config.json cannot be read" in voices("import", ".").error
+        Path("config.json").write_bytes(b"\xff{")
+        assert "is not JSON" in voices("import", ".").error
+
+
+def test_an_openai_name_is_noted_or_meant(voices, clip):
+    ended = voices("add", "alloy", clip)
+    assert ended.code == 0 and "--openai-name" in ended.err
+    ended = voices("add", "alloy", clip, "--openai-name", "--replace")
+    assert ended.code == 0 and ended.err == ""
+    assert "is no name of OpenAI's" in voices("add", "me", clip, "--openai-name").error

@@ -104,6 +104,7 @@ def test_bytes_that_are_no_text(wrong, fake, here, monkeypatch):
         (["--output", "speech"], "no suffix"),
         (["--format", "doc"], "format 'doc'"),
         (["--plot", "plot.doc"], "plot.doc"),
+        (["--captions", "said.txt"], "give it one of .srt, .vtt, .json"),
         (["--tempretaure", 1], "No such option"),
         (["--model", "no/such/folder"], "no checkpoint folder"),
         (["--model", "owner/name"], "higgs download owner/name"),
@@ -211,6 +212,9 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
         (here / "folder.png").mkdir()
         plot = output.replace(".wav", ".png")
         assert told.split()[-1] in wrong("say", "Hello.", "--plot", plot)
+        (here / "folder.srt").mkdir()
+        captions = output.replace(".wav", ".srt")
+        assert told.split()[-1] in wrong("say", "Hello.", "--captions", captions)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

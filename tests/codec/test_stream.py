@@ -369,6 +369,42 @@ def test_what_was_decoded_for_others_is_theirs_though_the_next_batch_fails(
     assert_whole(decoder, shared._ready.pop(one), codes)
 
 
+class TestErrorsBelongToWhoseFramesTheyAre:
+    def test_frames_that_another_brought_and_that_are_no_codes(self, decoder: Codec) -> None:
+        shared = SharedDecoder(decoder)
+        one, other = shared.stream(), shared.stream()
+        bad = torch.full((decoder.num_codebooks, 3), decoder.config.codebook_size)
+        shared._brought.put((other, bad, True))
+        codes = codes_of(decoder, 15)
+        assert_whole(decoder, one.decode(codes, last=True), codes)
+        with pytest.raises(InputError, match="stream tokens"):
+            other.decode(codes_of(decoder, 1))
+        other.close()
+        assert not shared._failed
+
+    def test_frames_of_another_in_the_same_batch(
+        self, decoder: Codec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A batch that fails is decoded one by one: only whose frames fail alone hears of it."""
+        decode, codes = Codec.decode, codes_of(decoder, 15)
+        poison = (codes + 1) % decoder.config.codebook_size
+
+        def fails(codec: Codec, batch: Tensor) -> Tensor:
+            if any(torch.equal(row, poison) for row in batch):
+                raise RuntimeError("out of memory")
+            return decode(codec, batch)
+
+        monkeypatch.setattr(Codec, "decode", fails)
+        shared = SharedDecoder(decoder)
+        one, other, third = (shared.stream() for _ in range(3))
+        shared._brought.put((other, poison, True))
+        shared._brought.put((third, codes, True))
+        assert_whole(decoder, one.decode(codes, last=True), codes)
+        assert_whole(decoder, shared._ready.pop(third), codes)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            other.decode(codes_of(decoder, 0))
+
+
 def test_a_closed_decoder_says_that_the_model_was_unloaded(decoder: Codec) -> None:
     shared = SharedDecoder(decoder)
     stream = shared.stream()

@@ -32,12 +32,13 @@ def test_neighbours_make_what_the_transposed_convolution_makes(ratio: int, lengt
 
 
 @pytest.mark.usefixtures("always_quick")
-def test_a_weight_that_changes_is_heard() -> None:
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_weight_or_bias_that_changes_is_heard(name: str) -> None:
     layer, x = Upsampling(6, 3), torch.randn(1, 6, 4)
     for change in (lambda w: w.add_(1), lambda w: w.copy_(w * 2)):
         with torch.no_grad():
             layer(x)
-            change(layer.weight)
+            change(getattr(layer, name))
             torch.testing.assert_close(layer(x), plain(layer, x))
 
 

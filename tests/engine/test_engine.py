@@ -72,6 +72,21 @@ def test_a_request_cut_by_the_limit_says_so_and_ends_in_whole_frames(
         pytest.fail("no limit cut the speech")
 
 
+def test_the_books_tell_what_was_done(model: DualFFN, prompt: Prompt) -> None:
+    engine = Engine(model)
+    assert engine.stats().steps == engine.stats().mean_batch == 0
+    for seed in (1, 2):
+        engine.add(prompt, replace(LIVELY, seed=seed))
+    assert engine.stats().waiting == 2
+    engine.step()
+    assert engine.stats().running >= 1 and engine.stats().pages_used > 0
+    frames = run(engine)
+    told = engine.stats()
+    assert (told.running, told.waiting, told.pages_used, told.admitted) == (0, 0, 0, 2)
+    assert told.columns >= sum(one.shape[1] for one, _ in frames.values())
+    assert told.step_seconds > 0 and 1 < told.mean_batch <= 2
+
+
 def test_neighbours_do_not_change_a_request(model: DualFFN, prompt: Prompt) -> None:
     alone, _ = spoken(model, prompt, LIVELY)
     engine = Engine(model)

@@ -14,9 +14,10 @@ from faster_higgs.delivery import (
     Utterance,
     cast,
     prepared,
+    sections,
     utterances,
 )
-from faster_higgs.errors import SettingError
+from faster_higgs.errors import SettingError, TextError
 from faster_higgs.prompt.conversation import Conversation, Setting, opening
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.text.chunk import words as counted
@@ -131,3 +132,42 @@ def test_a_scene_beside_a_system_prompt_of_ones_own_is_refused() -> None:
 def test_a_setting_out_of_range_is_named(settings: dict[str, object], words: str) -> None:
     with pytest.raises(SettingError, match=words):
         Delivery(**settings)
+
+
+@given(st.text(st.sampled_from("ab. \n"), max_size=300), st.integers(2, 40))
+def test_sections_joined_are_the_text(text: str, most: int) -> None:
+    found = sections(text, most)
+    assert "".join(found) == text and all(len(one) <= most for one in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("aa aa. aa aa\n\na\na. a aaa", "aa aa. aa aa\n\n"),
+        ("aa aa. aa aa\naa. a aaa aaa", "aa aa. aa aa\n"),
+        ("aa aa aa aa. aa aa aa aa", "aa aa aa aa. "),
+        ("aa aa aa aaaa aaaaaaa aaa", "aa aa aa aaaa "),
+        ("a" * 30, "a" * 20),
+    ],
+)
+def test_a_section_ends_at_the_best_place_of_its_second_half(text: str, first: str) -> None:
+    assert sections(text, 20)[0] == first
+
+
+def test_a_long_text_loses_nothing_where_it_is_allowed() -> None:
+    text = "Mr. Smith has read this book to its very end. " * 2500
+    with pytest.raises(TextError, match="115,000 characters"):
+        utterances(text, Delivery(), [ALICE])
+    plan = utterances(text, Delivery(max_chars=200_000), [ALICE])
+    said = " ".join(u.text for u in plan)
+    assert said.count("Smith has read this book to its very end.") == 2500
+    assert max(len(counted(u.text)) for u in plan) <= WORDS_IN_TIME
+
+
+def test_speakers_of_a_long_script_keep_their_voices() -> None:
+    """Also where a part of the script has only one of them."""
+    text = "[SPEAKER0] " + "I talk on and on. " * 4000 + "\n[SPEAKER1] At last I speak. " * 2
+    bob = Voice("bob", torch.zeros(8, 3).long(), "Bob speaks.")
+    plan = utterances(text, Delivery(max_chars=200_000), [ALICE, bob])
+    assert [u.setting.voices for u in plan[-2:]] == [(bob,)] * 2
+    assert {u.setting.voices for u in plan[:-2]} == {(ALICE,)}

@@ -19,6 +19,7 @@ else:
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Where the name to import is not the name to install.
 INSTALLED_AS = {
+    "pynvml": "nvidia-ml-py",
     "prometheus_client": "prometheus-client",
     "pydantic_settings": "pydantic-settings",
     "triton": "torch",  # brings it where it has kernels for a graphics card

@@ -102,12 +102,28 @@ def _part(name: str, value: bytes, more: str = "") -> bytes:
 
 
 @contextmanager
-def serving(higgs: Higgs, *, await_ready: bool = True, **settings: Any) -> Iterator[Live]:
-    """A server until the block ends."""
-    app = create_app(higgs, ServerSettings(**settings), model="fake-higgs")
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+def serving(
+    higgs: Higgs,
+    *,
+    await_ready: bool = True,
+    load: Callable[[], Higgs] | None = None,
+    apart: bool = False,
+    **settings: Any,
+) -> Iterator[Live]:
+    """A server until the block ends; `apart`: its port is the one of metrics."""
     listening = bound("127.0.0.1", 0)
+    if apart:
+        settings["metrics_port"] = listening.getsockname()[1]
+    own = ServerSettings(**settings)
+    app = create_app(higgs, own, model="fake-higgs", load=load)
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        ws_max_size=own.max_socket_config_bytes,
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     service: Service = app.inner.state.service

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faster_higgs.errors import EngineError
+from faster_higgs.errors import DeadlinePassed, EngineError
 from faster_higgs.testing import FakeHiggs
 from tests.server.conftest import Slow, Witness, seconds, serving, until
 
@@ -99,7 +99,7 @@ def test_a_client_that_goes_away_gives_its_place_back(slow, body):
         until(lambda: slow.ended == slow.begun and live.service.desk.running == 0, 2)
         slow.go.release(10_000)
         assert live.speak().status == 200
-        assert b"higgs_aborted_total 1.0" in live.ask("/metrics").body
+        assert b'higgs_aborted_total{reason="client_gone"} 1.0' in live.ask("/metrics").body
 
 
 def test_a_client_that_goes_away_while_it_waits_is_never_spoken_to(slow):
@@ -114,6 +114,14 @@ def test_a_client_that_goes_away_while_it_waits_is_never_spoken_to(slow):
         until(lambda: live.service.desk.running == 0)
         assert slow.begun == 1
         first.close()
+
+
+def test_a_speech_that_is_not_ready_in_time_is_a_504(slow):
+    with serving(slow, warmup=False) as live:
+        raised = iter([DeadlinePassed("Nothing was ready in time.")])
+        live.service.higgs.pieces = lambda *_, **__: (_ for _ in ()).throw(next(raised))
+        reply = live.speak()
+        assert (reply.status, reply.error["code"]) == (504, "deadline_passed")
 
 
 def test_a_slow_reader_keeps_nobody_from_speaking():

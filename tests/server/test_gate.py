@@ -92,6 +92,14 @@ class TestOtherSites:
             check_origin("https://a.example", "b.example", ())
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/audio/voices", "/openapi.json"])
+def test_head_is_get_without_its_body(small, path):
+    get, head = small.ask(path), small.ask(path, method="HEAD")
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert small.ask("/v1/audio/speech", method="HEAD").status == 405
+
+
 class TestSizes:
     def test_a_large_body_is_refused_by_its_length(self, small):
         reply = small.ask("/v1/audio/speech", {"input": "x" * 6000})
@@ -147,6 +155,7 @@ class TestSettings:
             {"max_running": 0},
             {"default_response_format": "m4a"},
             {"api_keys": ("short",)},
+            {"socket_keys": ("cookie",)},
             {"queue_timeout_s": float("nan")},
         ],
     )

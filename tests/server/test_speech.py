@@ -66,6 +66,9 @@ class TestFormats:
         body = live.speak(TEXT, response_format="opus").body
         assert body.count(b"OpusHead") == 1
 
+    def test_a_format_is_taken_in_any_case(self, live):
+        assert live.speak(response_format="WAV").headers["content-type"] == "audio/wav"
+
     def test_the_default_is_a_setting(self, live):
         assert live.speak().headers["content-type"] == "audio/mpeg"
 
@@ -197,6 +200,11 @@ REFUSED = [
     ({"sample_rate": 100}, "sample_rate"),
     ({"speed": 5}, "speed"),
     ({"speed": "fast"}, "speed"),
+    ({"speed": True}, "speed"),
+    ({"top_k": False}, "top_k"),
+    ({"extra_params": {"seed": True}}, "extra_params.seed"),
+    ({"voice": "alice,,bob"}, "voice"),
+    ({"voice": "profile:nobody"}, "voice"),
     ({"temperature": -1}, "temperature"),
     ({"top_p": 0}, "top_p"),
     ({"top_k": -1}, "top_k"),
@@ -255,6 +263,61 @@ class TestRefusals:
         assert reply.error["type"] == "invalid_request_error"
         assert reply.error["message"].endswith(".")
 
+    @pytest.mark.parametrize("name", ["voice", "response_format", "language", "z" * 5000, "model"])
+    def test_a_long_value_is_not_repeated_whole(self, live, name):
+        value = "x" * 5000
+        reply = live.ask("/v1/audio/speech", {"input": "Hello.", name: value})
+        assert reply.status in (400, 404) and len(reply.body) < 1000
+
+    @pytest.mark.parametrize(
+        ("path", "body", "kind", "word"),
+        [
+            (
+                "/v1/audio/speech",
+                b'{"input": "Hi."}',
+                "application/x-www-form-urlencoded",
+                "application/json",
+            ),
+            ("/v1/audio/speech", b'{"input": "Hi."}', "text/plain", "application/json"),
+            ("/v1/audio/speech", b'{"input": "Hi."}', "", "application/json"),
+            ("/v1/audio/voices", b'{"name": "x"}', "application/json", "multipart/form-data"),
+        ],
+    )
+    def test_a_body_of_another_kind_is_told_which_to_be(self, live, path, body, kind, word):
+        reply = live.ask(path, body, headers={"Content-Type": kind} if kind else {})
+        assert (reply.status, reply.error["code"]) == (415, "unsupported_media_type")
+        assert reply.error["message"].endswith(f"send it with Content-Type: {word}.")
+
+    @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/x+json"])
+    def test_a_body_may_call_itself_json_in_several_ways(self, live, kind):
+        reply = live.ask("/v1/audio/speech", b'{"input": "Hi."}', headers={"Content-Type": kind})
+        assert reply.status == 200
+
+    def test_what_cannot_be_read_is_told(self, live):
+        told = {"Content-Type": "application/json"}
+        reply = live.ask("/v1/audio/speech", b'{"input": "\xff"}', headers=told)
+        assert (reply.status, reply.error["message"]) == (400, "The body is not UTF-8 text.")
+        form = {"Content-Type": "multipart/form-data"}
+        reply = live.ask("/v1/audio/voices", b"--x", headers=form)
+        assert (reply.status, reply.error["code"]) == (400, "invalid_form")
+        assert reply.error["message"] == "The form cannot be read: Missing boundary in multipart."
+
+    @pytest.mark.parametrize(
+        "field",
+        [
+            b'"input": "a \\ud800"',
+            b'"voice": "\\udfff"',
+            b'"\\ud800": 1',
+            b'"ref_text": ["\\ud800"]',
+        ],
+    )
+    @pytest.mark.parametrize(("path", "text"), [("audio/speech", b"input"), ("/generate", b"text")])
+    def test_half_a_character_is_refused(self, live, field, path, text):
+        body = b'{"%s": "Hello.", %s}' % (text, field.replace(b"input", text))
+        where = path if path.startswith("/") else f"/v1/{path}"
+        reply = live.ask(where, body, headers={"Content-Type": "application/json"})
+        assert reply.status in (400, 422), reply.body
+
     def test_what_means_no_is_taken(self, live):
         no = {"x_vector_only_mode": False, "word_timestamps": False, "repetition_penalty": 1.0}
         assert live.speak(**no).status == 200
@@ -287,3 +350,19 @@ def test_special_tokens_in_a_text_are_ordinary_characters(live):
     usual = live.service.higgs.prompts[-1].ids
     for name in ("<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"):
         assert ids.count(tokenizer.special(name)) == usual.count(tokenizer.special(name))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/audio/speech", {"input": "Hi.", "model": "\ud800"}),
+        ("/v1/audio/speech", {"input": "Hi \ud800.", "normalization": "off"}),
+        ("/v1/audio/speech", {"input": "Hi.", "\udc00": 1}),
+        ("/v1/audio/dialogue", {"turns": [{"speaker": "\ud800", "text": "A."}], "speakers": {}}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "\ud800"}]}),
+    ],
+)
+def test_half_a_character_is_refused(live, path, body):
+    refused = live.ask(path, body)
+    assert refused.status == 400 and "half a character" in refused.error["message"]
+    assert live.speak("Hi \U0001f600 there.").status == 200

@@ -85,12 +85,29 @@ class TestUpload:
         assert reply.status == 400 and reply.error["param"] == "name"
         assert not list((tmp_path / "mine").glob("*"))
 
+    def test_a_name_of_openais_is_taken_on_purpose_only(self, live, clip):
+        alloy = FORM | {"name": "Alloy"}
+        reply = live.form("/v1/audio/voices", alloy, clip)
+        assert (reply.status, reply.error["code"]) == (400, "reserved_name")
+        live.service.higgs.voices.add("alloy", clip, SAID)  # as `higgs voices add` does
+        assert live.speak(voice="alloy").headers["x-voice"] == "chosen by the model"
+        live.service.higgs.voices.remove("alloy")
+        assert live.form("/v1/audio/voices", alloy | {"openai_name": "true"}, clip).status == 200
+        assert live.speak(voice="alloy").headers["x-voice"] == "alloy"
+        reply = live.form("/v1/audio/voices", FORM | {"openai_name": "true"}, clip)
+        assert (reply.status, reply.error["param"]) == (400, "openai_name")
+
+    @pytest.mark.parametrize("name", ["", "   "])
+    def test_an_empty_name_is_told(self, live, clip, name):
+        message = live.form("/v1/audio/voices", FORM | {"name": name}, clip).error["message"]
+        assert "missing" in message or "empty" in message
+
     @pytest.mark.parametrize(
         ("samples", "word"),
         [
             (np.zeros(48_000, np.float32), "silent"),
             (tones(spoken("Hi.")), "too short"),
-            (np.tile(tones(spoken(SAID)), 20), "too long"),
+            (np.tile(tones(spoken(SAID)), 20), "at most 30 s"),
         ],
     )
     def test_the_linter_says_what_is_wrong(self, live, tmp_path, samples, word):

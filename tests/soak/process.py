@@ -49,11 +49,12 @@ class Server(NamedTuple):
 @contextmanager
 def higgs_serve(folder: Path, **settings: object) -> Iterator[Server]:
     """A server until the block ends; voices are kept in a folder."""
-    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", "0"]
     told = {f"HIGGS_{name.upper()}": str(value) for name, value in settings.items()}
     # Every setting of the machine is left out; caches and the like stay where they are.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HIGGS_")}
-    own = {"HIGGS_VOICES": str(folder), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT / "src")}
+    own = {"HIGGS_VOICES": str(folder), "HIGGS_JOBS_DIR": str(folder / "jobs")}
+    own |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT / "src")}
     environment = kept | own | told
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faster_higgs.text.dialogue import Turn, speakers, turns
+from faster_higgs.text.dialogue import Turn, carried, speakers, tagged, turns
 from faster_higgs.text.tags import SPEAKER
 
 SCRIPT = st.lists(
@@ -65,3 +66,29 @@ def test_all_that_is_no_tag_is_said_by_someone_in_order(script: str) -> None:
 @given(SCRIPT)
 def test_every_turn_belongs_to_a_speaker_of_the_script(script: str) -> None:
     assert {turn.tag for turn in turns(script) if turn.tag} <= set(speakers(script))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "[SPEAKER0] Hello. [SPEAKER1] Hi. [SPEAKER0] Bye.",
+        "<|speaker_id_start|>SPEAKER0<|speaker_id_end|> Hello. "
+        "<|speaker_id_start|>SPEAKER1<|speaker_id_end|> Hi.\n"
+        "<|speaker_id_start|>SPEAKER0<|speaker_id_end|> Bye.",
+        "<|speaker_id_start|>SPEAKER0 Hello. <|speaker_id_start|>[SPEAKER1] Hi. [SPEAKER0] Bye.",
+    ],
+)
+def test_speakers_in_either_spelling_and_several_on_a_line(script: str) -> None:
+    said = [("SPEAKER0", "Hello."), ("SPEAKER1", "Hi."), ("SPEAKER0", "Bye.")]
+    assert [(turn.tag, turn.text) for turn in turns(tagged(script))] == said
+
+
+def test_a_piece_of_a_script_begins_with_who_speaks() -> None:
+    pieces = ["One. [SPEAKER2] Two.", " Three.", "[SPEAKER0] Four.", "Five. [SPEAKER1]", "Six."]
+    assert carried(pieces) == [
+        "One. [SPEAKER2] Two.",
+        "[SPEAKER2] Three.",
+        "[SPEAKER0] Four.",
+        "[SPEAKER0] Five. [SPEAKER1]",
+        "[SPEAKER1] Six.",
+    ]

@@ -96,9 +96,9 @@ class Encoder:
     Only lengths in headers differ: a stream cannot know them, so wav says 0xFFFFFFFF, flac nothing.
     """
 
-    def __init__(self, format: str, rate: int) -> None:
+    def __init__(self, format: str, rate: int, note: str = "") -> None:
         self._pipe = _Pipe()
-        self._writer = open_writer(self._pipe, format, rate)
+        self._writer = open_writer(self._pipe, format, rate, note)
 
     def encode(self, samples: Samples) -> bytes:
         """The bytes that are ready after these samples; may be empty."""
@@ -111,15 +111,15 @@ class Encoder:
         return self._pipe.take()
 
 
-def encoder_for(format: str, rate: int = 24_000) -> Encoder:
+def encoder_for(format: str, rate: int = 24_000, note: str = "") -> Encoder:
     """A streaming encoder for one sound."""
-    return Encoder(format, rate)
+    return Encoder(format, rate, note)
 
 
-def encode(samples: Samples, format: str, rate: int = 24_000) -> bytes:
+def encode(samples: Samples, format: str, rate: int = 24_000, note: str = "") -> bytes:
     """A whole sound as one file, with exact lengths in its header."""
     file = io.BytesIO()
-    writer = open_writer(file, format, rate)
+    writer = open_writer(file, format, rate, note)
     writer.add(to_int16(samples))
     writer.close()
     return file.getvalue()
@@ -133,12 +133,15 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-def open_writer(file: IO[bytes] | _Pipe, format: str, rate: int) -> Writer:
-    """A writer from the file's beginning; a file that can seek gets exact lengths in its header."""
+def open_writer(file: IO[bytes] | _Pipe, format: str, rate: int, note: str = "") -> Writer:
+    """A writer from the file's beginning; a file that can seek gets exact lengths in its header.
+
+    The `note` is kept as the file's comment; pcm and aac have no place for one.
+    """
     known = checked_format(format, rate)
     if known.muxer:
-        return _FfmpegWriter(file, known, rate)
-    return _WavWriter(file, rate) if format == "wav" else _PcmWriter(file)
+        return _FfmpegWriter(file, known, rate, note)
+    return _WavWriter(file, rate, note) if format == "wav" else _PcmWriter(file)
 
 
 class _Pipe:
@@ -174,24 +177,24 @@ class _PcmWriter:
 class _WavWriter:
     _UNKNOWN = 0xFFFFFFFF
 
-    def __init__(self, file: IO[bytes] | _Pipe, rate: int) -> None:
+    def __init__(self, file: IO[bytes] | _Pipe, rate: int, note: str) -> None:
         self._file, self._rate, self._data_bytes = file, rate, 0
+        self._note = _info(note) if note else b""
         file.write(self._header(self._UNKNOWN, self._UNKNOWN))
 
     def add(self, pcm: Pcm) -> None:
         self._data_bytes += self._file.write(pcm.astype("<i2").tobytes())
 
     def close(self) -> None:
-        fits = self._data_bytes + 36 < self._UNKNOWN
+        rest = 36 + len(self._note) + self._data_bytes
+        fits = rest < self._UNKNOWN
         if fits and not isinstance(self._file, _Pipe) and self._file.seekable():
             self._file.seek(0)
-            self._file.write(self._header(36 + self._data_bytes, self._data_bytes))
+            self._file.write(self._header(rest, self._data_bytes))
             self._file.seek(0, io.SEEK_END)
 
     def _header(self, riff_bytes: int, data_bytes: int) -> bytes:
-        def number(value: int, width: int) -> bytes:
-            return value.to_bytes(width, "little")
-
+        number = _number
         kind, channels, width = 1, 1, 2  # uncompressed, mono, 16 bit
         return b"".join(
             [
@@ -199,15 +202,28 @@ class _WavWriter:
                 *(b"fmt ", number(16, 4), number(kind, 2), number(channels, 2)),
                 *(number(self._rate, 4), number(self._rate * width, 4)),
                 *(number(width, 2), number(8 * width, 2)),
+                self._note,
                 *(b"data", number(data_bytes, 4)),
             ]
         )
 
 
+def _info(comment: str) -> bytes:
+    """The chunk of a WAV file that holds a comment."""
+    text = comment.encode() + b"\0"
+    text += b"\0" * (len(text) % 2)
+    inside = b"INFOICMT" + _number(len(text), 4) + text
+    return b"LIST" + _number(len(inside), 4) + inside
+
+
+def _number(value: int, width: int) -> bytes:
+    return value.to_bytes(width, "little")
+
+
 class _FfmpegWriter:
     _SECONDS_PER_FRAME = 1
 
-    def __init__(self, file: IO[bytes] | _Pipe, known: Format, rate: int) -> None:
+    def __init__(self, file: IO[bytes] | _Pipe, known: Format, rate: int, note: str) -> None:
         import av
 
         self._frame = av.AudioFrame.from_ndarray
@@ -215,8 +231,11 @@ class _FfmpegWriter:
         # Each packet is passed on at once: a listener must not wait for a buffer to fill.
         options = {"flush_packets": "1", **known.options}
         if isinstance(file, _Pipe):
-            options |= {"write_xing": "0", "id3v2_version": "0"} if known.muxer == "mp3" else {}
+            plain = {"write_xing": "0"} if note else {"write_xing": "0", "id3v2_version": "0"}
+            options |= plain if known.muxer == "mp3" else {}
         self._container = av.open(file, "w", format=known.muxer, options=options)
+        if note:
+            self._container.metadata["comment"] = note
         stream = self._container.add_stream(known.codec, rate=rate, layout="mono")
         assert isinstance(stream, av.AudioStream)
         if known.bit_rate:

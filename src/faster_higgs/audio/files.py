@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,26 +29,45 @@ if TYPE_CHECKING:
 Samples = NDArray[np.float32]
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
-_LOWEST_RATE, _HIGHEST_RATE = 1_000, 768_000
 _VALUES_PER_BLOCK = 1 << 18  # of all channels together: many channels must not mean much memory
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's answer where no length is told; it cannot read those
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a file may be, beside its size."""
+
+    lowest_rate: int = 1_000
+    highest_rate: int = 768_000
+    channels: int = 1_024
+    patience: float = 600.0  # seconds for decoding it
+
+
+FROM_STRANGERS = Bounds(4_000, 192_000, 8, 20.0)
 
 
 @dataclass
 class _Decoder:
     rate: int
+    channels: int
     seconds: float | None  # as the header says; None where it does not
     blocks: Iterator[Samples]  # mono
 
 
 def read(
-    source: Source, *, rate: int = 24_000, max_seconds: float = 600, max_bytes: int = 200_000_000
+    source: Source,
+    *,
+    rate: int = 24_000,
+    max_seconds: float = 600,
+    max_bytes: int = 200_000_000,
+    bounds: Bounds = Bounds(),
 ) -> Samples:
     """Mono samples at `rate`, levels untouched. Raises AudioError for what is not usable sound."""
     name = _name(source)
     with _opened(source, name, max_bytes) as file, _decoded(file, name) as decoder:
-        _check_header(decoder, name, max_seconds)
-        samples = _resampled(_checked(decoder, name, max_seconds), decoder.rate, rate)
+        _check_header(decoder, name, max_seconds, bounds)
+        blocks = _checked(decoder, name, max_seconds, bounds.patience)
+        samples = _resampled(blocks, decoder.rate, rate)
     if not samples.size:
         raise AudioError(f"{name} holds no sound: not one sample at {rate} Hz.")
     return samples
@@ -117,7 +137,8 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[_Decoder]:
         return
     with sound:
         seconds = sound.frames / max(sound.samplerate, 1)
-        yield _Decoder(sound.samplerate, seconds, _soundfile_blocks(sound, name))
+        blocks = _soundfile_blocks(sound, name)
+        yield _Decoder(sound.samplerate, sound.channels, seconds, blocks)
 
 
 class _Seekable:
@@ -179,7 +200,8 @@ def _ffmpeg(file: BinaryIO, name: str) -> Iterator[_Decoder]:
         guessed = container.format.name in ("aac", "mp3")
         known = stream.duration and stream.time_base and not guessed
         seconds = float(stream.duration * stream.time_base) if known else None  # type: ignore[operator]
-        yield _Decoder(stream.rate or 0, seconds, _ffmpeg_blocks(container, stream, name))
+        blocks = _ffmpeg_blocks(container, stream, name)
+        yield _Decoder(stream.rate or 0, stream.channels, seconds, blocks)
 
 
 def _ffmpeg_blocks(container: InputContainer, stream: AudioStream, name: str) -> Iterator[Samples]:
@@ -206,11 +228,15 @@ def _damaged(name: str) -> AudioError:
     return AudioError(f"{name} is damaged and cannot be decoded to its end.")
 
 
-def _check_header(decoder: _Decoder, name: str, max_seconds: float) -> None:
-    if not _LOWEST_RATE <= decoder.rate <= _HIGHEST_RATE:
+def _check_header(decoder: _Decoder, name: str, max_seconds: float, bounds: Bounds) -> None:
+    if not bounds.lowest_rate <= decoder.rate <= bounds.highest_rate:
         raise AudioError(
             f"{name} claims a sample rate of {decoder.rate} Hz; "
-            f"rates from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz are read."
+            f"rates from {bounds.lowest_rate} to {bounds.highest_rate} Hz are read."
+        )
+    if decoder.channels > bounds.channels:
+        raise AudioError(
+            f"{name} has {decoder.channels} channels; at most {bounds.channels} are read."
         )
     if decoder.seconds is not None and decoder.seconds > max_seconds:
         raise AudioError(
@@ -218,10 +244,14 @@ def _check_header(decoder: _Decoder, name: str, max_seconds: float) -> None:
         )
 
 
-def _checked(decoder: _Decoder, name: str, max_seconds: float) -> Iterator[Samples]:
-    """The blocks, as long as they are finite and within the limit, whatever the header said."""
-    frames = 0
+def _checked(
+    decoder: _Decoder, name: str, max_seconds: float, patience: float
+) -> Iterator[Samples]:
+    """The blocks, as long as they are finite and within the limits, whatever the header said."""
+    frames, end = 0, time.monotonic() + patience
     for block in decoder.blocks:
+        if time.monotonic() > end:
+            raise AudioError(f"{name} takes longer than {patience:g} s to decode.")
         finite = np.isfinite(block)
         if not finite.all():
             at = (frames + int(np.argmin(finite))) / decoder.rate

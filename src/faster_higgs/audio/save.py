@@ -41,9 +41,11 @@ def save(
     *,
     format: str | None = None,
     rate: int = 24_000,
+    note: str = "",
 ) -> int:
     """Write a sound, or its pieces as they come, and return how many samples it has.
 
+    The `note` is kept as the file's comment, where it has a place for one.
     The file appears when it is complete. If anything stops it, even Ctrl-C, all stays as it was.
     """
     format = format or format_of(path)
@@ -51,7 +53,7 @@ def save(
     pieces = iter([samples] if isinstance(samples, np.ndarray) else samples)
     with _replaced(Path(path)) as file:
         with _told(path):
-            writer = open_writer(file, format, rate)
+            writer = open_writer(file, format, rate, note)
         total = 0
         for piece in pieces:
             pcm = to_int16(piece)

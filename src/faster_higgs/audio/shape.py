@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SLOWEST, FASTEST = 0.25, 4.0
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
 _BLOCK = 960  # samples
+_TAIL = 0.25  # seconds of silence after the last sound: FFmpeg keeps the end of its input back
 
 
 class Shape:
@@ -30,11 +31,13 @@ class Shape:
     def __init__(self, rate: int, *, speed: float = 1.0, to: int | None = None) -> None:
         check_speed(speed)
         self.rate = check_rate(rate if to is None else to)
+        self._speed = speed
         self._graph = _tempo(rate, speed) if speed != 1.0 else None
         self._resampler = soxr.ResampleStream(rate, to, 1) if to not in (None, rate) else None
         self._given = rate
         self._held = np.zeros(0, np.float32)
-        self._seen = 0
+        self._ahead = np.zeros(0, np.float32)
+        self._fed = self._pushed = self._told = 0  # samples
 
     def feed(self, samples: Samples) -> Samples:
         """What can be told after these samples; may be empty."""
@@ -45,19 +48,29 @@ class Shape:
         if self._graph is None:
             return self._resampled(np.zeros(0, np.float32), last=True)
         self._push(self._held)
+        self._push(np.zeros(round(_TAIL * self._given), np.float32))
         self._graph.push(None)
-        return self._resampled(_waiting(self._graph), last=True)
+        return self._resampled(self._due(self._graph), last=True)
 
     def _paced(self, samples: Samples) -> Samples:
         """FFmpeg's stretch depends on how its input is cut, so it is always cut alike."""
         if self._graph is None:
             return samples
+        self._fed += samples.size
         held = np.concatenate([self._held, samples])
         whole = len(held) // _BLOCK * _BLOCK
         self._held = held[whole:]
         for start in range(0, whole, _BLOCK):
             self._push(held[start : start + _BLOCK])
-        return _waiting(self._graph)
+        return self._due(self._graph)
+
+    def _due(self, graph: Graph) -> Samples:
+        """What was stretched, as far as the sound is long; the rest waits, or is the tail's."""
+        ready = np.concatenate([self._ahead, _waiting(graph)])
+        end = max(0, round(self._fed / self._speed) - self._told)
+        self._told += ready[:end].size
+        self._ahead = ready[end:]
+        return ready[:end]
 
     def _push(self, samples: Samples) -> None:
         from av import AudioFrame
@@ -66,9 +79,9 @@ class Shape:
             return
         row = np.ascontiguousarray(samples[None], np.float32)
         frame = AudioFrame.from_ndarray(row, format="flt", layout="mono")
-        frame.sample_rate, frame.pts = self._given, self._seen
+        frame.sample_rate, frame.pts = self._given, self._pushed
         frame.time_base = Fraction(1, self._given)
-        self._seen += samples.size
+        self._pushed += samples.size
         self._graph.push(frame)
 
     def _resampled(self, samples: Samples, last: bool) -> Samples:

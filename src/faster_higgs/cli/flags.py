@@ -73,7 +73,11 @@ OF_DELIVERY = {
 class SayFlags:
     """What stands on the command line."""
 
-    text: str | None = argument("TEXT", "What to say; `-` reads standard input.", default=None)
+    text: str | None = argument(
+        "TEXT",
+        "What to say; `-` reads standard input. [pause:500ms] in it is so much silence.",
+        default=None,
+    )
     transcript: str | None = _said("--transcript", "FILE", "Say what stands in a file; or a text.")
     normalization: str | None = _said(
         "--normalization", "RULES", "How numbers, dates and signs become words."
@@ -120,6 +124,9 @@ class SayFlags:
     )
     format: str | None = _output("--format", "FORMAT", "The format, whatever the suffix.")
     play: bool = _output("--play", None, "Play it too.")
+    captions: Path | None = _output(
+        "--captions", "FILE", "Write when what is said: .srt, .vtt or .json."
+    )
     plot: Path | None = _output("--plot", "PNG", "Draw its waveform and spectrogram.")
     json: bool = _output("--json", None, "Print the report for machines, on standard output.")
     strict: bool = _output("--strict", None, "End with status 1 when the sound fails a check.")

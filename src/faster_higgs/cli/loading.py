@@ -54,10 +54,11 @@ def voice_folders(
     named = [part for part in environment.get("HIGGS_VOICES", "").split(os.pathsep) if part]
     if named:
         return [Path(part).expanduser() for part in named]
-    return [_data_folder(environment, platform) / "voices"]
+    return [data_folder(environment, platform) / "voices"]
 
 
-def _data_folder(environment: Mapping[str, str], platform: str) -> Path:
+def data_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """Where what a user makes is kept."""
     if platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "faster-higgs"
     if platform == "win32":

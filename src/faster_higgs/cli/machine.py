@@ -16,11 +16,12 @@ from faster_higgs.device import Device, devices
 
 # What each extra of the package brings.
 EXTRAS = {
-    "serve": ("fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn", "websockets", "httpx2", "pynvml"),
     "train": ("peft", "accelerate", "tensorboard", "pyarrow"),
     "eval": ("pocketsphinx", "jiwer"),
     "ray": ("ray",),
     "runpod": ("runpod",),
+    "wyoming": ("wyoming",),
     "plot": ("matplotlib",),
 }
 

@@ -23,6 +23,10 @@ from faster_higgs.errors import HiggsError
 COMMANDS = {
     "say": "Speak a text into a sound file.",
     "serve": "Answer over HTTP: OpenAI's speech API, voices, health.",
+    "bench": "Measure how fast a server speaks.",
+    "wyoming": "Speak for Home Assistant, through a server that runs.",
+    "runpod": "Take jobs from RunPod's queue.",
+    "monitor": "Write down what graphics cards do, as CSV.",
     "voices": "List, add, show, play and remove voices.",
     "doctor": "Say what this machine can run, and whether a model is the right one.",
     "download": "Fetch the full model.",

@@ -6,15 +6,17 @@ Knows nothing of models.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from faster_higgs.audio.encode import checked_format, encoder_for, format_of
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.save import save
-from faster_higgs.errors import OutputError, SettingError
+from faster_higgs.errors import OutputError, SettingError, unwritten
 
 STANDARD_OUTPUT = "-"
 Write = Callable[[Iterable[Samples], int], None]
@@ -42,6 +44,18 @@ def writer(output: str, format: str | None) -> Write:
         save(output, pieces, format=kind, rate=rate)
 
     return write
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[Path]:
+    """The name a file has until it is whole; nothing of that name stays behind."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+    except OSError as error:
+        raise unwritten(f"{path} cannot be written: {error.strerror}.", error) from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _try(output: str, kind: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from faster_higgs.audio.levels import Samples
-from faster_higgs.errors import MissingExtra, OutputPlaceError, SettingError, unwritten
+from faster_higgs.cli.output import growing
+from faster_higgs.errors import MissingExtra, OutputPlaceError, SettingError
 
 SUFFIXES = (".png", ".svg", ".pdf")
 WINDOW = 1024  # samples of one column of the spectrogram
@@ -25,7 +24,7 @@ def check_plot(path: Path) -> None:
         raise SettingError(f"{path} cannot be a plot; give it one of {', '.join(SUFFIXES)}.")
     if path.is_dir():
         raise OutputPlaceError(f"{path} cannot be written: it is a folder.")
-    with _partial(path) as part:
+    with growing(path) as part:
         part.touch()
 
 
@@ -43,18 +42,6 @@ def plot(path: Path, samples: Samples, rate: int) -> None:
         # A floor far below hearing, because the logarithm of silence is no number.
         floor = 1e-7 * np.random.default_rng(0).standard_normal(len(samples))
         spectrum.specgram(samples + floor, NFFT=WINDOW, Fs=rate, noverlap=WINDOW * 3 // 4)
-    with _partial(path) as part:
+    with growing(path) as part:
         figure.savefig(part, format=path.suffix[1:].lower(), dpi=120)
         os.replace(part, path)
-
-
-@contextmanager
-def _partial(path: Path) -> Iterator[Path]:
-    """The name a file has until it is whole; nothing of that name stays behind."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-    except OSError as error:
-        raise unwritten(f"{path} cannot be written: {error.strerror}.", error) from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -44,6 +44,10 @@ def run(flags: SayFlags) -> None:
     _check_extras(flags)
     warn: Tell = _silent if flags.quiet else _on_stderr
     take = _speak(flags, asked, warn)
+    if flags.captions:
+        from faster_higgs.cli.captions import save_captions
+
+        save_captions(flags.captions, take.speech.parts)
     if flags.plot:
         from faster_higgs.cli.plot import plot
 
@@ -72,6 +76,10 @@ def _check_extras(flags: SayFlags) -> None:
         from faster_higgs.cli.player import find_player
 
         find_player()
+    if flags.captions:
+        from faster_higgs.cli.captions import check_captions
+
+        check_captions(flags.captions)
     if flags.plot:
         from faster_higgs.cli.plot import check_plot
 

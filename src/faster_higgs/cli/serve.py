@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import re
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -20,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faster_higgs.cli.command import Command, as_command, flag, verbose
+from faster_higgs.cli.environment import completed, in_vain
 from faster_higgs.cli.flags import codec_flag, memory_flag, model_flag, revision_flag
-from faster_higgs.errors import MissingExtra, SettingError
+from faster_higgs.errors import MissingExtra, SettingError, VoiceNotFound
 
 if TYPE_CHECKING:
     from faster_higgs.checkpoint.choice import Plan
@@ -30,7 +33,11 @@ if TYPE_CHECKING:
 
 EVERYWHERE = "0.0.0.0"
 ARENAS = -8  # glibc's M_ARENA_MAX
-EXTRA = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_OF_A_MODEL = (
+    *("model", "audio_tokenizer", "revision", "device", "precision", "max_memory", "context"),
+)
+EXTRA = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
+PORTS = ("port", "ui_port", "compat_port", "metrics_port")  # the first always, the others unless 0
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
 _listen = partial(flag, "Where it listens")
 _model = partial(flag, "Model and machine")
@@ -42,6 +49,9 @@ class ServeFlags:
 
     host: str | None = _listen("--host", "ADDRESS", "The address it listens at.")
     port: int | None = _listen("--port", "N", "The port; 0 takes a free one.")
+    ui_port: int | None = _listen(
+        "--ui-port", "N", "A second port for the page, with the same answers; 0 for none."
+    )
     compat_port: int | None = _listen(
         "--compat-port", "N", "A second port with the same answers, such as 8888. [default: none]"
     )
@@ -57,6 +67,17 @@ class ServeFlags:
         "--insecure-no-auth", None, "Let everyone who reaches the address ask without a key."
     )
 
+    engine: str | None = _model(
+        "--engine",
+        "URL",
+        "A server that speaks in place of a model here: another Faster Higgs, vLLM-Omni, Boson's "
+        "vLLM image, or one with OpenAI's interface. [default: HIGGS_ENGINE, VLLM_URL]",
+    )
+    engine_dialect: str | None = _model(
+        "--engine-dialect",
+        "NAME",
+        "faster-higgs, vllm-omni, boson or openai. [default: it is asked]",
+    )
     model: str | None = model_flag()
     audio_tokenizer: str | None = codec_flag()
     revision: str | None = revision_flag()
@@ -93,6 +114,7 @@ def facts() -> Mapping[str, str]:
         "precision": ", ".join(PRECISIONS),
         "host": f"default: {own.host}",
         "port": f"default: {own.port}",
+        "ui_port": f"default: {own.ui_port}",
     }
 
 
@@ -101,22 +123,32 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
     _check_extra()
     _few_heaps()
     settings = settings_of(flags, os.environ)
+    for note in in_vain(os.environ):
+        print(note, file=sys.stderr)
+    flags = completed(flags, os.environ)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(message)s")
+    _check_folder(flags.voices_dir)
     for note in _warnings(settings, flags):
         tell(note)
-    sockets = [bound(settings.host, port) for port in _ports(settings)]
+    sockets = _sockets(settings)
     try:
         _serve(flags, settings, sockets, tell)
     finally:
-        for one in sockets:
+        for one in sockets.values():
             one.close()
 
 
 def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSettings:
     """Flags before the environment before the defaults. Raises SettingError."""
+    from faster_higgs.cli.loading import data_folder
     from faster_higgs.server.settings import ServerSettings
 
-    given = ServerSettings.given(environment)
-    told = {"host": flags.host, "port": flags.port, "compat_port": flags.compat_port}
+    given: dict[str, Any] = {"jobs_dir": str(data_folder(environment) / "jobs")}
+    given |= ServerSettings.given(environment)
+    if environment.get("VLLM_URL"):
+        given.setdefault("engine", environment["VLLM_URL"])
+    named = ("host", *PORTS, "engine", "engine_dialect")
+    told = {name: getattr(flags, name, None) for name in named}
     if flags.lan:
         if flags.host not in (None, EVERYWHERE):
             raise SettingError(f"--lan and --host {flags.host} were given; leave one of them out.")
@@ -132,8 +164,9 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
     return settings
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that has the port; nobody is answered yet. Raises SettingError."""
+def bound(host: str, port: int, name: str = "port") -> socket.socket:
+    """A socket that has the port; nobody is answered yet. Raises SettingError, which names the
+    setting."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio sends small pieces at once instead of after 40 ms.
     one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -144,20 +177,43 @@ def bound(host: str, port: int) -> socket.socket:
         one.listen(1)  # two on one port would otherwise only meet later
     except OSError as error:
         one.close()
-        raise SettingError(_unbound(error, host, port)) from None
+        raise SettingError(_unbound(error, host, port, name)) from None
     return one
 
 
-def _unbound(error: OSError, host: str, port: int) -> str:
+def _unbound(error: OSError, host: str, port: int, name: str) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    if name not in ServeFlags.__dataclass_fields__:
+        flag = f"HIGGS_{name.upper()}"
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken; choose another with --port, or a free one with --port 0."
+        zero = "a free one" if name == "port" else "none"
+        return f"Port {port} is taken; choose another with {flag}, or {zero} with {flag} 0."
     if error.errno == errno.EACCES:
-        return f"Port {port} needs more rights; choose one above 1023 with --port."
+        return f"Port {port} needs more rights; choose one above 1023 with {flag}."
     return f"'{host}' is not an address of this machine; give one with --host."
 
 
-def _ports(settings: ServerSettings) -> list[int]:
-    return [settings.port, *([settings.compat_port] if settings.compat_port else [])]
+def _sockets(settings: ServerSettings) -> dict[str, socket.socket]:
+    """All ports by their settings, or none. Raises SettingError."""
+    with ExitStack() as taken:
+        sockets = {
+            name: taken.enter_context(bound(settings.host, port, name))
+            for name in PORTS
+            if (port := getattr(settings, name)) or name == "port"
+        }
+        taken.pop_all()
+    return sockets
+
+
+def _lines(sockets: Mapping[str, socket.socket]) -> Iterator[str]:
+    """Where it listens, and for whom."""
+    for name in ("port", "compat_port"):
+        if name in sockets:
+            url = _address(sockets[name])
+            yield f"Listening on {url}; OpenAI clients: {url}/v1"
+    yield f"The page: {_address(sockets.get('ui_port', sockets['port']), here=True)}"
+    if "metrics_port" in sockets:
+        yield f"Metrics at {_address(sockets['metrics_port'])}/metrics"
 
 
 def _check_extra() -> None:
@@ -200,44 +256,129 @@ def _keys(path: Path) -> tuple[str, ...]:
 def _serve(
     flags: ServeFlags,
     settings: ServerSettings,
-    sockets: Sequence[socket.socket],
+    sockets: Mapping[str, socket.socket],
     tell: Callable[[str], None],
 ) -> None:
+    with ExitStack() as stack:
+        remote = settings.engine is not None
+        app = _elsewhere(flags, settings) if remote else _here(flags, settings, stack)
+        for line in _lines(sockets):
+            tell(line)
+        sys.stdout.flush()
+        _answer(app, settings, [*sockets.values()])
+    tell("Stopped.")
+
+
+def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> Any:
+    """The application over a model in this process."""
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
     from faster_higgs.server.app import create_app
     from faster_higgs.speech import Higgs
 
     model = model_folder(flags.model, flags.revision)
-    if model.packaged:
-        print(PICO_NOTE, file=sys.stderr)
-    plan = _plan(flags, model, settings)
-    for note in plan.notes:
-        print(note, file=sys.stderr)
     own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
-    with Higgs.load(model.folder, codec=codec, device=plan, voices=own) as higgs:
-        app = create_app(higgs, settings, model=model_id(model), facts=_machine(plan))
-        for one in sockets:
-            tell(f"Listening on {_address(one)}; OpenAI clients: {_address(one)}/v1")
-        sys.stdout.flush()
-        _answer(app, settings, sockets)
-    tell("Stopped.")
+    notes = _check_voices(model.folder, own, settings)
+    if model.packaged:
+        notes.append(PICO_NOTE)
+    plan = _plan(flags, model, settings)
+    for note in (*notes, *plan.notes):
+        print(note, file=sys.stderr)
+    load = partial(Higgs.load, model.folder, codec=codec, device=plan, voices=own)
+    facts, higgs = _machine(plan), stack.enter_context(load())
+    return create_app(higgs, settings, model=model_id(model), facts=facts, load=load)
+
+
+def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> Any:
+    """The application over a server elsewhere. Raises SettingError."""
+    from faster_higgs.cli.loading import voice_folders
+    from faster_higgs.deploy.remote import Remote, model_behind
+    from faster_higgs.deploy.upstream import Upstream
+    from faster_higgs.server.app import create_app
+
+    for name in _OF_A_MODEL:
+        if getattr(flags, name) not in (None, "auto"):
+            flag = "--" + name.replace("_", "-")
+            raise SettingError(f"{flag} belongs to a model here, not to --engine; leave one out.")
+    upstream = Upstream.at(settings.engine or "", settings.engine_key, settings.engine_timeout_s)
+    remote = Remote(
+        upstream,
+        dialect=settings.engine_dialect,
+        model=settings.engine_model,
+        voices=voice_folders(flags.voices_dir),
+    )
+    model, note = model_behind(remote)
+    print(note, file=sys.stderr)
+    return create_app(
+        remote,
+        replace(settings, warmup=False, jobs_dir=None),  # jobs are made where the model is
+        model=model,
+        facts=remote.facts,
+        admit=remote.admit,
+    )
 
 
 def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]) -> None:
     """Until a signal; then nothing new is taken, and what was begun comes to its end."""
     import uvicorn
 
+    from faster_higgs.server.ending import Ending
+
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level=settings.log_level,
+        log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=round(settings.drain_timeout_s),
+        ws_max_size=max(settings.max_socket_config_bytes, settings.max_socket_text_bytes),
+        ws_per_message_deflate=False,  # sound does not get smaller
     )
-    server = uvicorn.Server(config)
+    logging.getLogger("uvicorn.error").addFilter(_is_fault)
+    server = Ending(config, app.inner.state.service)
     with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
         server.run(sockets=list(sockets))
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Not what a second Ctrl-C, or the end of patience, ends in the middle."""
+    error = record.exc_info[1] if record.exc_info else None
+    ended = isinstance(error, CancelledError)
+    return not ended and not record.getMessage().rstrip().endswith("CancelledError")
+
+
+def _check_voices(model: Path, own: Sequence[Path], settings: ServerSettings) -> list[str]:
+    """What is to be said of the voices. Raises SettingError, before anything slow is done."""
+    from faster_higgs.cli.loading import named_voices
+    from faster_higgs.server.making import casting, overshadowed
+    from faster_higgs.spoken import Manners
+
+    store, wanted = named_voices(model, own), settings.default_voice
+    try:
+        if wanted is not None:
+            casting(wanted, store, Manners.load(model).voices)
+    except VoiceNotFound:
+        raise SettingError(
+            f"HIGGS_DEFAULT_VOICE is '{wanted}', and there is no such voice; "
+            "`higgs voices list` shows those there are."
+        ) from None
+    return [
+        f"The voice '{files.name}' is not spoken with: OpenAI's clients mean another. Add it again "
+        "with --openai-name, or under another name."
+        for files in store.list()
+        if overshadowed(files)
+    ]
+
+
+def _check_folder(folder: Path | None) -> None:
+    """Make the folder of --voices-dir, if need be. Raises SettingError."""
+    try:
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+            next(folder.iterdir(), None)
+    except OSError as error:
+        raise SettingError(
+            f"--voices-dir {folder} cannot be used: {error.strerror}. Name a folder."
+        ) from None
 
 
 def _plan(flags: ServeFlags, model: DefaultModel, settings: ServerSettings) -> Plan:
@@ -266,20 +407,22 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
     def told() -> Mapping[str, Any]:
         facts: dict[str, Any] = {"device": plan.device, "precision": plan.reason}
         if plan.device.startswith("cuda"):
-            from faster_higgs.device import named
+            from faster_higgs.device import busy, in_use, named
 
-            card = next(named(plan.device))
-            total, free = card.total or 0, card.free or 0
-            facts |= {
-                "gpu_name": card.model,
-                "gpu_memory_total_gb": round(total / 1e9, 2),
-                "gpu_memory_used_gb": round((total - free) / 1e9, 2),
-            }
+            facts["gpu_name"] = next(named(plan.device)).model
+            if (told := in_use(plan.device)) is not None:
+                used, total = (round(size / 1e9, 2) for size in told)
+                facts |= {"gpu_memory_total_gb": total, "gpu_memory_used_gb": used}
+            if (share := busy(plan.device)) is not None:
+                facts["gpu_utilization"] = share
         return facts
 
     return told
 
 
-def _address(one: socket.socket) -> str:
+def _address(one: socket.socket, *, here: bool = False) -> str:
+    """Its URL; `here`: as a person at this machine types it."""
     host, port = one.getsockname()[:2]
+    if here and host in ("127.0.0.1", EVERYWHERE):
+        host = "localhost"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -32,10 +32,17 @@ def stages(asked: Request, model: Path | None) -> Iterator[tuple[str, str]]:
         yield asked.delivery.normalization, prepared(asked.text, asked.delivery)
     plan = planned(asked, model)
     for i, utterance in enumerate(plan, 1):
+        yield from _pause(utterance.before)
         yield f"utterance {i}", utterance.text
+        yield from _pause(utterance.after)
     if model and ModelConfig.from_json(read_config(model)).text_input == "phonemes":
         from faster_higgs.text.pronounce import Pronouncer
 
         spell = Pronouncer.load()
         for i, utterance in enumerate(plan, 1):
             yield f"phonemes {i}", spell(utterance.text)
+
+
+def _pause(seconds: float) -> Iterator[tuple[str, str]]:
+    if seconds:
+        yield "pause", f"{seconds:g} s"

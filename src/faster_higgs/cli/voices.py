@@ -46,6 +46,15 @@ class _AddFlags(_Place):
         "--text-file", "FILE", "A file with what is said. [default: the .txt file beside the clip]"
     )
     replace: bool = option("--replace", None, "Put it in the place of one of that name.")
+    openai_name: bool = option(
+        "--openai-name", None, "Speak with it to clients that mean OpenAI's voice of that name."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ImportFlags(_Place):
+    folder: Path = argument("FOLDER", "A folder of voice presets, with a config.json.")
+    replace: bool = option("--replace", None, "Put them in the place of those of the same names.")
 
 
 def command(name: str, help: str) -> Menu:
@@ -55,6 +64,9 @@ def command(name: str, help: str) -> Menu:
         help=help,
         commands=[
             as_command(_AddFlags, add, "add", "Keep a sound file as a voice."),
+            as_command(
+                _ImportFlags, import_presets, "import", "Keep the voice presets of another server."
+            ),
             as_command(_ListFlags, show_all, "list", "All voices."),
             as_command(_NameFlags, show, "show", "One voice: its files and what is said in it."),
             as_command(_NameFlags, remove, "remove", "Delete a voice of yours."),
@@ -67,14 +79,33 @@ def add(flags: _AddFlags) -> None:
     """Judge the clip, then keep it."""
     from faster_higgs.cli.loading import encoding_voices, model_folder, voice_folders
     from faster_higgs.cli.request import linted
+    from faster_higgs.prompt.voices import OPENAI_NAME
 
     transcript = _transcript(flags)
+    note = _overshadowed(flags.name)
+    if flags.openai_name and not note:
+        raise SettingError(f"'{flags.name}' is no name of OpenAI's; leave --openai-name out.")
+    if note and not flags.openai_name:
+        print(note, file=sys.stderr)
     for finding in linted(flags.clip):
         print(f"Warning: {finding.message}", file=sys.stderr)
     own = voice_folders(flags.voices_dir)
     store = encoding_voices(model_folder(flags.model).folder, own)
-    store.add(flags.name, flags.clip, transcript, replace=flags.replace)
+    about = {OPENAI_NAME: True} if flags.openai_name else None
+    store.add(flags.name, flags.clip, transcript, replace=flags.replace, about=about)
     print(f'Added {flags.name}. Hear it: higgs say "Hello, this is my voice." --voice {flags.name}')
+
+
+def _overshadowed(name: str) -> str:
+    """The note on a voice that servers do not speak with; empty for others."""
+    from faster_higgs.prompt.voices import OPENAI_VOICES
+
+    if name.lower() not in OPENAI_VOICES:
+        return ""
+    return (
+        f"Note: servers do not speak with '{name}', which OpenAI's clients send for a voice of its "
+        "own, unless it was added with --openai-name."
+    )
 
 
 def _transcript(flags: _AddFlags) -> str:
@@ -91,6 +122,26 @@ def _transcript(flags: _AddFlags) -> str:
             f"or write it into {beside.name} beside it."
         )
     return text_of(flags.text_file or beside)
+
+
+def import_presets(flags: _ImportFlags) -> None:
+    """Keep every voice of a folder, in its order; one that cannot be kept ends it."""
+    from faster_higgs.cli.loading import encoding_voices, model_folder, voice_folders
+    from faster_higgs.cli.presets import presets_in
+
+    presets = presets_in(flags.folder)
+    store = encoding_voices(model_folder(flags.model).folder, voice_folders(flags.voices_dir))
+    for preset in presets:
+        store.add(preset.name, preset.clip, preset.transcript, replace=flags.replace)
+        print(f"Added {preset.name}.")
+        if note := _overshadowed(preset.name):
+            print(note, file=sys.stderr)
+        if preset.system:
+            print(
+                f"Note: the system prompt of {preset.name} is not part of a voice; give it with "
+                f"--system where you want it: {preset.system}",
+                file=sys.stderr,
+            )
 
 
 def show_all(flags: _ListFlags) -> None:

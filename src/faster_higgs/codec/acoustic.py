@@ -96,15 +96,20 @@ class Upsampling(nn.ConvTranspose1d):
         return out.flatten(2)
 
     def _neighbours(self) -> tuple[Tensor, Tensor]:
-        """The weight for two neighbours and its bias; made anew when the weight has changed."""
+        """The weight for two neighbours and its bias; made anew when either has changed."""
         weight, bias = self.weight, self.bias
         assert bias is not None
-        key = weight.data_ptr(), None if weight.is_inference() else weight._version
+        key = _state(weight), _state(bias)
         if self._arranged is None or self._arranged[0] != key:
             earlier, later = weight[..., self.ratio :], weight[..., : self.ratio]
             pair = torch.stack([earlier, later], -1).permute(1, 2, 0, 3).flatten(0, 1)
             self._arranged = key, pair.contiguous(), bias.repeat_interleave(self.ratio)
         return self._arranged[1:]
+
+
+def _state(values: Tensor) -> tuple[int, int | None]:
+    """What is another when values have changed."""
+    return values.data_ptr(), None if values.is_inference() else values._version
 
 
 class AcousticUnit(nn.Module):

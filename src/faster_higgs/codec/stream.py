@@ -17,7 +17,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -41,6 +41,13 @@ class Piece(NamedTuple):
     request_id: Hashable
     samples: Tensor
     is_last: bool
+
+
+class Failure(NamedTuple):
+    """A request whose frames cannot be decoded; nothing more will be heard of it."""
+
+    request_id: Hashable
+    error: Exception
 
 
 @dataclass
@@ -120,18 +127,18 @@ class StreamDecoder:
         self._streams.pop(request_id, None)
         self._changed.pop(request_id, None)
 
-    def pull(self) -> Iterator[Piece]:
+    def pull(self) -> Iterator[Piece | Failure]:
         """Samples of every request that has enough frames, in order within a request.
 
-        What was decoded is given away before more is, lest an error take it along. Of those that
-        got nothing meanwhile only the one is looked at that was not for the longest time: it may
-        have to be heard before more of it comes.
+        What was decoded is given away before more is. Of those that got nothing meanwhile only the
+        one is looked at that was not for the longest time: it may have to be heard before more of
+        it comes.
         """
         self._changed |= dict.fromkeys(itertools.islice(self._streams, 1))
         while windows := self._windows():
             begun = self._clock()
             for batch in _batches(windows, self._context):
-                pieces = self._decode(batch)
+                pieces = self._decoded(batch)
                 took = self._clock() - begun
                 self._cost = max(took, (3 * self._cost + took) / 4)
                 yield from pieces
@@ -177,6 +184,16 @@ class StreamDecoder:
             return keeps_up and lasts >= soon
         return left < soon
 
+    def _decoded(self, batch: list[_Window]) -> Sequence[Piece | Failure]:
+        """What a batch gives; each by itself where it cannot be decoded together."""
+        try:
+            return self._decode(batch)
+        except Exception as error:  # noqa: BLE001  whose frames they are must hear of it
+            if len(batch) == 1:
+                self.drop(batch[0].request_id)
+                return [Failure(batch[0].request_id, error)]
+        return [one for window in batch for one in self._decoded([window])]
+
     def _decode(self, batch: list[_Window]) -> list[Piece]:
         hop, width = self._codec.hop, max(window.width for window in batch)
         rows, skipped = [], []
@@ -220,13 +237,17 @@ def _stream_beside(device: torch.device) -> torch.cuda.Stream | None:
 
 
 class SharedDecoder:
-    """A StreamDecoder for several threads: whoever comes decodes for all who wait, in one batch."""
+    """A StreamDecoder for several threads: whoever comes decodes for all who wait, in one batch.
+
+    An error belongs to the request whose frames made it, whoever meets it.
+    """
 
     def __init__(self, codec: Codec) -> None:
         self._decoder = StreamDecoder(codec)
-        self._busy = threading.Lock()  # of the decoder, of `_ready` and of `_closed`
+        self._busy = threading.Lock()  # of the decoder and of what stands below, but `_brought`
         self._brought: queue.SimpleQueue[tuple[Hashable, Tensor, bool]] = queue.SimpleQueue()
         self._ready: dict[Hashable, list[Tensor]] = {}
+        self._failed: dict[Hashable, Exception] = {}
         self._closed = False
 
     def stream(self) -> SharedStream:
@@ -239,15 +260,30 @@ class SharedDecoder:
             if self._closed:
                 raise EngineError("The model was unloaded while it was speaking.")
             while not self._brought.empty():
-                self._decoder.push(*self._brought.get())
+                self._push(*self._brought.get())
             for piece in self._decoder.pull():
-                self._ready.setdefault(piece.request_id, []).append(piece.samples)
+                if isinstance(piece, Failure):
+                    self._failed[piece.request_id] = piece.error
+                else:
+                    self._ready.setdefault(piece.request_id, []).append(piece.samples)
+            if stream in self._failed:
+                raise self._failed[stream]
             return self._ready.pop(stream, [])
+
+    def _push(self, stream: Hashable, frames: Tensor, last: bool) -> None:
+        if stream in self._failed:
+            return
+        try:
+            self._decoder.push(stream, frames, last)
+        except Exception as error:  # noqa: BLE001  who brought them must hear of it
+            self._decoder.drop(stream)
+            self._failed[stream] = error
 
     def drop(self, stream: SharedStream) -> None:
         with self._busy:
             self._decoder.drop(stream)
             self._ready.pop(stream, None)
+            self._failed.pop(stream, None)
 
     def close(self) -> None:
         """Decode no more: what comes from now on is refused with an EngineError."""

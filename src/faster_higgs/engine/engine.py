@@ -21,6 +21,26 @@ from faster_higgs.prompt.template import Prompt, expand
 from faster_higgs.sampling import Sampling
 
 
+class Stats(NamedTuple):
+    """How an engine is, and what it has done since it began."""
+
+    running: int = 0
+    waiting: int = 0
+    pages_used: int = 0  # that requests hold
+    pages_total: int = 0
+    steps: int = 0
+    step_seconds: float = 0.0  # of all steps together
+    columns: int = 0  # that were decoded, by all requests together
+    last_batch: int = 0  # requests that decoded in the latest step
+    admitted: int = 0  # requests that began to be read, interrupted ones again
+    prefix_hits: int = 0  # those whose prompt began as a known one
+
+    @property
+    def mean_batch(self) -> float:
+        """Requests that decoded in a step, on average."""
+        return self.columns / self.steps if self.steps else 0.0
+
+
 class Engine:
     """Continuous batching: requests join and leave between any two steps."""
 
@@ -40,6 +60,7 @@ class Engine:
         self._numbers = itertools.count(1)
         self._behind = self._runner.device.type == "cuda" if behind is None else behind
         self._flight: Flight | None = None  # the step that is not known yet
+        self._steps, self._seconds, self._columns, self._batch = 0, 0.0, 0, 0
 
     @property
     def idle(self) -> bool:
@@ -50,6 +71,22 @@ class Engine:
     def free_pages(self) -> int:
         """Pages of the cache that no request holds; some of them keep prefixes for later ones."""
         return self._pages.free + self._pages.kept
+
+    def stats(self) -> Stats:
+        """Plain numbers; any thread may ask."""
+        scheduler, pages = self._scheduler, self._pages
+        return Stats(
+            len(scheduler.running),
+            len(scheduler.waiting),
+            pages.total - self.free_pages,
+            pages.total,
+            self._steps,
+            self._seconds,
+            self._columns,
+            self._batch,
+            scheduler.admitted,
+            scheduler.shared,
+        )
 
     def add(
         self,
@@ -111,13 +148,20 @@ class Engine:
 
     def step(self) -> list[FrameEvent]:
         """One model step; the events it gave rise to. Raises RequestFailed."""
-        with self._runner.here():
-            return self._step()
+        begin = time.perf_counter()
+        try:
+            with self._runner.here():
+                return self._step()
+        finally:
+            self._steps += 1
+            self._seconds += time.perf_counter() - begin
 
     def _step(self) -> list[FrameEvent]:
         for number in self._scheduler.expired(time.monotonic()):
             self._end(number, Finish.DEADLINE)
         plan, landing = self._scheduler.plan(), self._flight
+        self._batch = len(plan.decode)
+        self._columns += self._batch
         served = self._decode(plan.decode)
         if landing is not None:
             served += self._land(landing)

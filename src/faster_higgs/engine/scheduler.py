@@ -95,6 +95,8 @@ class Scheduler:
         self._jobs: dict[int, Job] = {}
         self._waiting: list[Job] = []  # both sorted by rank
         self._running: list[Job] = []
+        self.admitted = 0  # jobs, those that came again included
+        self.shared = 0  # jobs that found their beginning in the cache
 
     @property
     def waiting(self) -> tuple[Job, ...]:
@@ -202,6 +204,8 @@ class Scheduler:
             self._waiting.remove(job)
             insort(self._running, job, key=_rank)
             admitted.append(job)
+            self.admitted += 1
+            self.shared += bool(table.shared)
         return admitted
 
     def _is_being_read(self, job: Job) -> bool:

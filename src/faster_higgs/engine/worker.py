@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 
 import torch
 
-from faster_higgs.engine.engine import Engine
+from faster_higgs.engine.engine import Engine, Stats
 from faster_higgs.engine.request import FrameEvent, RequestFailed
 from faster_higgs.engine.scheduler import INTERACTIVE
 from faster_higgs.errors import Aborted, EngineError
@@ -91,6 +91,11 @@ class Worker:
             self._closed = True
         self._served.stop()
 
+    def stats(self) -> Stats:
+        """Of the engine; nothing of one that was let go."""
+        engine = self._served.engine
+        return Stats() if engine is None else engine.stats()
+
     @property
     def thread(self) -> threading.Thread | None:
         """Where the engine runs, once there was a request."""
@@ -117,6 +122,11 @@ class _Thread:
         self._orders = orders
         self._inboxes: dict[int, Inbox] = {}
         self.thread: threading.Thread | None = None
+
+    @property
+    def engine(self) -> Engine | None:
+        """To be looked at; None once it was let go."""
+        return self.__dict__.get("_engine")
 
     def stop(self) -> None:
         """End the thread, wait for it and let go of the engine, with all its memory.

@@ -33,7 +33,7 @@ class Setting:
 
     `labels` are the tags that the `voices` speak; without any they are SPEAKER0, SPEAKER1 and so
     on. `system` replaces the system message, scene marks included. `history` counts the earlier
-    chunks kept as context; None keeps all.
+    chunks kept as context; None keeps all. `earlier` are turns, role and text, after the voices'.
     """
 
     voices: tuple[Voice, ...] = ()
@@ -42,6 +42,7 @@ class Setting:
     voices_in_system: bool = False
     history: int | None = None
     labels: tuple[str, ...] = ()
+    earlier: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.history is not None and self.history < 0:
@@ -94,6 +95,8 @@ class Conversation:
     def ask(self, text: str) -> list[Message]:
         """The conversation that ends with `text` as the user's turn."""
         messages = opening(self.setting, self.tags, self.spell)
+        for role, words in self.setting.earlier:
+            messages.append(Message(role, (self.spell(words) if role == "user" else words,)))
         for said, codes in self._past:
             messages += [Message("user", (said,)), Message("assistant", (Clip(codes),))]
         return [*messages, Message("user", (self.spell(text),))]

@@ -69,7 +69,12 @@ class Prompt:
 
     def __len__(self) -> int:
         """Positions the model reads: a clip of F frames takes F+K+1."""
-        return len(self.ids) + sum(c.shape[1] + c.shape[0] for c in self.clips)
+        return len(self.ids) - len(self.clips) + self.heard
+
+    @property
+    def heard(self) -> int:
+        """Those of them that are sound."""
+        return sum(c.shape[1] + c.shape[0] + 1 for c in self.clips)
 
 
 @dataclass(frozen=True)

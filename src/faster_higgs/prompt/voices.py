@@ -42,6 +42,14 @@ PROFILES = {
 }
 
 
+# The names OpenAI's clients send. Each is one of the model's own voices, if it has any.
+OPENAI_VOICES = (
+    *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx"),
+    *("nova", "sage", "shimmer", "verse", "marin", "cedar"),
+)
+OPENAI_NAME = "openai_name"  # kept with a voice that may go by one of them
+
+
 @dataclass(frozen=True)
 class Voice:
     """A voice is reference codes [K, F] and their transcript; without codes it is described."""
@@ -110,6 +118,18 @@ class VoiceStore:
         self._fingerprint = fingerprint
         self._made: dict[str, Tensor] = {}  # codes by clip: not every folder can keep them
 
+    @property
+    def codec(self) -> str:
+        """What the meaning of codes depends on."""
+        return self._fingerprint
+
+    @property
+    def own(self) -> Path:
+        """The user's own folder. Raises VoiceError where there is none."""
+        if not self._writable:
+            raise VoiceError("There is no folder to keep anything in; load the model with voices=.")
+        return self._folders[0]
+
     def list(self) -> list[VoiceFiles]:
         """All voices, by name; the first folder wins where a name is taken twice."""
         found: dict[str, VoiceFiles] = {}
@@ -151,10 +171,12 @@ class VoiceStore:
         replace: bool = False,
         description: str = "",
         about: Mapping[str, Any] | None = None,
+        codes: Tensor | None = None,
     ) -> Voice:
         """Copy a clip into the user's folder and encode it. A failure changes nothing there.
 
-        `about` is kept beside it, and means nothing here.
+        `about` is kept beside it, and means nothing here. `codes` [K, F] are those the clip was
+        decoded from, if it was.
         """
         _check_name(name)
         if not transcript.strip():
@@ -168,7 +190,7 @@ class VoiceStore:
                 f"{', '.join(SOUND_SUFFIXES)}."
             )
         self._refuse_taken(name, replace)
-        codes = self._encode(sound)
+        codes = self._encode(sound) if codes is None else codes
         self._place_files(name, {suffix: sound, **_texts(description, about), ".txt": transcript})
         self._keep(name, _clip_of(self._folders[0] / f"{name}{suffix}"), codes)
         return Voice(name, codes, transcript.strip(), description.strip())

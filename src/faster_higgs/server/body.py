@@ -6,10 +6,11 @@ and our own. Knows nothing of what they do; order.py does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from faster_higgs.delivery import Normalization
 from faster_higgs.server.errors import Refusal, bad
@@ -22,6 +23,36 @@ class Strict(BaseModel):
     """A body in which every key is known and every number is one."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        refuse_halves(given)
+        return given
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would take true as 1."""
+        assert info.field_name is not None
+        kind = str(cls.model_fields[info.field_name].annotation)
+        number = isinstance(value, bool) and re.search(r"\b(int|float)\b", kind)
+        return str(value) if number else value
+
+
+def refuse_halves(given: Any) -> None:
+    """Raises ValueError for half a character, which no answer could repeat."""
+    if isinstance(given, str) and not given.isascii():
+        try:
+            given.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                "A text holds half a character; \\u escapes for it come in pairs."
+            ) from None
+    if isinstance(given, Mapping):
+        given = [*given.keys(), *given.values()]
+    for one in given if isinstance(given, list) else ():
+        refuse_halves(one)
 
 
 class VoiceId(Strict):
@@ -51,24 +82,17 @@ class Drawing(Strict):
     seed: int | None = None
 
 
-class SpeechBody(Drawing):
-    """The body of POST /v1/audio/speech."""
+class SpeakingBody(Drawing):
+    """What every endpoint that speaks may be asked."""
 
-    input: str
     model: str | None = None
-    voice: str | VoiceId | None = None
-    speaker: str | None = None
     instructions: str | None = None
     response_format: str | None = None
     speed: float | None = None
     sample_rate: int | None = None
     stream_format: StreamFormat | None = None
     stream: bool | None = None
-
-    ref_audio: str | list[str] | None = None
-    ref_text: str | list[str] | None = None
-    references: list[Reference] | None = None
-    task_type: TaskType | None = None
+    utterance_events: bool | None = None
     language: str | None = None
     scene_prompt: str | None = None
     system_prompt: str | None = None
@@ -76,6 +100,17 @@ class SpeechBody(Drawing):
     timeout: float | None = None
     stop: str | list[str] | None = None
     extra_params: dict[str, Any] | None = None
+
+
+class SharedBody(SpeakingBody):
+    """What one text may be asked with."""
+
+    voice: str | VoiceId | None = None
+    speaker: str | None = None
+    ref_audio: str | list[str] | None = None
+    ref_text: str | list[str] | None = None
+    references: list[Reference] | None = None
+    task_type: TaskType | None = None
 
     audio_chunk_size: int | None = None
     audio_chunk_overlap_size: int | None = None
@@ -90,6 +125,12 @@ class SpeechBody(Drawing):
     duration_seconds: float | None = None
     token_count: int | None = None
     repetition_penalty: float | None = None
+
+
+class SpeechBody(SharedBody):
+    """The body of POST /v1/audio/speech."""
+
+    input: str
 
 
 # Accepted, and told in X-Ignored-Params: they ask how other servers cut their streams.
@@ -110,15 +151,20 @@ MEANINGLESS: Mapping[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-def refuse_meaningless(body: SpeechBody) -> None:
+def refuse_meaningless(body: SharedBody) -> None:
     """Raises Refusal for a field that this model cannot follow."""
-    for name, (neutral, cure) in MEANINGLESS.items():
+    refuse(body, MEANINGLESS)
+
+
+def refuse(body: Strict, table: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
+    """Raises Refusal for a field of the table that says more than "no"."""
+    for name, (neutral, cure) in table.items():
         value = getattr(body, name)
         if value is not None and value not in neutral:
             raise bad(f"{name} cannot be followed: {cure}.", name, "unsupported_parameter")
 
 
-def without_effect(body: SpeechBody) -> list[str]:
+def without_effect(body: SharedBody) -> list[str]:
     """The fields that were given and change nothing."""
     return [name for name in WITHOUT_EFFECT if getattr(body, name) is not None]
 
@@ -126,13 +172,16 @@ def without_effect(body: SpeechBody) -> list[str]:
 def invalid(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Refusal:
     """The answer to a body that is not of this form: its first fault, by name."""
     first = errors[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
+    whole = first["loc"][:1] in (("body",), ("query",), ("path",))
+    place = [str(part) for part in first["loc"][whole:]]
     kinds = {kind.__name__ for kind in (VoiceId, Reference)} | {"str", "list[str]"}
     param = ".".join([*filter(None, [inside]), *(part for part in place if part not in kinds)])
     if first["type"] == "extra_forbidden":
         return bad(f"There is no parameter '{param}'.", param, "unknown_parameter")
     if first["type"] == "missing" and param:
         return bad(f"'{param}' is missing.", param, "missing_required_parameter")
+    if first["type"] == "value_error":
+        return bad(str(first["ctx"]["error"]), param or None)
     if first["type"] in ("json_invalid", "missing") or not param:
         return bad("The body is not a JSON object.", None, "invalid_json")
     return bad(f"{param}: {first['msg']}.", param)

@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from typing import Any, Generic, TypeVar
 
 import anyio
 
 from faster_higgs.errors import Aborted, QueueFull
+from faster_higgs.server.accounts import Account, asker
+from faster_higgs.server.errors import Refusal
 from faster_higgs.server.ledger import Ledger
 
 T = TypeVar("T")
 Stop = Callable[[], None]
 OnStop = Callable[[Stop], None]
 Make = Callable[[OnStop], Generator[T]]
+Use = Callable[[], AbstractContextManager[Any]]
 PIECE = 1 << 16  # bytes that are sent at once
 
 
 class Shelf:
     """Bytes that wait for their readers, of all takes; on the loop only."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: float = float("inf")) -> None:
         self._room = room
         self._held: dict[Take[Any], int] = {}
         self.total = 0
@@ -59,8 +66,11 @@ class Shelf:
 class Take(Generic[T]):
     """Something made in a thread, for a reader on the loop. What is made waits for its reader."""
 
-    def __init__(self, make: Make[T], shelf: Shelf) -> None:
-        self._make, self._shelf = make, shelf
+    def __init__(
+        self, make: Make[T], over: Callable[[], None] = lambda: None, shelf: Shelf | None = None
+    ) -> None:
+        """`over` is called on the loop, before the reader learns that it is."""
+        self._make, self._over, self._shelf = make, over, shelf or Shelf()
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Queue[T | Exception | None] = asyncio.Queue()
         self._stops: list[Stop] | None = []  # None once stopped
@@ -68,6 +78,7 @@ class Take(Generic[T]):
 
     def run(self) -> None:
         """Make it; in a thread."""
+        failed: Exception | None = None
         try:
             with closing(self._make(self._on_stop)) as pieces:
                 for piece in pieces:
@@ -75,9 +86,10 @@ class Take(Generic[T]):
                         return
                     self._tell(piece)
         except Exception as error:  # noqa: BLE001  the reader must hear of it
-            self._tell(error)
+            failed = error
         finally:
-            self._tell(None)
+            self._call(self._over)
+            self._tell(failed)  # which ends it, as None does
 
     async def __aiter__(self) -> AsyncIterator[T]:
         while (piece := await self._ready.get()) is not None:
@@ -115,8 +127,11 @@ class Take(Generic[T]):
         stop()
 
     def _tell(self, piece: T | Exception | None) -> None:
+        self._call(partial(self.put, piece))
+
+    def _call(self, told: Callable[[], None]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self.put, piece)
+            self._loop.call_soon_threadsafe(told)
         except RuntimeError:  # the loop is closed: nobody listens
             self.stop()
 
@@ -129,19 +144,37 @@ def _size(piece: object) -> int:
     return len(piece) if isinstance(piece, bytes) else 0
 
 
+@dataclass(eq=False)
+class Waiter:
+    """Somebody in the queue."""
+
+    account: Account
+    called: anyio.Event = field(default_factory=anyio.Event)
+
+
 class Desk:
-    """Places for speeches, first come first served."""
+    """Places for speeches. Of those who wait, the account with the fewest is next, then the one
+    whose turn is longest ago, then who came first."""
 
     def __init__(
-        self, places: int, queue: int, patience: float, ledger: Ledger, unread: int = 1 << 30
+        self,
+        places: int,
+        queue: int,
+        patience: float,
+        ledger: Ledger,
+        using: Use = nullcontext,
+        unread: float = float("inf"),
     ) -> None:
-        self._places, self._queue, self._patience = places, queue, patience
-        self._free = anyio.Semaphore(places)
+        """`using` is entered by each thread that makes a speech, until it is over."""
+        self._queue, self._patience, self._using = queue, patience, using
+        self._free = places
+        self._line: list[Waiter] = []
+        self._held: Counter[Account] = Counter()  # places
+        self._turns = count(1)
         self._threads = ThreadPoolExecutor(places, thread_name_prefix="higgs-speech")
         self._ledger = ledger
         self._live: set[Take[Any]] = set()
         self.shelf = Shelf(unread)
-        self.waiting = 0
         self.running = 0
 
     @asynccontextmanager
@@ -154,27 +187,42 @@ class Desk:
             take.stop()
 
     async def begin(self, make: Make[T]) -> Take[T]:
-        """Wait for a place, and let it be made. Raises QueueFull."""
-        await self._place()
+        """Wait for a place, and let it be made. Raises QueueFull, Refusal."""
+        account = asker()
+        self._let_in(account)
+        try:
+            await self._place(account)
+        except BaseException:
+            account.end()
+            raise
         self.running += 1
-        take = Take(make, self.shelf)
-        made = asyncio.get_running_loop().run_in_executor(self._threads, take.run)
+        take = Take(self._used(make), lambda: self._leave(take, account), self.shelf)
         self._live.add(take)
-        made.add_done_callback(lambda _: self._leave(take))
+        asyncio.get_running_loop().run_in_executor(self._threads, take.run)
         return take
 
     def held(self, data: bytes) -> Take[bytes]:
         """What is made already, in pieces that wait for their reader as those of others do."""
-        take: Take[bytes] = Take(_nothing, self.shelf)
+        take: Take[bytes] = Take(_nothing, shelf=self.shelf)
         for start in range(0, len(data), PIECE):
             take.put(data[start : start + PIECE])
         take.put(None)
         return take
 
     @property
+    def waiting(self) -> int:
+        """How many wait for a place."""
+        return len(self._line)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is made, and nobody waits."""
+        return not self.running and not self._line
+
+    @property
     def full(self) -> bool:
         """Whether one more would not even wait."""
-        return not self._free.value and self.waiting >= self._queue
+        return not self._free and self.waiting >= self._queue
 
     def refuse_full(self) -> None:
         """Raises QueueFull when it is full."""
@@ -186,34 +234,68 @@ class Desk:
 
     async def close(self) -> None:
         """End what is still being made, and wait until it is over."""
+        self._ledger.ending = True
         for take in [*self._live]:
             take.stop()
         await asyncio.to_thread(self._threads.shutdown)
 
-    async def _place(self) -> None:
+    def _let_in(self, account: Account) -> None:
         try:
-            self._free.acquire_nowait()
-            self._ledger.waited(0.0)
-        except anyio.WouldBlock:
-            await self._wait()
+            account.begin()
+        except Refusal:
+            self._ledger.rejected("rate_limit")
+            raise
 
-    async def _wait(self) -> None:
+    def _used(self, make: Make[T]) -> Make[T]:
+        def used(on_stop: OnStop) -> Generator[T]:
+            with self._using(), closing(make(on_stop)) as pieces:
+                yield from pieces
+
+        return used
+
+    async def _place(self, account: Account) -> None:
+        if self._free:  # then nobody waits
+            self._free -= 1
+            self._ledger.waited(0.0)
+        else:
+            await self._wait(account)
+        self._held[account] += 1
+        account.turn = next(self._turns)
+
+    async def _wait(self, account: Account) -> None:
         self.refuse_full()
-        self.waiting += 1
-        begin = anyio.current_time()
+        one, begin = Waiter(account), anyio.current_time()
+        self._line.append(one)
         try:
             with anyio.fail_after(self._patience):
-                await self._free.acquire()
-        except TimeoutError:
+                await one.called.wait()
+        except BaseException as error:
+            if one in self._line:
+                self._line.remove(one)
+            else:  # called, and gone at the same moment
+                self._call_next()
+            if not isinstance(error, TimeoutError):
+                raise
             self._ledger.rejected("queue_timeout")
             raise QueueFull(
                 f"No place became free within {self._patience:g} s; try again later."
             ) from None
-        finally:
-            self.waiting -= 1
         self._ledger.waited(anyio.current_time() - begin)
 
-    def _leave(self, take: Take[Any]) -> None:
+    def _call_next(self) -> None:
+        """A place is free."""
+        if not self._line:
+            self._free += 1
+            return
+        one = min(self._line, key=lambda one: (self._held[one.account], one.account.turn))
+        self._line.remove(one)
+        one.called.set()
+
+    def _leave(self, take: Take[Any], account: Account) -> None:
         self._live.discard(take)
         self.running -= 1
-        self._free.release()
+        self._held[account] -= 1
+        if not self._held[account]:
+            del self._held[account]
+        account.end()
+        self._call_next()

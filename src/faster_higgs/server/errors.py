@@ -25,9 +25,12 @@ from faster_higgs.errors import (
     QueueFull,
     SettingError,
     TextError,
+    UpstreamError,
+    UpstreamTimeout,
     VoiceError,
     VoiceNotFound,
 )
+from faster_higgs.server.shelf import Damaged
 
 INVALID, SERVER = "invalid_request_error", "server_error"
 GONE = 499  # the client went away; nobody reads it
@@ -51,14 +54,21 @@ KINDS: tuple[tuple[type[HiggsError], Kind], ...] = (
     (SettingError, Kind(400, "invalid_value")),
     (InputError, Kind(500, "model_unusable")),
     (QueueFull, Kind(429, "queue_full")),
-    (DeadlinePassed, Kind(503, "deadline_passed")),
+    (DeadlinePassed, Kind(504, "deadline_passed")),
     (Aborted, Kind(GONE, "aborted")),
+    (UpstreamTimeout, Kind(504, "upstream_timeout")),
+    (UpstreamError, Kind(502, "upstream_failed")),
     (EngineError, Kind(503, "engine_unavailable")),
     (GenerationError, Kind(500, "no_audio")),
     (OutputError, Kind(507, "not_saved")),
+    (Damaged, Kind(500, "job_damaged")),
 )
 UNKNOWN = Kind(500, "internal_error")
 UNEXPECTED = "Something went wrong here; the request id finds it in the log."
+
+LONGEST_VALUE = 300  # characters of what was sent, as an answer repeats it
+_VALUE = re.compile(rf"'([^']{{{LONGEST_VALUE}}})[^']+'")
+_LONGEST_MESSAGE = 4 * LONGEST_VALUE
 
 # An absolute path of two parts or more, and what it stands in.
 _PATH = re.compile(r"(?:(?<=[\s'\"(=])|^)(?:[A-Za-z]:\\|/)(?!v1/)(?:[^\s'\"/\\:;,)]+[/\\])+")
@@ -84,12 +94,13 @@ class Refusal(Exception):
 
     def body(self) -> dict[str, Any]:
         """OpenAI's envelope."""
-        told = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return {"error": told}
+        param = None if self.param is None else _writable(self.param[:LONGEST_VALUE])
+        message = shortened(self.message)
+        return {"error": {"message": message, "type": self.type, "param": param, "code": self.code}}
 
     def answer(self, path: str) -> JSONResponse:
         """The response, in the shape of who is asked."""
-        body = self.body() if path.startswith("/v1/") else {"detail": self.message}
+        body = self.body() if path.startswith("/v1/") else {"detail": shortened(self.message)}
         headers = dict(self.headers)
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
@@ -131,6 +142,17 @@ def _setting(message: str) -> str | None:
     """The setting that a sentence such as "top_p is 7; use ..." begins with."""
     found = re.match(r"([a-z_]+) is ", message)
     return _NAMES.get(found[1], found[1]) if found else None
+
+
+def shortened(message: str) -> str:
+    """The sentence with the beginning of each long value in place of the value."""
+    short = _VALUE.sub(r"'\1…'", _writable(message))
+    return short if len(short) <= _LONGEST_MESSAGE else f"{short[:_LONGEST_MESSAGE]}…"
+
+
+def _writable(text: str) -> str:
+    """With '?' for what JSON can write and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def without_paths(message: str) -> str:

@@ -9,20 +9,23 @@ import base64
 import binascii
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from faster_higgs.audio.encode import FORMATS, checked_format
 from faster_higgs.audio.shape import check_rate, check_speed
 from faster_higgs.delivery import Delivery
 from faster_higgs.errors import SettingError
+from faster_higgs.fetch import LONGEST_ADDRESS, Elsewhere, is_web
 from faster_higgs.prompt.tokens import AUDIO_EOS, END_OF_TEXT, EOT
+from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import (
     Drawing,
     Reference,
+    SpeakingBody,
     SpeechBody,
     VoiceId,
     invalid,
@@ -32,6 +35,7 @@ from faster_higgs.server.body import (
 from faster_higgs.server.errors import bad
 from faster_higgs.server.settings import ServerSettings
 
+Body = TypeVar("Body", bound=SpeakingBody)
 Mode = Literal["whole", "audio", "sse"]
 NO_VOICE = ("", "default")
 STOPS = (EOT, END_OF_TEXT, AUDIO_EOS)  # where speech always ends
@@ -63,19 +67,31 @@ _SAMPLING = {
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip to speak like: a data URI or base64, and what is said in it."""
+    """A clip to speak like: a data URI, base64, or where it lies, and what is said in it."""
 
     sound: str
     text: str
 
-    def data(self) -> bytes:
-        """Its bytes. Raises Refusal."""
+    def data(self, elsewhere: Elsewhere) -> bytes:
+        """Its bytes. Raises Refusal, AudioError."""
+        if lies_elsewhere(self.sound):
+            return elsewhere.read(self.sound)
         try:
             return base64.b64decode(self.sound.rpartition("base64,")[2], validate=True)
         except (binascii.Error, ValueError):
             raise bad(
                 "A reference clip is not valid base64, nor a data: URI of it.", "ref_audio"
             ) from None
+
+
+@dataclass(frozen=True)
+class Told:
+    """A voice in words."""
+
+    words: str
+
+
+Role = str | Clip | Told | Voice
 
 
 @dataclass(frozen=True)
@@ -93,14 +109,18 @@ class Order:
     speed: float = 1.0
     mode: Mode = "whole"
     ignored: tuple[str, ...] = ()
+    utterance_events: bool = False
+    cast: tuple[Role, ...] = ()  # who speaks a dialogue, in place of the above
+    names: Mapping[str, str] = field(default_factory=dict)  # of its speakers, by their tags
+    given: frozenset[str] = frozenset()  # the fields that the client named
 
 
-def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
-    """What a body asks for. Raises Refusal, SettingError."""
+def order_of(body: SpeechBody, settings: ServerSettings, longest: int | None = None) -> Order:
+    """What a body asks for, with a text of up to `longest` characters. Raises Refusal,
+    SettingError.
+    """
     refuse_meaningless(body)
-    body = _with_extras(body)
-    _check_text(body, settings)
-    _check_stop(body.stop)
+    check_length(body.input, "input", settings, longest)
     clips = clips_of(_references(body), settings)
     described = _described(body, clips)
     voice = _voice(body)
@@ -109,21 +129,52 @@ def order_of(body: SpeechBody, settings: ServerSettings) -> Order:
         ignored, voice = [*ignored, "speaker" if body.speaker else "voice"], None
     elif voice is None and not (clips or described):
         voice = settings.default_voice
-    format, rate = body.response_format or settings.default_response_format, body.sample_rate
+    order = spoken_order(body, body.input, settings, described)
+    return replace(order, voice=voice, clips=clips, described=described, ignored=tuple(ignored))
+
+
+def whole_order(body: SpeechBody, settings: ServerSettings) -> Order:
+    """The same where the answer is one piece. Raises Refusal, SettingError."""
+    for name in ("stream", "stream_format"):
+        if getattr(body, name):
+            raise bad(f"This is answered whole; leave {name} out.", name, "unsupported_parameter")
+    return replace(order_of(body, settings), mode="whole")
+
+
+def spoken_order(
+    body: SpeakingBody, text: str, settings: ServerSettings, described: str | None = None
+) -> Order:
+    """What a body asks for, but for who speaks. Raises Refusal, SettingError."""
+    body = _with_extras(body)
+    for name in ("instructions", "scene_prompt", "system_prompt"):
+        check_length(getattr(body, name) or "", name, settings)
+    _check_stop(body.stop)
+    format, rate = _format(body, settings), body.sample_rate
     _check_format(format, rate)
+    mode = _mode(body)
+    if body.utterance_events and mode != "sse":
+        raise bad("utterance_events needs stream_format sse.", "utterance_events")
     return Order(
-        body.input,
-        voice,
-        clips,
-        described,
-        sampling_of(body, settings),
-        _delivery(body, settings, described),
-        format,
-        rate,
-        check_speed(1.0 if body.speed is None else body.speed),
-        _mode(body),
-        tuple(ignored),
+        text,
+        sampling=sampling_of(body, settings),
+        delivery=_delivery(body, settings, described),
+        format=format,
+        rate=rate,
+        speed=check_speed(1.0 if body.speed is None else body.speed),
+        mode=mode,
+        utterance_events=bool(body.utterance_events),
+        given=given_in(body),
     )
+
+
+def given_in(body: BaseModel) -> frozenset[str]:
+    """The fields that a client named and did not leave empty."""
+    named = body.model_fields_set
+    return frozenset(name for name in named if getattr(body, name) not in (None, "", []))
+
+
+def _format(body: SpeakingBody, settings: ServerSettings) -> str:
+    return (body.response_format or settings.default_response_format).lower()
 
 
 def _check_format(format: str, rate: int | None) -> None:
@@ -141,7 +192,13 @@ def sampling_of(body: Drawing, settings: ServerSettings) -> Sampling:
     given = {ours: getattr(body, name) for name, ours in _SAMPLING.items()}
     if body.max_new_tokens is not None:
         given["max_new_tokens"] = body.max_new_tokens
-    defaults = {"temperature": settings.default_temperature, "seed": secrets.randbits(32)}
+    defaults = {
+        ours: getattr(settings, f"default_{name}", None) for name, ours in _SAMPLING.items()
+    }
+    defaults |= {
+        "max_new_tokens": settings.default_max_new_tokens,
+        "seed": secrets.randbits(32),
+    }
     values = {**_there(defaults), **_there(given)}
     if body.top_k is None and "top_k" in body.model_fields_set:
         values["top_k"] = 0  # null means off
@@ -166,7 +223,7 @@ def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) ->
             "references",
         )
     for sound, text in references:
-        _refuse_places(sound)
+        _refuse_places(sound, settings)
         check_length(text, "ref_text", settings)
         if not text.strip():
             raise bad(
@@ -177,12 +234,14 @@ def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) ->
     return tuple(Clip(sound, text) for sound, text in references)
 
 
-def check_length(text: str, param: str, settings: ServerSettings) -> None:
+def check_length(
+    text: str, param: str, settings: ServerSettings, longest: int | None = None
+) -> None:
     """Raises Refusal for a text that is too long."""
-    if len(text) > settings.max_text_chars:
+    most = longest or settings.max_text_chars
+    if len(text) > most:
         raise bad(
-            f"{param} has {len(text):,} characters; at most {settings.max_text_chars:,} are taken "
-            "at once. Split it.",
+            f"{param} has {len(text):,} characters; at most {most:,} are taken at once. Split it.",
             param,
             "string_above_max_length",
         )
@@ -192,7 +251,7 @@ def _there(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _with_extras(body: SpeechBody) -> SpeechBody:
+def _with_extras(body: Body) -> Body:
     """The body with what its extra_params say. Raises Refusal for a field that is there twice."""
     if not body.extra_params:
         return body
@@ -208,11 +267,6 @@ def _with_extras(body: SpeechBody) -> SpeechBody:
                 f"extra_params.{name}",
             )
     return body.model_copy(update=given)
-
-
-def _check_text(body: SpeechBody, settings: ServerSettings) -> None:
-    for name in ("input", "instructions", "scene_prompt", "system_prompt"):
-        check_length(getattr(body, name) or "", name, settings)
 
 
 def _check_stop(stop: str | list[str] | None) -> None:
@@ -250,16 +304,25 @@ def _listed(value: str | Iterable[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _refuse_places(sound: str) -> None:
-    """Raises Refusal for a clip that lies elsewhere: nothing is fetched, no file is read."""
-    scheme = sound[:64].partition(":")[0].lower() if ":" in sound[:64] else ""
-    if scheme == "data":
-        if "base64," not in sound[:256]:
-            raise bad("A data: URI must hold base64.", "ref_audio", "invalid_audio")
-    elif scheme:
+def lies_elsewhere(sound: str) -> bool:
+    """Whether a clip is named by its place. Base64 has no '.', and files of sound have a suffix."""
+    if sound[:5].lower() == "data:":
+        return False
+    return ":" in sound[:64] or (len(sound) <= LONGEST_ADDRESS and "." in sound)
+
+
+def _refuse_places(sound: str, settings: ServerSettings) -> None:
+    """Raises Refusal for a clip that lies where nothing is fetched or read."""
+    if sound[:5].lower() == "data:" and "base64," not in sound[:256]:
+        raise bad("A data: URI must hold base64.", "ref_audio", "invalid_audio")
+    if not lies_elsewhere(sound):
+        return
+    web = sound[:8].lower().startswith(("http://", "https://"))
+    allowed = settings.allow_url_references if web else settings.allowed_media_path
+    if not allowed or (is_web(sound) and not web):
         raise bad(
             "A reference clip must be sent, as base64 or a data: URI; "
-            "addresses are not fetched and files are not read.",
+            f"{'addresses are not fetched' if is_web(sound) else 'files are not read'} here.",
             "ref_audio",
             "reference_not_sent",
         )
@@ -289,7 +352,7 @@ def _voice(body: SpeechBody) -> str | None:
     return None if name in NO_VOICE else name
 
 
-def _delivery(body: SpeechBody, settings: ServerSettings, described: str | None) -> Delivery:
+def _delivery(body: SpeakingBody, settings: ServerSettings, described: str | None) -> Delivery:
     delivery = Delivery(deadline=settings.request_timeout_s)
     if body.timeout is not None:
         _check_timeout(body.timeout, settings)
@@ -301,6 +364,8 @@ def _delivery(body: SpeechBody, settings: ServerSettings, described: str | None)
         delivery = replace(delivery, scene="\n".join(filter(None, parts)))
     if body.system_prompt and body.system_prompt.strip():
         delivery = replace(delivery, system=body.system_prompt)
+    elif settings.default_system_prompt:
+        delivery = replace(delivery, system=settings.default_system_prompt)
     if body.normalization is not None:
         delivery = replace(delivery, normalization=body.normalization)
     return replace(delivery, language=_language(body.language))
@@ -320,7 +385,7 @@ def _language(language: str | None) -> str | None:
     return None if name == "auto" else LANGUAGES.get(name, name.partition("-")[0])
 
 
-def _mode(body: SpeechBody) -> Mode:
+def _mode(body: SpeakingBody) -> Mode:
     if body.stream is False:
         if body.stream_format is not None:
             raise bad("stream is false and stream_format was given.", "stream_format")

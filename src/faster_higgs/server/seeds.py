@@ -19,7 +19,7 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import Strict
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.making import Making
-from faster_higgs.server.order import Order, check_length, clips_of
+from faster_higgs.server.order import Order, check_length, clips_of, given_in
 from faster_higgs.server.service import Here, Service, headers
 from faster_higgs.text.dialogue import speakers
 
@@ -90,13 +90,13 @@ def order_of(body: GenerateBody, service: Service) -> Order:
         raise bad("Text cannot be empty", "text")
     for name in ("text", "system_prompt"):
         check_length(getattr(body, name) or "", name, service.settings)
-    if body.voice_url:
-        raise bad("voice_url: addresses are not fetched; send reference_audio_base64.", "voice_url")
-    if body.reference_text and not body.reference_audio_base64:
+    if body.voice_url and body.reference_audio_base64:
+        raise bad("voice_url and reference_audio_base64 were given; leave one of them out.")
+    sound = body.voice_url or body.reference_audio_base64
+    if body.reference_text and not sound:
         raise bad("reference_text was given without reference_audio_base64.", "reference_text")
     if body.voice_id and body.reference_audio_base64:
         raise bad("voice_id and reference_audio_base64 were given; leave one of them out.")
-    sound = body.reference_audio_base64
     clips = clips_of([(sound, body.reference_text or "")] if sound else [], service.settings)
     sampling = Sampling(
         temperature=body.temperature,
@@ -105,8 +105,11 @@ def order_of(body: GenerateBody, service: Service) -> Order:
         max_new_tokens=body.max_tokens,
         seed=secrets.randbits(32) if body.seed is None else body.seed,
     )
-    voice = body.voice_id or (None if clips else service.settings.default_voice)
-    return Order(body.text, voice, clips, None, sampling, _delivery(body, service))
+    # There a voice_id names what is kept of a voice_url; clips are known by their content here.
+    ignored = ("voice_id",) if body.voice_id and clips else ()
+    voice = None if clips else body.voice_id or service.settings.default_voice
+    delivery, given = _delivery(body, service), given_in(body)
+    return Order(body.text, voice, clips, None, sampling, delivery, ignored=ignored, given=given)
 
 
 def _delivery(body: GenerateBody, service: Service) -> Delivery:
@@ -133,7 +136,7 @@ def _is_dialogue(text: str) -> bool:
 def _headers(making: Making, body: GenerateBody, service: Service) -> dict[str, str]:
     told = headers(making) | {
         "X-Mode": "single",
-        "X-Has-Voice-Clone": str(bool(body.reference_audio_base64 or body.voice_id)).lower(),
+        "X-Has-Voice-Clone": str(bool(making.order.clips or body.voice_id)).lower(),
         "X-Has-System-Prompt": str(bool(body.system_prompt)).lower(),
         "X-Concurrent-Requests": str(service.ledger.running + 1),
     }

@@ -6,28 +6,33 @@ Knows nothing of bodies.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from functools import partial
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from faster_higgs.audio.encode import FORMATS
-from faster_higgs.errors import Aborted, HiggsError, QueueFull
+from faster_higgs.errors import Aborted, QueueFull
 from faster_higgs.server.desk import Desk, Make, OnStop, Take
+from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.errors import GONE, Refusal, refusal
+from faster_higgs.server.events import as_events
+from faster_higgs.server.gauges import Twins, Watched
+from faster_higgs.server.keeper import Keeper, Load
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.making import Clones, Making
 from faster_higgs.server.order import Order
 from faster_higgs.server.settings import ServerSettings
+from faster_higgs.server.takes import Takes
+from faster_higgs.server.workshop import Workshop
 from faster_higgs.speech import Higgs
 
 T = TypeVar("T")
@@ -44,26 +49,71 @@ def no_facts() -> Mapping[str, Any]:
 class Service:
     """One model and everyone who asks it."""
 
-    higgs: Higgs
+    higgs: Engine
     settings: ServerSettings
     models: tuple[str, ...]  # ids by which it goes, its own first
     facts: Facts = no_facts  # what /health tells of the machine
+    load: Load | None = None  # makes the model anew, after it was unloaded
+    admit: Admit = as_asked  # refuses what this engine cannot do; in the thread of a take
     ready: bool = False
+    draining: bool = False  # what was begun is finished, and nothing new is taken
+    sockets: int = 0  # sessions that are open
     created: int = field(default_factory=lambda: int(time.time()))
     ledger: Ledger = field(default_factory=Ledger)
+    keeper: Keeper = field(init=False)
     desk: Desk = field(init=False)
     clones: Clones = field(init=False)
+    jobs: Workshop = field(init=False)
+    takes: Takes = field(default_factory=Takes)
     changing: threading.Lock = field(default_factory=threading.Lock)  # of the voices
 
     def __post_init__(self) -> None:
         own = self.settings
+        self.keeper = Keeper(self.higgs, self.load)
         self.desk = Desk(
-            own.max_running, own.max_queue, own.queue_timeout_s, self.ledger, own.max_unread_bytes
+            own.max_running,
+            own.max_queue,
+            own.queue_timeout_s,
+            self.ledger,
+            self.keeper.use,
+            own.max_unread_bytes,
         )
-        self.clones = Clones(self.higgs)
-        self.ledger.watch("running", "Speeches that are being made.", lambda: self.desk.running)
-        self.ledger.watch("queue_depth", "Speeches that wait.", lambda: self.desk.waiting)
-        self.ledger.watch("ready", "Whether requests are taken.", lambda: self.ready)
+        self.clones = Clones(self.higgs, self.ledger, own.elsewhere, own.max_reference_s)
+        self.jobs = Workshop(cast(Higgs, self.higgs), own, self.models[0], self.keeper.use)
+        watch, desk = self.ledger.watch, self.desk
+        watch("running", "Speeches that are being made.", lambda: desk.running)
+        watch("queue_depth", "Speeches that wait.", lambda: desk.waiting)
+        for status in ("running", "queued"):
+            count = partial(self.jobs.count, status)
+            watch(f"jobs_{status}", f"Jobs that are {status}.", count)
+        watch("sockets", "Sessions that are open.", lambda: self.sockets)
+        watch("ready", "Whether a speech would be taken now.", lambda: self.state == "ok")
+        watch("model_loaded", "Whether the weights are there.", lambda: self.keeper.loaded)
+        self.ledger.registry.register(Watched(self.higgs, self.facts))
+
+    @property
+    def state(self) -> str:
+        """`ok` where a speech would be taken now, else the reason why not."""
+        reasons = {
+            "draining": self.draining,
+            "starting": not self.ready,
+            "unloaded": self.keeper.sent_away,
+            "full": self.desk.full,
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "ok")
+
+    def refuse_new(self) -> None:
+        """Raises Refusal while the server is about to end."""
+        if self.draining:
+            self.ledger.rejected("draining")
+            raise Refusal(503, "This server takes nothing new; ask another.", "draining", None, 5.0)
+
+    def metrics(self) -> bytes:
+        """For Prometheus."""
+        text = self.ledger.text()
+        if self.settings.metrics_compat == "vllm_omni":
+            text += Twins(self.ledger.registry, self.models[0]).text()
+        return text
 
     def check_model(self, name: str | None) -> None:
         """Raises Refusal for a model that is not served."""
@@ -77,7 +127,15 @@ class Service:
 
     def making(self, order: Order) -> Making:
         """An order, about to be made."""
-        return Making(self.higgs, order, self.clones, self.ledger)
+        return Making(
+            self.higgs,
+            order,
+            self.clones,
+            self.ledger,
+            self.takes,
+            admit=self.admit,
+            note=self.settings.note,
+        )
 
     async def warm_up(self) -> None:
         """Speak once to nobody: the first caller must not wait for what is loaded late."""
@@ -103,11 +161,16 @@ class Service:
             told = headers(making) | {"Content-Length": str(len(data))}
             held = self.desk.held(data)
             return Flow(held, aiter(held), told, FORMATS[order.format].mime)
-        events = order.mode == "sse"
-        make = _as_events(making) if events else making.streamed
-        take, first = await self.unless_gone(request, self._begun(make))
-        mime = "text/event-stream" if events else FORMATS[order.format].mime
-        return Flow(take, first, headers(making), mime)
+        if order.mode == "sse":
+            return await self.flow(request, making, as_events(making), "text/event-stream")
+        return await self.flow(request, making, making.streamed, FORMATS[order.format].mime)
+
+    async def flow(
+        self, request: Request, making: Making, make: Make[bytes], mime: str
+    ) -> Response:
+        """A response in pieces, the first of which is there."""
+        take, pieces = await self.unless_gone(request, self._begun(make))
+        return Flow(take, pieces, headers(making), mime)
 
     async def _begun(self, make: Make[bytes]) -> tuple[Take[bytes], Any]:
         """A take and its pieces, the first of which is there."""
@@ -145,8 +208,8 @@ class Service:
         return min(60.0, max(1.0, waves * self.ledger.mean))
 
 
-async def _of(request: Request) -> Service:
-    service: Service = request.app.state.service
+async def _of(asked: HTTPConnection) -> Service:
+    service: Service = asked.app.state.service
     return service
 
 
@@ -174,17 +237,22 @@ def headers(making: Making) -> dict[str, str]:
     """What is told of a speech beside it; of a stream only what is known at its beginning."""
     order = making.order
     told = {
-        "X-Seed": str(order.sampling.seed),
         "X-Sample-Rate": str(making.rate),
+        "X-Channels": "1",
         "X-Voice": making.voice.encode("ascii", "replace").decode(),
         "Cache-Control": "no-store",
     }
+    if making.kept or order.mode != "whole":  # of a stream it is not yet known
+        told["X-Take"] = making.take
+    if order.sampling.seed is not None:
+        told["X-Seed"] = str(order.sampling.seed)
     if order.mode == "whole":
         told |= {
             "X-Duration": f"{making.duration:.3f}",
             "X-Generation-Time": f"{making.seconds:.3f}",
             "X-Finish-Reason": making.finish,
         }
+        told |= {f"X-VLLM-OMNI-{name}": str(count) for name, count in _counts(making).items()}
     if order.ignored:
         told["X-Ignored-Params"] = ", ".join(order.ignored)
     return told
@@ -202,37 +270,9 @@ async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
         yield one
 
 
-def _as_events(making: Making) -> Make[bytes]:
-    """The speech as server-sent events; an error after the first of them is one, too."""
-
-    def make(on_stop: OnStop) -> Generator[bytes]:
-        begun = False
-        try:
-            with closing(making.streamed(on_stop)) as pieces:
-                for piece in pieces:
-                    if piece:
-                        yield _event("delta", audio=base64.b64encode(piece).decode(), **form)
-                        begun = True
-        except Aborted:
-            raise
-        except Exception as error:
-            if not begun:
-                raise
-            if not isinstance(error, HiggsError):
-                logging.getLogger(__name__).exception("A speech failed.")
-            yield _event("error", **refusal(error).body(), partial_audio=True, action="discard")
-            return
-        yield _event("done", usage=_usage(making))
-
-    form = {"response_format": making.order.format}
-    return make
-
-
-def _event(kind: str, **told: Any) -> bytes:
-    name = f"speech.audio.{kind}"
-    return f"event: {name}\ndata: {json.dumps({'type': name, **told})}\n\n".encode()
-
-
-def _usage(making: Making) -> dict[str, Any]:
-    read, made = making.input_tokens, making.output_tokens
-    return {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}
+def _counts(making: Making) -> dict[str, int]:
+    """Tokens, as vLLM-Omni's headers name them."""
+    read, made, heard = making.input_tokens, making.output_tokens, making.heard_tokens
+    parts = {"INPUT-TEXT-TOKENS": read - heard, "INPUT-AUDIO-TOKENS": heard}
+    whole = {"INPUT-TOKENS": read, "OUTPUT-TOKENS": made, "TOTAL-TOKENS": read + made}
+    return whole | parts

@@ -17,10 +17,17 @@ from fastapi import APIRouter, Form, Request, UploadFile
 from fastapi.responses import Response
 
 from faster_higgs.audio.encode import encode
-from faster_higgs.audio.files import read
-from faster_higgs.audio.reference import LONGEST_CLIP, passable
+from faster_higgs.audio.files import FROM_STRANGERS, read
+from faster_higgs.audio.reference import passable
 from faster_higgs.errors import AudioError, VoiceError, VoiceNotFound
-from faster_higgs.prompt.voices import PROFILES, SOUND_SUFFIXES, VoiceFiles
+from faster_higgs.prompt import consents
+from faster_higgs.prompt.voices import (
+    OPENAI_NAME,
+    OPENAI_VOICES,
+    PROFILES,
+    SOUND_SUFFIXES,
+    VoiceFiles,
+)
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.order import check_length
 from faster_higgs.server.service import Here, Service
@@ -78,6 +85,7 @@ async def add(  # noqa: PLR0913  one for each field of the form
     service: Here,
     name: Annotated[str, Form()],
     audio_sample: UploadFile | None = None,
+    take: Annotated[str, Form()] = "",
     ref_text: Annotated[str, Form()] = "",
     type: Annotated[Literal["audio_sample", "prompt"], Form()] = "audio_sample",
     prompt: Annotated[str, Form()] = "",
@@ -86,27 +94,35 @@ async def add(  # noqa: PLR0913  one for each field of the form
     model: Annotated[str, Form()] = "auto",
     script_hint: Annotated[str, Form()] = "",
     speaker_embedding: Annotated[str, Form()] = "",
+    openai_name: Annotated[bool, Form()] = False,
 ) -> dict[str, Any]:
-    """A new voice, from a clip and what is said in it, or from a description."""
-    _refuse_unknown(await request.form())
+    """A new voice: a clip and what is said in it, a take of a speech, or a description."""
+    refuse_unknown(await request.form(), FIELDS)
     fields = {"ref_text": ref_text, "prompt": prompt, "speaker_description": speaker_description}
     for param, written in {**fields, "consent": consent, "name": name}.items():
         check_length(written, param, service.settings)
-    id = _new_id(name)
+    id = _new_id(name, openai_name)
+    await asyncio.to_thread(_refuse_unknown_consent, consent, service)
     about = {"name": name.strip(), "consent": consent, "type": type, "created_at": int(time.time())}
+    about |= {OPENAI_NAME: True} if openai_name else {}
     if speaker_embedding:
         raise bad("speaker_embedding: this model reads clips; send audio_sample.", *_UNSUPPORTED)
     if type == "prompt":
         if model != "auto":
             service.check_model(model)
-        if audio_sample is not None or ref_text:
+        if audio_sample is not None or ref_text or take:
             raise bad("A voice of type prompt has no clip; send prompt alone.", "type")
         words = "\n".join(filter(None, [prompt, speaker_description, script_hint]))
         return await asyncio.to_thread(_describe, service, id, words, about)
     if prompt or script_hint or model != "auto":
         given = "prompt" if prompt else "script_hint" if script_hint else "model"
         raise bad(f"{given} belongs to voices of type prompt; leave it out.", given)
-    clip = await _clip(audio_sample, service)
+    if take:
+        if audio_sample is not None or ref_text:
+            given = "ref_text" if ref_text else "audio_sample"
+            raise bad(f"The sound and the text of a take are known; leave {given} out.", given)
+        return await asyncio.to_thread(_keep, service, id, take, speaker_description, about)
+    clip = await clip_of(audio_sample, "audio_sample", service)
     return await asyncio.to_thread(_add, service, id, clip, ref_text, speaker_description, about)
 
 
@@ -119,21 +135,35 @@ async def remove(id: str, service: Here) -> dict[str, Any]:
 
 
 FIELDS = (
-    *("name", "audio_sample", "ref_text", "type", "prompt", "consent", "speaker_description"),
-    *("model", "script_hint", "speaker_embedding"),
+    *("name", "audio_sample", "take", "ref_text", "type", "prompt", "consent"),
+    *("speaker_description", "model", "script_hint", "speaker_embedding", "openai_name"),
 )
 _UNSUPPORTED = ("speaker_embedding", "unsupported_parameter")
 Clip = tuple[bytes, str]  # and its suffix
 
 
-def _refuse_unknown(names: Iterable[str]) -> None:
+def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises Refusal for a field that is not known."""
     for name in names:
-        if name not in FIELDS:
+        if name not in known:
             raise bad(f"There is no parameter '{name}'.", name, "unknown_parameter")
 
 
-def _new_id(name: str) -> str:
+def store_of(service: Service) -> consents.ConsentStore:
+    """The consents beside the voices. Raises VoiceError where nothing can be kept."""
+    return consents.ConsentStore(service.higgs.voices.own / consents.FOLDER)
+
+
+def _refuse_unknown_consent(id: str, service: Service) -> None:
+    """Raises Refusal for the id of a consent that is not there; other words are only kept."""
+    if consents.ID.fullmatch(id) and store_of(service).find(id) is None:
+        raise bad(f"There is no consent '{id}'.", "consent", "consent_not_found")
+
+
+def _new_id(name: str, openai_name: bool) -> str:
     """The id of a voice that is called so: small letters, and '-' for blanks."""
+    if not name.strip():
+        raise bad("name is empty; give the voice a name.", "name")
     id = re.sub(r"\s+", "-", name.strip()).lower()
     if not ID.fullmatch(id) or RESERVED.fullmatch(id):
         raise bad(
@@ -141,19 +171,26 @@ def _new_id(name: str) -> str:
             "beginning with a letter or digit.",
             "name",
         )
+    if id in OPENAI_VOICES and not openai_name:
+        raise bad(
+            f"Clients of OpenAI send '{id}' for one of its voices; choose another name, or send "
+            "openai_name=true to speak to them with this voice.",
+            "name",
+            "reserved_name",
+        )
+    if openai_name and id not in OPENAI_VOICES:
+        raise bad(f"'{id}' is no name of OpenAI's; leave openai_name out.", "openai_name")
     return id
 
 
-async def _clip(upload: UploadFile | None, service: Service) -> Clip:
+async def clip_of(upload: UploadFile | None, param: str, service: Service) -> Clip:
     """What was sent, if it is not too much of it. Raises Refusal."""
     if upload is None:
-        raise bad("audio_sample is missing.", "audio_sample", "missing_required_parameter")
+        raise bad(f"{param} is missing.", param, "missing_required_parameter")
     most = service.settings.max_upload_bytes
     data = await upload.read(most + 1)
     if len(data) > most:
-        raise Refusal(
-            413, f"audio_sample is larger than {most:,} bytes.", "body_too_large", "audio_sample"
-        )
+        raise Refusal(413, f"{param} is larger than {most:,} bytes.", "body_too_large", param)
     suffix = Path(upload.filename or "").suffix.lower()
     kind = (upload.content_type or "").partition(";")[0].lower()
     return data, suffix if suffix in SOUND_SUFFIXES else SUFFIXES.get(kind, ".wav")
@@ -170,8 +207,12 @@ def _add(
             "ref_text",
             "missing_required_parameter",
         )
-    warnings = _linted(data, service.higgs.rate)
-    with service.changing, TemporaryDirectory(prefix="higgs-voice-") as folder:
+    warnings = _linted(data, service)
+    with (
+        service.keeper.use(),
+        service.changing,
+        TemporaryDirectory(prefix="higgs-voice-") as folder,
+    ):
         _refuse_taken(id, service)
         sound = Path(folder) / f"clip{suffix}"
         sound.write_bytes(data)
@@ -179,6 +220,30 @@ def _add(
             service.higgs.voices.add(id, sound, text, description=description, about=about)
         except (VoiceError, AudioError) as error:
             raise _as(error, "audio_sample") from None
+    return {**_added(id, service), "warnings": warnings}
+
+
+def _keep(
+    service: Service, id: str, take: str, description: str, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A take becomes a voice, with the very codes it was spoken in. Raises Refusal."""
+    higgs, voice = service.higgs, service.takes.voice(take)
+    assert voice.codes is not None
+    with service.keeper.use():
+        samples = higgs.decode(voice.codes)
+    try:
+        warnings = [finding.message for finding in passable(samples, higgs.rate)]
+    except AudioError as error:
+        raise _as(error, "take") from None
+    with service.changing, TemporaryDirectory(prefix="higgs-voice-") as folder:
+        _refuse_taken(id, service)
+        sound = Path(folder) / "take.wav"
+        sound.write_bytes(encode(samples, "wav", higgs.rate))
+        text, codes = voice.transcript, voice.codes
+        try:
+            higgs.voices.add(id, sound, text, description=description, about=about, codes=codes)
+        except VoiceError as error:
+            raise _as(error, "take") from None
     return {**_added(id, service), "warnings": warnings}
 
 
@@ -192,10 +257,12 @@ def _describe(service: Service, id: str, words: str, about: Mapping[str, Any]) -
     return _added(id, service)
 
 
-def _linted(data: bytes, rate: int) -> list[str]:
+def _linted(data: bytes, service: Service) -> list[str]:
     """What is amiss with a clip but may pass. Raises Refusal for what may not."""
+    rate, longest = service.higgs.rate, service.settings.max_reference_s
     try:
-        findings = passable(read(data, rate=rate, max_seconds=LONGEST_CLIP), rate)
+        clip = read(data, rate=rate, max_seconds=longest, bounds=FROM_STRANGERS)
+        findings = passable(clip, rate)
     except AudioError as error:
         raise _as(error, "audio_sample") from None
     return [finding.message for finding in findings]
@@ -243,10 +310,11 @@ def _sample(id: str, service: Service) -> bytes:
         raise bad(f"'{id}' is told in words and has no clip; it can only be spoken.", "id")
     if files.sound is not None:
         return encode(read(files.sound, rate=higgs.rate), "wav", higgs.rate)
-    codes = higgs.voices.load(files.name).codes
-    if codes is None:
-        raise VoiceNotFound(f"The voice '{id}' has no clip.")
-    return encode(higgs.decode(codes), "wav", higgs.rate)
+    with service.keeper.use():
+        codes = higgs.voices.load(files.name).codes
+        if codes is None:
+            raise VoiceNotFound(f"The voice '{id}' has no clip.")
+        return encode(higgs.decode(codes), "wav", higgs.rate)
 
 
 def _rows(service: Service) -> list[dict[str, Any]]:
@@ -286,6 +354,7 @@ def _row(files: VoiceFiles) -> dict[str, Any]:
     if not files.described:
         told["ref_text"] = _words(files.transcript)
     if files.sound is not None:
+        told |= {"embedding_source": "audio", "embedding_dim": None}
         told |= {"file_size": files.sound.stat().st_size, "mime_type": _mime(files.sound)}
     return told
 

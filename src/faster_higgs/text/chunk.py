@@ -97,6 +97,17 @@ def sentences(text: str, language: str | None = None) -> list[str]:
     return [piece.strip() for piece in _slices(text, atoms, cuts)]
 
 
+def places(text: str, level: int, language: str | None = None) -> list[tuple[int, int]]:
+    """The words before which a text may be cut, as where each begins and ends.
+
+    `level` is CLAUSE or SENTENCE.
+    """
+    atoms = list(ATOM.finditer(text))
+    levels = _levels(text, atoms, LANGUAGES.get(language or "en"))
+    # There is no level for an empty text, and none above NONE for its first word.
+    return [atom.span() for atom, here in zip(atoms, levels, strict=False) if here >= level]
+
+
 def _by_speaker(text: str, max_turns: int) -> list[str]:
     cuts = sorted({0, *(found.start() for found in TURN.finditer(text))})
     if len(cuts) > 1 and not text[: cuts[1]].strip():
