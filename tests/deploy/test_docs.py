@@ -4,10 +4,12 @@ docs/integrations.md are answered."""
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 import pytest
 
 from faster_higgs.deploy.payload import OF_JOB, OF_REFERENCE, JobBody
+from faster_higgs.server.settings import ALIASES, ServerSettings
 from tests.project.source import PACKAGE, ROOT
 from tests.server.conftest import RATE, Witness, seconds, serving
 
@@ -25,12 +27,14 @@ def test_the_variables_are_those_of_the_code():
     told = set(re.findall(r"`HIGGS_AUDIO_([A-Z_]+)`", PAGE))
     known = set(re.findall(r'"([A-Z][A-Z_]+)"', CODE)) | set(re.findall(r"PREFIX}([A-Z_]+)", CODE))
     known |= set(re.findall(r"%s([A-Z_]+)=", CODE))
+    known |= {name.removeprefix("HIGGS_AUDIO_") for name in ALIASES}
     assert told == {name for name in known if not name.startswith(("HIGGS", "INFO", "CUDA"))}
 
 
 def test_what_may_be_fetched_is_there():
-    names = set(re.findall(r'"(HIGGS_ALLOW[A-Z_]+)"', CODE))
-    assert len(names) == 3 and all(f"`{name}`" in PAGE for name in names)
+    names = [one.name for one in fields(ServerSettings) if one.name.startswith("allow")]
+    names.remove("allowed_hosts")
+    assert len(names) == 3 and all(f"`HIGGS_{name.upper()}`" in PAGE for name in names)
 
 
 @pytest.fixture(scope="module")

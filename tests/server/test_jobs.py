@@ -504,7 +504,7 @@ def test_settings_of_a_job_come_back(live):
     finished(live, id)
     kept = live.service.jobs.shelf.ask(id)
     again = Ask.of_plain(kept)
-    assert again.plain() == kept
+    assert json.loads(json.dumps(again.plain())) == kept
     assert (again.sampling.temperature, again.sampling.top_k, again.sampling.seed) == (0.7, 9, 5)
     assert again.delivery.scene == "A hall." and again.delivery.normalization == "off"
     assert (again.delivery.priority, again.delivery.deadline) == ("batch", None)
