@@ -32,7 +32,7 @@ async def batch(request: Request, body: BatchBody, service: Here) -> dict[str, A
     most = service.settings.max_batch_items
     if not 1 <= len(body.items) <= most:
         raise bad(f"The batch has {len(body.items)} items; send 1 to {most}.", "items")
-    places = asyncio.Semaphore(service.settings.max_running)  # it does not crowd itself out
+    places = service.places()
     work = asyncio.gather(
         *(_one(i, _merged(body, item), service, places) for i, item in enumerate(body.items))
     )
