@@ -388,6 +388,27 @@ class TestEvents:
             waiting.service.jobs.leave()
             assert listening.result(10)[-1][0] == "job.progress"
 
+    def test_one_that_is_just_beginning_holds_up_no_stop(self, slow, tmp_path, monkeypatch):
+        keep, close = shelf.Shelf.keep, shelf.Shelf.close
+        beginning, on, closed = (threading.Event() for _ in range(3))
+
+        def late(own: shelf.Shelf, record: shelf.Record) -> None:
+            beginning.set()
+            on.wait(20)
+            keep(own, record)
+
+        monkeypatch.setattr(shelf.Shelf, "keep", late)
+        monkeypatch.setattr(shelf.Shelf, "close", lambda own: (close(own), closed.set()))
+        with serving(slow, warmup=False, jobs_dir=str(tmp_path)) as live:
+            ask(live)
+            assert beginning.wait(20)
+            live.server.should_exit = True
+            until(lambda: live.service.jobs.leaving)
+            on.set()
+            stopped = closed.wait(5)
+            slow.go.release(10_000)
+        assert stopped and slow.begun == slow.ended
+
 
 class TestFaults:
     def test_a_restart_makes_only_what_is_missing(self, slow, tmp_path):
@@ -504,7 +525,7 @@ def test_settings_of_a_job_come_back(live):
     finished(live, id)
     kept = live.service.jobs.shelf.ask(id)
     again = Ask.of_plain(kept)
-    assert again.plain() == kept
+    assert json.loads(json.dumps(again.plain())) == kept
     assert (again.sampling.temperature, again.sampling.top_k, again.sampling.seed) == (0.7, 9, 5)
     assert again.delivery.scene == "A hall." and again.delivery.normalization == "off"
     assert (again.delivery.priority, again.delivery.deadline) == ("batch", None)
