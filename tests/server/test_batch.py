@@ -97,6 +97,17 @@ class TestBatch:
         assert reply["succeeded"] == 6
 
     @pytest.mark.parametrize(
+        ("own", "shared"),
+        [
+            ({"voice": "bob"}, {"speaker": "alice"}),
+            ({"max_tokens": 60}, {"max_new_tokens": 90}),
+            ({"ref_audio": CLIP, "ref_text": "A."}, {"references": [{"audio_path": CLIP}]}),
+        ],
+    )
+    def test_what_an_item_says_goes_before_other_names_for_it(self, live, own, shared):
+        assert self.ask(live, {"input": "Oh.", **own}, **shared).json["succeeded"] == 1
+
+    @pytest.mark.parametrize(
         "limits",
         [{"max_running": 2, "max_queue": 0}, {"key_concurrent": 2}, {"key_concurrent": 0.5}],
         [{"max_running": 2, "max_queue": 0}, {"key_concurrent": 2}, {"key_concurrent": 0.5}],

@@ -134,6 +134,14 @@ def test_a_failure_begins_as_it_did_there():
         assert reply.json["detail"].startswith("Generation failed: The model answered")
 
 
+def test_the_system_prompt_of_the_server_holds_here_too():
+    told = {"default_system_prompt": "Speak slowly."}
+    with Witness() as higgs, serving(higgs, warmup=False, **told) as live:
+        for own, system in ((None, "Speak slowly."), ("Be quick.", "Be quick.")):
+            assert live.ask("/generate", {"text": TEXT, "system_prompt": own}).status == 200
+            assert higgs.asked[-1][3].system == system
+
+
 def test_the_cap_holds_here_too():
     with Witness() as higgs, serving(higgs, warmup=False, max_new_tokens_cap=300) as live:
         assert live.ask("/generate", {"text": TEXT}).status == 200

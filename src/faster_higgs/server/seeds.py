@@ -130,7 +130,7 @@ def _delivery(body: GenerateBody, service: Service) -> Delivery:
     delivery = Delivery(deadline=service.settings.request_timeout_s)
     system = (body.system_prompt or "").strip()
     if not system:
-        return delivery
+        return replace(delivery, system=service.settings.default_system_prompt)
     if _is_dialogue(body.text):
         return replace(delivery, scene=_scene(system))
     return replace(delivery, system=system)
