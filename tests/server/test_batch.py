@@ -110,7 +110,6 @@ class TestBatch:
     @pytest.mark.parametrize(
         "limits",
         [{"max_running": 2, "max_queue": 0}, {"key_concurrent": 2}, {"key_concurrent": 0.5}],
-        [{"max_running": 2, "max_queue": 0}, {"key_concurrent": 2}, {"key_concurrent": 0.5}],
     )
     def test_none_is_sent_away_by_its_own_batch(self, limits):
         with FakeHiggs() as higgs, serving(higgs, warmup=False, **limits) as live:
