@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,21 @@ class TestSettings:
     def test_what_cannot_be_is_refused(self, flags, word):
         with pytest.raises(SettingError, match=word):
             settings(**flags)
+
+    @pytest.mark.parametrize("keys", ["", " , "])
+    def test_a_key_that_was_made_is_told(self, run, monkeypatch, keys):
+        monkeypatch.setenv("HIGGS_API_KEYS", keys)
+        monkeypatch.setenv("HIGGS_HOST", "0.0.0.0")
+        with socket.create_server(("0.0.0.0", 0)) as other:
+            result = run("serve", "--port", other.getsockname()[1], "--ui-port", 0)
+        assert "API key of this run: " in result.out
+
+    @pytest.mark.parametrize(("name", "value"), [("TEMPERATURE", "99"), ("MAX_NEW_TOKENS", "9999")])
+    def test_a_default_that_no_speech_can_have_is_told(self, run, monkeypatch, name, value):
+        monkeypatch.setenv(f"HIGGS_DEFAULT_{name}", value)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            ended = run("serve", "--port", other.getsockname()[1])
+        assert ended.code == 2 and f"{name.lower()} is {value}" in ended.error
 
     def test_keys_and_no_keys_contradict(self):
         with pytest.raises(SettingError, match="leave one of them out"):
@@ -247,10 +263,12 @@ def test_a_second_ctrl_c_ends_it_at_once_and_without_a_traceback(tmp_path):
             while b'"running":1' not in health(port):
                 pass
             process.send_signal(signal.SIGINT)
-            while b'"draining"' not in ask(port, "/health/ready")[1]:
+            while ask(port, "/health/ready")[0] == 200:
                 pass
+            begin = time.monotonic()
             process.send_signal(signal.SIGINT)
             out, errors = process.communicate(timeout=30)
+        assert time.monotonic() - begin < 8, "it waited for the speech"
         assert process.returncode == 0 and out.strip() == "Stopped."
         assert "Traceback" not in errors and "Cancelled" not in errors
     finally:

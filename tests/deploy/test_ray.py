@@ -18,8 +18,10 @@ import pytest
 
 from faster_higgs.audio.encode import encode
 from faster_higgs.deploy import ray as fleet_of
-from faster_higgs.deploy.ray import Asked, FleetSettings
+from faster_higgs.deploy.ray import Asked, FleetSettings, of_a_replica
 from faster_higgs.errors import MissingExtra, SettingError
+from faster_higgs.server.accounts import Accounts
+from faster_higgs.server.settings import ServerSettings
 from faster_higgs.testing import spoken, tones
 from tests.deploy.test_remote import begun, says
 from tests.project.source import ROOT
@@ -56,6 +58,28 @@ class TestSettings:
         monkeypatch.setenv("HIGGS_HOST", "0.0.0.0")
         with pytest.raises(SettingError, match="HIGGS_API_KEYS"):
             fleet_of.main([])
+
+
+class TestReplicas:
+    def test_the_front_alone_counts_requests(self):
+        told = ServerSettings(api_keys=("a-key-for-us",), key_requests_per_minute=1, jobs_dir="x")
+        own = of_a_replica(told)
+        account = Accounts(own.api_keys, own.admin_keys, own.each_key).of(None)
+        assert account is not None and own.jobs_dir is None
+        for _ in range(3):
+            account.ask()
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"key_concurrent": 2},
+            {"api_keys": ("a-key-for-us audio_seconds_per_day=60",)},
+            {"admin_keys": ("a-key-for-us",)},
+        ],
+    )
+    def test_what_a_fleet_cannot_follow_is_refused(self, told):
+        with pytest.raises(SettingError, match="fleet"):
+            of_a_replica(ServerSettings(**told))
 
 
 def asked(body: bytes, path: str = "/v1/audio/speech", method: str = "POST") -> Asked:

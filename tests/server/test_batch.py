@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from faster_higgs.audio.encode import encode
-from faster_higgs.testing import spoken, tones
+from faster_higgs.testing import FakeHiggs, spoken, tones
 from tests.server.conftest import SECONDS_PER_CHARACTER, Live, Reply, Slow, seconds, serving
 
 CLIP = base64.b64encode(encode(tones(spoken("A clip of Carol for the test.")), "wav")).decode()
@@ -95,6 +95,27 @@ class TestBatch:
             higgs.go.release(10_000)
             reply = self.ask(live, *[{"input": "Well."}] * 6).json
         assert reply["succeeded"] == 6
+
+    @pytest.mark.parametrize(
+        ("own", "shared"),
+        [
+            ({"voice": "bob"}, {"speaker": "alice"}),
+            ({"max_tokens": 60}, {"max_new_tokens": 90}),
+            ({"ref_audio": CLIP, "ref_text": "A."}, {"references": [{"audio_path": CLIP}]}),
+        ],
+    )
+    def test_what_an_item_says_goes_before_other_names_for_it(self, live, own, shared):
+        assert self.ask(live, {"input": "Oh.", **own}, **shared).json["succeeded"] == 1
+
+    @pytest.mark.parametrize(
+        "limits",
+        [{"max_running": 2, "max_queue": 0}, {"key_concurrent": 2}, {"key_concurrent": 0.5}],
+    )
+    def test_none_is_sent_away_by_its_own_batch(self, limits):
+        with FakeHiggs() as higgs, serving(higgs, warmup=False, **limits) as live:
+            assert self.ask(live, *[{"input": "Well."}] * 5).json["succeeded"] == 5
+            generated = live.ask("/generate/batch", [{"text": "Well."}] * 5).json
+            assert generated["successful"] == 5
 
 
 class TestTimestamps:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import openai
 import pytest
+import soundfile
 
 from faster_higgs.audio.save import save
 from faster_higgs.prompt.consents import ConsentStore
 from faster_higgs.testing import FakeHiggs, spoken, tones
-from tests.server.conftest import serving
+from tests.server.conftest import RATE, serving
 
 SAID = "Somebody says a whole sentence for the test."
 
@@ -127,6 +129,13 @@ def test_a_name_is_a_text(live, clip, name):
     path = f"/v1/audio/voice_consents/{made['id']}"
     assert live.ask(path, b'{"name": %s}' % name, headers=told).status == 400
     assert live.ask(path).json == made
+
+
+def test_a_recording_has_the_bounds_of_a_clip(live, tmp_path):
+    path = tmp_path / "many.wav"
+    soundfile.write(path, np.zeros((RATE // 4, 9), np.float32), RATE)
+    form = _form({"name": "x", "language": "en"}, path.read_bytes())
+    assert "9 channels" in live.ask("/v1/audio/voice_consents", **form).error["message"]
 
 
 def test_without_a_recording_nothing_is_kept(live):

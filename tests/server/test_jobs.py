@@ -388,6 +388,27 @@ class TestEvents:
             waiting.service.jobs.leave()
             assert listening.result(10)[-1][0] == "job.progress"
 
+    def test_one_that_is_just_beginning_holds_up_no_stop(self, slow, tmp_path, monkeypatch):
+        keep, close = shelf.Shelf.keep, shelf.Shelf.close
+        beginning, on, closed = (threading.Event() for _ in range(3))
+
+        def late(own: shelf.Shelf, record: shelf.Record) -> None:
+            beginning.set()
+            on.wait(20)
+            keep(own, record)
+
+        monkeypatch.setattr(shelf.Shelf, "keep", late)
+        monkeypatch.setattr(shelf.Shelf, "close", lambda own: (close(own), closed.set()))
+        with serving(slow, warmup=False, jobs_dir=str(tmp_path)) as live:
+            ask(live)
+            assert beginning.wait(20)
+            live.server.should_exit = True
+            until(lambda: live.service.jobs.leaving)
+            on.set()
+            stopped = closed.wait(5)
+            slow.go.release(10_000)
+        assert stopped and slow.begun == slow.ended
+
 
 class TestFaults:
     def test_a_restart_makes_only_what_is_missing(self, slow, tmp_path):

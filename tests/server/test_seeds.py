@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from faster_higgs.audio.encode import encode
 from faster_higgs.errors import NoAudio
 from faster_higgs.testing import FakeHiggs, spoken, tones
-from tests.server.conftest import SECONDS_PER_CHARACTER, Slow, seconds, serving, until
+from tests.server.conftest import SECONDS_PER_CHARACTER, Slow, Witness, seconds, serving, until
 
 TEXT = "A sentence for the other servers."
 SCENE = "A big hall."
@@ -129,6 +132,55 @@ def test_a_failure_begins_as_it_did_there():
         reply = live.ask("/generate", {"text": TEXT})
         assert reply.status == 500
         assert reply.json["detail"].startswith("Generation failed: The model answered")
+
+
+def test_the_system_prompt_of_the_server_holds_here_too():
+    told = {"default_system_prompt": "Speak slowly."}
+    with Witness() as higgs, serving(higgs, warmup=False, **told) as live:
+        for own, system in ((None, "Speak slowly."), ("Be quick.", "Be quick.")):
+            assert live.ask("/generate", {"text": TEXT, "system_prompt": own}).status == 200
+            assert higgs.asked[-1][3].system == system
+
+
+def test_the_cap_holds_here_too():
+    with Witness() as higgs, serving(higgs, warmup=False, max_new_tokens_cap=300) as live:
+        assert live.ask("/generate", {"text": TEXT}).status == 200
+        assert higgs.asked[-1][2].max_new_tokens == 300
+        reply = live.ask("/generate", {"text": TEXT, "max_tokens": 301})
+        assert reply.status == 400 and "max_tokens is 301" in reply.json["detail"]
+        assert live.speak().status == 200  # who names no limit has not asked for too much
+
+
+def test_who_looks_at_the_machine_holds_up_nobody():
+    looking, seen = threading.Event(), threading.Event()
+
+    def facts() -> dict[str, str]:
+        looking.set()
+        seen.wait(10)
+        return {}
+
+    with FakeHiggs() as higgs, serving(higgs, warmup=False) as live, ThreadPoolExecutor(1) as one:
+        live.service.facts = facts
+        live.service.metrics = lambda: b"" if facts() else b"none"
+        for path in ("/stats", "/metrics"):
+            looking.clear(), seen.clear()
+            asked = one.submit(live.ask, path)
+            assert looking.wait(10)
+            begin = time.monotonic()
+            assert live.ask("/health/live").status == 200
+            took = time.monotonic() - begin
+            seen.set()
+            assert asked.result(10).status == 200 and took < 5
+
+
+def test_a_model_that_breaks_at_the_start_is_told(caplog):
+    class Broken(FakeHiggs):
+        def pieces(self, *_, **__):
+            raise RuntimeError("CUDA error")
+
+    with Broken() as higgs, serving(higgs, await_ready=False) as live:
+        until(lambda: "cannot speak" in caplog.text, 5)
+        assert live.ask("/health/ready").status == 503
 
 
 def test_version_metrics_and_readiness(live):

@@ -300,6 +300,20 @@ class TestEnd:
             live.server.should_exit = True
             assert one.ended() == 1012
 
+    def test_a_server_about_to_end_takes_no_new_text(self, slow):
+        with serving(slow, warmup=False) as live, session(live) as one:
+            begun = slow.begun
+            one.say("input.text", text=LONG)
+            one.say("input.done")
+            until(lambda: slow.begun == begun + 1)
+            live.service.draining = True
+            one.say("input.text", text="And another sentence.")
+            assert told(one.until("error"), "error")[0]["code"] == "draining"
+            one.say("input.done")
+            slow.go.release(10_000)
+            ends = [told(one.until("session.done"), "session.done")[-1] for _ in range(2)]
+            assert [end["total_sentences"] for end in ends] == [1, 0]
+
 
 class TestRefusals:
     @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soundfile
 
 from faster_higgs.audio.encode import encode
 from faster_higgs.testing import FakeHiggs
@@ -51,9 +52,24 @@ def test_a_clip_that_would_be_refused_is_not_ok(live, tmp_path, data, code):
 
 
 def test_what_is_amiss_but_passes_is_told(live, tmp_path):
-    reply = check(live, tmp_path, clip(40))
+    with FakeHiggs() as higgs, serving(higgs, max_reference_s=50) as server:
+        reply = check(server, tmp_path, clip(40))
     assert codes(reply) == ["too_long"] and reply.json["ok"] is True
     assert reply.json["notes"][0]["message"].startswith("The clip is too long: 40.0 s.")
+
+
+def test_a_clip_longer_than_this_server_takes_is_not_ok(live, tmp_path):
+    reply = check(live, tmp_path, clip(40))
+    assert codes(reply) == ["too_long"] and reply.json["ok"] is False
+    added = live.form("/v1/audio/voices", {"name": "long", "ref_text": "A."}, tmp_path / "clip.wav")
+    assert added.status == 400
+
+
+def test_a_clip_of_many_channels_is_not_read(live, tmp_path):
+    path = tmp_path / "many.wav"
+    soundfile.write(path, np.zeros((RATE, 9), np.float32), RATE)
+    reply = check(live, tmp_path, path.read_bytes())
+    assert codes(reply) == ["unreadable"] and "9 channels" in reply.json["notes"][0]["message"]
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,7 @@ class TestUpload:
             ({"nosuch": "1"}, "nosuch"),
             ({"type": "other"}, "type"),
             ({"type": "prompt"}, "type"),
+            ({"script_hint": "x" * 5000}, "script_hint"),
         ],
     )
     def test_a_wrong_field_is_named(self, live, clip, change, param):

@@ -121,12 +121,15 @@ def facts() -> Mapping[str, str]:
 def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
     """Take the ports, load the model, answer until told to stop, then finish what was begun."""
     _check_extra()
+    from faster_higgs.server.order import check_defaults
+
     _few_heaps()
     settings = settings_of(flags, os.environ)
     for note in in_vain(os.environ):
         print(note, file=sys.stderr)
     flags = completed(flags, os.environ)
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(message)s")
+    check_defaults(settings)
     _check_folder(flags.voices_dir)
     for note in _warnings(settings, flags):
         tell(note)
@@ -160,7 +163,7 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
     if flags.insecure_no_auth and settings.api_keys:
         raise SettingError("--insecure-no-auth and API keys were given; leave one of them out.")
     if not settings.local and not settings.api_keys and not flags.insecure_no_auth:
-        settings = ServerSettings(**given, api_keys=(secrets.token_urlsafe(24),))
+        settings = replace(settings, api_keys=(secrets.token_urlsafe(24),))
     return settings
 
 
@@ -236,7 +239,7 @@ def _warnings(settings: ServerSettings, flags: ServeFlags) -> list[str]:
         return []
     if flags.insecure_no_auth:
         return ["Warning: everyone who reaches this address can use this server, without a key."]
-    if flags.api_key_file is None and not os.environ.get("HIGGS_API_KEYS"):
+    if flags.api_key_file is None and not settings.given(os.environ).get("api_keys"):
         return [f"API key of this run: {settings.api_keys[0]}"]
     return []
 

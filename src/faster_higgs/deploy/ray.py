@@ -27,7 +27,7 @@ from faster_higgs.server.errors import Refusal, bad
 from faster_higgs.server.gate import Gate
 from faster_higgs.server.ledger import Ledger
 from faster_higgs.server.service import WARM_UP, Facts
-from faster_higgs.server.settings import ServerSettings
+from faster_higgs.server.settings import ServerSettings, key_and_limits
 from faster_higgs.speech import Higgs
 
 NAME = "faster-higgs"
@@ -140,7 +140,7 @@ class Speaker:
         if settings.warmup:
             for _ in self._higgs.pieces(WARM_UP):
                 pass
-        own = replace(settings, api_keys=(), allowed_hosts=("*",), warmup=False)
+        own = of_a_replica(settings)
         self._replica = serve.get_replica_context().replica_id.unique_id
         facts: Facts = partial(dict, replica=self._replica)
         self._app = create_app(self._higgs, own, model=model, facts=facts)
@@ -274,6 +274,22 @@ class Answer:
         await self._send(start)
 
 
+def of_a_replica(settings: ServerSettings) -> ServerSettings:
+    """The settings behind a front, which has asked for keys and counted requests. Raises
+    SettingError for what one machine alone can follow."""
+    each = settings.each_key
+    limits = [each, *(key_and_limits(line, each)[1] for line in settings.api_keys)]
+    if any(one.concurrent or one.audio_seconds_per_day for one in limits):
+        raise SettingError(
+            "Speeches at once and sound a day are not counted in a fleet; limit "
+            "requests_per_minute, or put `higgs serve --engine` before it."
+        )
+    if settings.admin_keys:
+        raise SettingError("HIGGS_ADMIN_KEYS is for one machine, not for a fleet; leave it out.")
+    off: dict[str, Any] = {"api_keys": (), "key_requests_per_minute": 0, "jobs_dir": None}
+    return replace(settings, **off, allowed_hosts=("*",), warmup=False)
+
+
 def app(words: Mapping[str, str]) -> Any:
     """The application as `serve run` takes it; `words` are fleet settings. Raises SettingError."""
     settings = ServerSettings(**ServerSettings.given(os.environ))
@@ -286,6 +302,7 @@ def app(words: Mapping[str, str]) -> Any:
 def application(fleet: FleetSettings, settings: ServerSettings, load: Load) -> Any:
     """A front and its speakers. `load` is called once in each replica."""
     serve = _serve()
+    of_a_replica(settings)  # what cannot be followed is told here, not by each replica
     gpus = fleet.gpus
     if gpus is None:
         gpus = float(_cluster_has_gpus())

@@ -112,6 +112,8 @@ async def _warm(service: Service) -> None:
         service.jobs.begin()
     except HiggsError as error:
         logging.getLogger(__name__).error("The model cannot speak: %s", error)
+    except Exception:
+        logging.getLogger(__name__).exception("The model cannot speak.")
 
 
 async def _rest(service: Service) -> None:

@@ -18,6 +18,12 @@ from faster_higgs.server.order import whole_order
 from faster_higgs.server.service import Here, Service
 
 router = APIRouter()
+# Fields that say the same: an item that has one of them has said it.
+_ONE = (
+    ("voice", "speaker"),
+    ("max_tokens", "max_new_tokens"),
+    ("references", "ref_audio", "ref_text"),
+)
 
 
 class BatchBody(SharedBody):
@@ -32,7 +38,7 @@ async def batch(request: Request, body: BatchBody, service: Here) -> dict[str, A
     most = service.settings.max_batch_items
     if not 1 <= len(body.items) <= most:
         raise bad(f"The batch has {len(body.items)} items; send 1 to {most}.", "items")
-    places = asyncio.Semaphore(service.settings.max_running)  # it does not crowd itself out
+    places = service.places()
     work = asyncio.gather(
         *(_one(i, _merged(body, item), service, places) for i, item in enumerate(body.items))
     )
@@ -48,8 +54,10 @@ async def batch(request: Request, body: BatchBody, service: Here) -> dict[str, A
 
 
 def _merged(body: BatchBody, item: SpeechBody) -> SpeechBody:
-    shared = body.model_dump(exclude_unset=True, exclude={"items"})
-    return SpeechBody.model_validate({**shared, **item.model_dump(exclude_unset=True)})
+    own = item.model_dump(exclude_unset=True)
+    said = {name for names in _ONE for name in names if own.keys() & {*names}}
+    shared = body.model_dump(exclude_unset=True, exclude={"items", *said})
+    return SpeechBody.model_validate({**shared, **own})
 
 
 async def _one(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 
-from faster_higgs.audio.files import read
+from faster_higgs.audio.files import FROM_STRANGERS, read
 from faster_higgs.audio.reference import LONGEST_CLIP
 from faster_higgs.errors import AudioError
 from faster_higgs.prompt.consents import Consent
@@ -91,7 +91,7 @@ def _check_name(name: str, service: Service) -> None:
 def _create(service: Service, name: str, language: str, clip: Clip) -> dict[str, Any]:
     data, suffix = clip
     try:
-        read(data, rate=service.higgs.rate, max_seconds=LONGEST_CLIP)
+        read(data, rate=service.higgs.rate, max_seconds=LONGEST_CLIP, bounds=FROM_STRANGERS)
     except AudioError as error:
         refused = refusal(error)
         refused.param = "recording"

@@ -55,13 +55,14 @@ async def ready(service: Here) -> JSONResponse:
 async def stats(service: Here) -> dict[str, Any]:
     """The counters, and how desk, engine and memory are now."""
     ledger, desk, engine = service.ledger, service.desk, service.higgs.stats()
+    facts = await asyncio.to_thread(service.facts)
     return {
         **ledger.stats(),
         "avg_generation_time": round(ledger.mean, 6),
         "queue_depth": desk.waiting,
         "running": desk.running,
         "audio_seconds": round(ledger.audio_seconds, 3),
-        "memory": memory(service.facts()),
+        "memory": memory(facts),
         "engine": {**engine._asdict(), "mean_batch": round(engine.mean_batch, 3)},
     }
 
@@ -78,4 +79,5 @@ async def told_version() -> dict[str, str]:
 @router.get("/metrics", response_class=Response)
 async def metrics(service: Here) -> Response:
     """For Prometheus."""
-    return Response(service.metrics(), media_type=CONTENT_TYPE_LATEST)
+    text = await asyncio.to_thread(service.metrics)  # it looks at the machine
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -196,7 +196,8 @@ def sampling_of(body: Drawing, settings: ServerSettings) -> Sampling:
         ours: getattr(settings, f"default_{name}", None) for name, ours in _SAMPLING.items()
     }
     defaults |= {
-        "max_new_tokens": settings.default_max_new_tokens,
+        "max_new_tokens": settings.default_max_new_tokens
+        or min(Sampling().max_new_tokens, settings.max_new_tokens_cap),
         "seed": secrets.randbits(32),
     }
     values = {**_there(defaults), **_there(given)}
@@ -206,12 +207,23 @@ def sampling_of(body: Drawing, settings: ServerSettings) -> Sampling:
         if name in values:
             values[name] = max(0, values[name])
     sampling = replace(Sampling(), **values)
-    if sampling.max_new_tokens > settings.max_new_tokens_cap:
-        raise SettingError(
-            f"max_new_tokens is {sampling.max_new_tokens}; "
-            f"at most {settings.max_new_tokens_cap} are made here."
-        )
+    check_steps(sampling.max_new_tokens, "max_new_tokens", settings)
     return sampling
+
+
+def check_steps(steps: int, name: str, settings: ServerSettings) -> None:
+    """Raises SettingError for more steps than are made here."""
+    most = settings.max_new_tokens_cap
+    if steps > most:
+        raise SettingError(f"{name} is {steps}; at most {most} are made here.")
+
+
+def check_defaults(settings: ServerSettings) -> None:
+    """Raises SettingError for a default that no speech can have."""
+    try:
+        sampling_of(Drawing(), settings)
+    except SettingError as error:
+        raise SettingError(f"Among the defaults of speech (HIGGS_DEFAULT_...), {error}") from None
 
 
 def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) -> tuple[Clip, ...]:

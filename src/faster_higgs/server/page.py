@@ -72,7 +72,6 @@ def assets() -> dict[str, Asset]:
 
 
 @router.get("/")
-@router.head("/")
 async def index(request: Request) -> Response:
     """The page."""
     return _sent(request, "index.html")
@@ -101,7 +100,6 @@ async def settings(service: Here) -> dict[str, Any]:
 
 
 @router.get("/page/{path:path}")
-@router.head("/page/{path:path}")
 async def asset(request: Request, path: str) -> Response:
     """One of its files."""
     return _sent(request, path)

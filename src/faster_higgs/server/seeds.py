@@ -19,8 +19,9 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import Strict
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.making import Making
-from faster_higgs.server.order import Order, check_length, clips_of, given_in
+from faster_higgs.server.order import Order, check_length, check_steps, clips_of, given_in
 from faster_higgs.server.service import Here, Service, headers
+from faster_higgs.server.settings import ServerSettings
 from faster_higgs.text.dialogue import speakers
 
 router = APIRouter()
@@ -59,7 +60,8 @@ async def batch(request: Request, bodies: list[GenerateBody], service: Here) -> 
     most = service.settings.max_batch_items
     if not 1 <= len(bodies) <= most:
         raise bad(f"The batch has {len(bodies)} requests; send 1 to {most}.")
-    work = asyncio.gather(*(_one(i, body, service) for i, body in enumerate(bodies)))
+    places = service.places()
+    work = asyncio.gather(*(_one(i, body, service, places) for i, body in enumerate(bodies)))
     results = await service.unless_gone(request, work)
     good = sum(result["success"] for result in results)
     return {
@@ -70,10 +72,13 @@ async def batch(request: Request, bodies: list[GenerateBody], service: Here) -> 
     }
 
 
-async def _one(index: int, body: GenerateBody, service: Service) -> dict[str, Any]:
+async def _one(
+    index: int, body: GenerateBody, service: Service, places: asyncio.Semaphore
+) -> dict[str, Any]:
     try:
         making = service.making(order_of(body, service))
-        data = await service.whole(making)
+        async with places:
+            data = await service.whole(making)
     except (Refusal, HiggsError) as error:
         return {"index": index, "success": False, "error": _told(error).message}
     return {
@@ -102,7 +107,7 @@ def order_of(body: GenerateBody, service: Service) -> Order:
         temperature=body.temperature,
         top_p=body.top_p,
         top_k=body.top_k or 0,
-        max_new_tokens=body.max_tokens,
+        max_new_tokens=_steps(body, service.settings),
         seed=secrets.randbits(32) if body.seed is None else body.seed,
     )
     # There a voice_id names what is kept of a voice_url; clips are known by their content here.
@@ -112,12 +117,20 @@ def order_of(body: GenerateBody, service: Service) -> Order:
     return Order(body.text, voice, clips, None, sampling, delivery, ignored=ignored, given=given)
 
 
+def _steps(body: GenerateBody, settings: ServerSettings) -> int:
+    """Raises SettingError for more than is made here."""
+    if "max_tokens" not in body.model_fields_set:
+        return min(body.max_tokens, settings.max_new_tokens_cap)
+    check_steps(body.max_tokens, "max_tokens", settings)
+    return body.max_tokens
+
+
 def _delivery(body: GenerateBody, service: Service) -> Delivery:
     """A system prompt as it is; of a dialogue only its scene, because the cast is added to it."""
     delivery = Delivery(deadline=service.settings.request_timeout_s)
     system = (body.system_prompt or "").strip()
     if not system:
-        return delivery
+        return replace(delivery, system=service.settings.default_system_prompt)
     if _is_dialogue(body.text):
         return replace(delivery, scene=_scene(system))
     return replace(delivery, system=system)

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from faster_higgs.audio.encode import FORMATS
 from faster_higgs.errors import Aborted, QueueFull
+from faster_higgs.server.accounts import asker
 from faster_higgs.server.desk import Desk, Make, OnStop, Take
 from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.errors import GONE, Refusal, refusal
@@ -201,6 +202,11 @@ class Service:
                 one.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await one
+
+    def places(self) -> asyncio.Semaphore:
+        """For the speeches of one request: as many at once as do not crowd each other out."""
+        most = asker().limits.concurrent or self.settings.max_running
+        return asyncio.Semaphore(max(1, int(min(most, self.settings.max_running))))
 
     def patience(self) -> float:
         """Seconds after which a place may be free."""

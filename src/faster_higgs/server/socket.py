@@ -155,6 +155,8 @@ class Session:
     async def _take(self, message: dict[str, Any]) -> bool:
         """Do what a message says; False for the last one. Raises Refusal, HiggsError."""
         kind: str = message.pop("type")
+        if kind in ("session.config", "input.text"):
+            self._service.refuse_new()
         if kind == "session.config":
             await self._configure(message)
             return True

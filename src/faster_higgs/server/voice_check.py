@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, UploadFile
 
 from faster_higgs.audio.checks import Finding
-from faster_higgs.audio.files import read
+from faster_higgs.audio.files import FROM_STRANGERS, read
 from faster_higgs.audio.reference import LONGEST_CLIP, lint_reference
 from faster_higgs.errors import AudioError
 from faster_higgs.server.errors import bad, without_paths
@@ -45,11 +45,17 @@ def _judged(data: bytes, text: str, service: Service) -> dict[str, Any]:
     """`ok` is whether it would be taken."""
     rate = service.higgs.rate
     try:
-        samples = read(data, rate=rate, max_seconds=LONGEST_CLIP)
+        samples = read(data, rate=rate, max_seconds=LONGEST_CLIP, bounds=FROM_STRANGERS)
     except AudioError as error:
         return _told(0.0, [Finding("unreadable", without_paths(str(error)), "error")])
     seconds = samples.size / rate
-    return _told(seconds, [*lint_reference(samples, rate), *_pace(text, seconds)])
+    found = [*lint_reference(samples, rate), *_pace(text, seconds)]
+    longest = service.settings.max_reference_s
+    if seconds > longest:
+        found = [one for one in found if one.check != "too_long"]
+        words = f"The clip is too long: {seconds:.1f} s; at most {longest:g} s are taken here."
+        found.append(Finding("too_long", words, "error"))
+    return _told(seconds, found)
 
 
 def _pace(text: str, seconds: float) -> Iterator[Finding]:

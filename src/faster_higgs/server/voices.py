@@ -99,7 +99,8 @@ async def add(  # noqa: PLR0913  one for each field of the form
     """A new voice: a clip and what is said in it, a take of a speech, or a description."""
     refuse_unknown(await request.form(), FIELDS)
     fields = {"ref_text": ref_text, "prompt": prompt, "speaker_description": speaker_description}
-    for param, written in {**fields, "consent": consent, "name": name}.items():
+    fields |= {"script_hint": script_hint, "consent": consent, "name": name}
+    for param, written in fields.items():
         check_length(written, param, service.settings)
     id = _new_id(name, openai_name)
     await asyncio.to_thread(_refuse_unknown_consent, consent, service)

@@ -146,8 +146,9 @@ class Workshop:
         self._let_go()
         running = [job for job in self._jobs.values() if job.task]
         for job in running:
-            if job.take:
-                job.take.stop()
+            async with job.lock:  # else one that is just beginning would go on to its end
+                if job.take:
+                    job.take.stop()
         await asyncio.gather(*(job.task for job in running if job.task))
         self._threads.shutdown()
         if self._shelf:
