@@ -74,7 +74,7 @@ def _whole(name: str, value: object) -> None:
 
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:  # also refuses NaN
-        raise SettingError(f"{name} is {value}; use a value from {low:g} to {high:g}.")
+        raise SettingError(f"{name} is {value}; use a value from {low:g} to {high:,.10g}.")
 
 
 @dataclass(frozen=True)

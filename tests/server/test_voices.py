@@ -163,6 +163,12 @@ def test_a_voice_of_the_model_stays(tmp_path):
     ):
         reply = live.ask("/v1/audio/voices/alice", method="DELETE")
         assert (reply.status, reply.error["code"]) == (403, "voice_read_only")
+        reply = live.ask("/v1/audio/voices/profile:male_en", method="DELETE")
+        assert (reply.status, reply.error["code"]) == (403, "voice_read_only")
+        reply = live.form(
+            "/v1/audio/voices", {"name": "alice", "type": "prompt", "prompt": "a woman"}
+        )
+        assert reply.status == 409 and "choose another name" in reply.error["message"]
         assert live.ask("/v1/audio/voices/nobody", method="DELETE").status == 404
         assert live.ask("/v1/audio/voices/..%2F..%2Fetc%2Fpasswd").status == 404
 

@@ -268,7 +268,7 @@ def _serve(
         for line in _lines(sockets):
             tell(line)
         sys.stdout.flush()
-        _answer(app, settings, [*sockets.values()])
+        _answer(app, settings, [*sockets.values()], tell)
     tell("Stopped.")
 
 
@@ -320,7 +320,12 @@ def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> Any:
     )
 
 
-def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]) -> None:
+def _answer(
+    app: Any,
+    settings: ServerSettings,
+    sockets: Sequence[socket.socket],
+    tell: Callable[[str], None],
+) -> None:
     """Until a signal; then nothing new is taken, and what was begun comes to its end."""
     import uvicorn
 
@@ -337,7 +342,7 @@ def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]
         ws_per_message_deflate=False,  # sound does not get smaller
     )
     logging.getLogger("uvicorn.error").addFilter(_is_fault)
-    server = Ending(config, app.inner.state.service)
+    server = Ending(config, app.inner.state.service, tell)
     with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
         server.run(sockets=list(sockets))
 
@@ -345,8 +350,9 @@ def _answer(app: Any, settings: ServerSettings, sockets: Sequence[socket.socket]
 def _is_fault(record: logging.LogRecord) -> bool:
     """Not what a second Ctrl-C, or the end of patience, ends in the middle."""
     error = record.exc_info[1] if record.exc_info else None
-    ended = isinstance(error, CancelledError)
-    return not ended and not record.getMessage().rstrip().endswith("CancelledError")
+    message = record.getMessage().rstrip()
+    ended = isinstance(error, CancelledError) or message.endswith("CancelledError")
+    return not ended and not message.endswith("timeout graceful shutdown exceeded")
 
 
 def _check_voices(model: Path, own: Sequence[Path], settings: ServerSettings) -> list[str]:

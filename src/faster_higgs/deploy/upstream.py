@@ -194,7 +194,9 @@ class Call:
         except (OSError, HTTPException) as error:
             if self._stopped:
                 raise Aborted("The speech was stopped.") from None
-            logging.getLogger(__name__).warning("%s: %r", self._upstream.url, error)
+            logging.getLogger(__name__).warning(
+                "%s does not answer: %s", self._upstream.url, str(error) or type(error).__name__
+            )
             if self._answer is None:
                 raise UpstreamError("The upstream cannot be reached.") from None
             raise UpstreamError("The upstream broke off in the middle of its answer.") from None

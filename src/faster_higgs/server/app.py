@@ -171,9 +171,16 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         return bad("The body is not UTF-8 text.", None, "invalid_json").answer(path)
     if "form-data" in request.headers.get("content-type", "") and error.status_code == 400:
         return bad(f"The form cannot be read: {error.detail}", None, "invalid_form").answer(path)
-    message = f"{error.detail}: {request.method} {path[:200]}"
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     headers = dict(error.headers or {})
+    asked, code = f"{request.method} {path[:200]}", "invalid_request"
+    message = f"{error.detail}: {asked}"
+    if error.status_code == 404:
+        message, code = f"There is no {asked} here; GET /openapi.json lists what is.", "not_found"
+    elif error.status_code == 405:
+        allowed = headers.get("Allow", "another method")
+        message, code = f"{asked} is not answered; send {allowed}.", "method_not_allowed"
+    elif error.status_code == 400:  # JSON too deep, or with a number too long
+        message, code = "The body is not JSON that can be read.", "invalid_json"
     return Refusal(error.status_code, message, code, headers=headers).answer(path)
 
 

@@ -169,6 +169,23 @@ def without_effect(body: SharedBody) -> list[str]:
     return [name for name in WITHOUT_EFFECT if getattr(body, name) is not None]
 
 
+# Where the words of pydantic are for who programs with it.
+_PLAIN: Mapping[str, str] = {
+    "model_attributes_type": "Input should be a JSON object",
+    "model_type": "Input should be a JSON object",
+    "dict_type": "Input should be a JSON object",
+    "list_type": "Input should be a list",
+    "string_type": "Input should be a text",
+    "int_parsing": "Input should be a whole number",
+    "int_type": "Input should be a whole number",
+    "int_from_float": "Input should be a whole number",
+    "float_parsing": "Input should be a number",
+    "float_type": "Input should be a number",
+    "bool_parsing": "Input should be true or false",
+    "bool_type": "Input should be true or false",
+}
+
+
 def invalid(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Refusal:
     """The answer to a body that is not of this form: its first fault, by name."""
     first = errors[0]
@@ -180,8 +197,10 @@ def invalid(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Refusal:
         return bad(f"There is no parameter '{param}'.", param, "unknown_parameter")
     if first["type"] == "missing" and param:
         return bad(f"'{param}' is missing.", param, "missing_required_parameter")
+    if first["type"] == "value_error" and "UploadFile" in str(first["ctx"]["error"]):
+        return bad(f"{param} is a text; send it as a file.", param)
     if first["type"] == "value_error":
         return bad(str(first["ctx"]["error"]), param or None)
     if first["type"] in ("json_invalid", "missing") or not param:
         return bad("The body is not a JSON object.", None, "invalid_json")
-    return bad(f"{param}: {first['msg']}.", param)
+    return bad(f"{param}: {_PLAIN.get(first['type'], first['msg'])}.", param)

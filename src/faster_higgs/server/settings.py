@@ -6,7 +6,7 @@ Does not read the environment: the command line does, and hands it over.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -143,8 +143,8 @@ class ServerSettings:
             raise SettingError(
                 f"metrics_compat is '{self.metrics_compat}'; use {', '.join(COMPATIBLE)}."
             )
-        for line in (*self.api_keys, *self.admin_keys):
-            key_and_limits(line, self.each_key)
+        _check_keys("API", self.api_keys)
+        _check_keys("admin", self.admin_keys)
 
     @property
     def each_key(self) -> Limits:
@@ -194,6 +194,15 @@ class ServerSettings:
         return {**ALIASES, **own}
 
 
+def _check_keys(kind: str, lines: Sequence[str]) -> None:
+    """Raises SettingError, which tells the place of the key and not the key."""
+    for number, line in enumerate(lines, 1):
+        try:
+            key_and_limits(line)
+        except SettingError as error:
+            raise SettingError(f"{kind} key {number} of {len(lines)}: {error}") from None
+
+
 def key_and_limits(line: str, each: Limits = Limits()) -> tuple[str, Limits]:
     """A key, and what may stand behind it: `KEY concurrent=2 requests_per_minute=60`.
 
@@ -201,7 +210,7 @@ def key_and_limits(line: str, each: Limits = Limits()) -> tuple[str, Limits]:
     """
     key, *words = line.split()
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable():
-        raise SettingError("An API key needs 8 or more characters, letters and digits.")
+        raise SettingError("a key needs 8 or more characters, letters and digits.")
     names = [one.name for one in fields(Limits)]
     told: dict[str, float] = {}
     for word in words:
@@ -212,7 +221,7 @@ def key_and_limits(line: str, each: Limits = Limits()) -> tuple[str, Limits]:
             name = ""
         if name not in names:
             raise SettingError(
-                "Behind an API key stands what is no limit; "
+                "behind the key stands what is no limit; "
                 f"use {', '.join(f'{one}=N' for one in names)}."
             )
     return key, replace(each, **told)

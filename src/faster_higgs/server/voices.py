@@ -271,10 +271,9 @@ def _linted(data: bytes, service: Service) -> list[str]:
 
 def _refuse_taken(id: str, service: Service) -> None:
     known = service.higgs.voices.list()
-    if any(files.name.lower() == id for files in known):
-        raise Refusal(
-            409, f"There is a voice '{id}' already; delete it first.", "voice_exists", "name"
-        )
+    if same := next((files for files in known if files.name.lower() == id), None):
+        cure = "delete it first" if same.own else "it comes with the model; choose another name"
+        raise Refusal(409, f"There is a voice '{id}' already; {cure}.", "voice_exists", "name")
     if sum(files.own for files in known) >= service.settings.max_voices:
         raise Refusal(409, "There is no room for more voices; delete one first.", "too_many_voices")
 
@@ -286,8 +285,8 @@ def _added(id: str, service: Service) -> dict[str, Any]:
 
 def _remove(id: str, service: Service) -> None:
     with service.changing:
-        files = _found(id, service)
-        if not files.own:
+        told = id.removeprefix("profile:") != id and _row_of(id, service)
+        if told or not (files := _found(id, service)).own:
             raise Refusal(403, f"'{id}' comes with the model and stays.", "voice_read_only", "id")
         service.higgs.voices.remove(files.name)
 

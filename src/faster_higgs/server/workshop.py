@@ -39,6 +39,7 @@ MOVES: Mapping[Verb, tuple[tuple[Status, ...], Status]] = {
     "retry": (("failed", "cancelled"), "queued"),
 }
 NO_FOLDER = "This server keeps no jobs; its operator can name a folder with HIGGS_JOBS_DIR."
+ELSEWHERE = "Jobs are made by the server behind this one; ask that."
 
 
 @dataclass(eq=False)
@@ -109,7 +110,7 @@ class Workshop:
         self._threads = ThreadPoolExecutor(settings.max_jobs_running, thread_name_prefix="job")
         self._jobs: dict[str, Job] = {}
         self._shelf: Shelf | None = None
-        self._why = NO_FOLDER  # there is no shelf
+        self._why = ELSEWHERE if settings.engine else NO_FOLDER  # there is no shelf
         self._intake = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
@@ -128,7 +129,11 @@ class Workshop:
                 self._jobs[job.record.id] = job
         except (OutputError, OSError) as error:
             self._why = f"There are no jobs now: {error}"
-            logging.getLogger(__name__).error("There are no jobs: %s", error)
+            logging.getLogger(__name__).error(
+                "Long texts cannot be made: %s Name another folder with HIGGS_JOBS_DIR, now %s.",
+                error,
+                self._settings.jobs_dir,
+            )
 
     def begin(self) -> None:
         """The model is ready: make them."""
