@@ -28,7 +28,7 @@ import uvicorn
 from benchmarks.apart import Apart
 from benchmarks.report import carry_out, limit
 from faster_higgs.audio.encode import encoder_for
-from faster_higgs.cli.serve import bound
+from faster_higgs.cli.ports import bound
 from faster_higgs.engine.request import FrameEvent
 from faster_higgs.errors import Aborted
 from faster_higgs.server.app import create_app

@@ -86,8 +86,7 @@ def urgency_of(delivery: Delivery, on_stop: OnStop | None) -> Mapping[str, Any]:
 def _limited(sampling: Sampling, utterance: Utterance, number: int) -> Sampling:
     """The settings of one utterance: its own random numbers; guarded, only steps it can need."""
     assert sampling.seed is not None
-    seed = (sampling.seed + number * 0x9E3779B1) % 2**62
     steps = sampling.max_new_tokens
     if sampling.rules == "guarded":
         steps = min(steps, utterance.steps)
-    return replace(sampling, seed=seed, max_new_tokens=steps)
+    return replace(sampling.of_utterance(number), max_new_tokens=steps)

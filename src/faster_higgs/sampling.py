@@ -7,7 +7,7 @@ request draws the same numbers alone, in a batch, streamed or resumed. Knows not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Literal
 
@@ -65,6 +65,12 @@ class Sampling:
             )
         if self.seed is not None and not -(2**63) <= self.seed < 2**63:
             raise SettingError(f"seed is {self.seed}; use a whole number of at most 64 bits.")
+
+    def of_utterance(self, number: int) -> Sampling:
+        """With the random numbers of the utterance of that number in a speech."""
+        if self.seed is None:
+            return self
+        return replace(self, seed=(self.seed + number * 0x9E3779B1) % 2**62)
 
 
 def _whole(name: str, value: object) -> None:

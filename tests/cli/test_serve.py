@@ -22,7 +22,8 @@ from faster_higgs import device
 from faster_higgs.audio.files import read
 from faster_higgs.checkpoint.files import DefaultModel
 from faster_higgs.cli import serve
-from faster_higgs.cli.serve import ServeFlags, bound, model_id, settings_of
+from faster_higgs.cli.ports import bound
+from faster_higgs.cli.serve import ServeFlags, model_id, settings_of
 from faster_higgs.errors import SettingError
 from faster_higgs.speech import Higgs
 from tests.project.source import ROOT
@@ -202,16 +203,7 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
     answers the same."""
     with bound("127.0.0.1", 0) as free:
         page = free.getsockname()[1]
-    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", str(page)]
-    environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(tmp_path, page)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -242,16 +234,7 @@ def test_the_real_server_speaks_and_finishes_what_it_began(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_second_ctrl_c_ends_it_at_once_and_without_a_traceback(tmp_path):
-    command = [sys.executable, "-m", "faster_higgs", "serve", "--port", "0", "--ui-port", "0"]
-    environment = os.environ | {"HIGGS_VOICES": str(tmp_path), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(tmp_path)
     try:
         assert process.stdout is not None
         port = int(re.search(r":(\d+);", process.stdout.readline())[1])
@@ -275,6 +258,18 @@ def test_a_second_ctrl_c_ends_it_at_once_and_without_a_traceback(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+def started(voices: Path, page: int = 0) -> subprocess.Popen[str]:
+    """The real server with pico, at any free port, and the page at one of its own unless 0."""
+    return subprocess.Popen(
+        [sys.executable, *f"-m faster_higgs serve --port 0 --ui-port {page}".split()],
+        cwd=ROOT,
+        env=os.environ | {"HIGGS_VOICES": str(voices), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def health(port: int) -> bytes:

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from faster_higgs.audio.encode import encode
-from faster_higgs.cli.serve import bound
+from faster_higgs.cli.ports import bound
 from faster_higgs.deploy.remote import Remote
 from faster_higgs.deploy.upstream import Upstream
 from faster_higgs.server.app import create_app

@@ -24,7 +24,7 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
-from faster_higgs.cli.serve import bound
+from faster_higgs.cli.ports import bound
 from faster_higgs.deploy import wyoming
 from faster_higgs.deploy.wyoming import BridgeSettings, bridge
 from faster_higgs.errors import EngineError, SettingError

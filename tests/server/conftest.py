@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from faster_higgs.audio.files import read
-from faster_higgs.cli.serve import bound
+from faster_higgs.cli.ports import bound
 from faster_higgs.engine.engine import FrameEvent
 from faster_higgs.engine.worker import OnStop
 from faster_higgs.errors import Aborted

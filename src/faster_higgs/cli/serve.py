@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import logging
 import os
 import re
@@ -13,7 +12,7 @@ import secrets
 import socket
 import sys
 from asyncio import CancelledError
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from faster_higgs.cli.command import Command, as_command, flag, verbose
 from faster_higgs.cli.environment import completed, in_vain
 from faster_higgs.cli.flags import codec_flag, memory_flag, model_flag, revision_flag
+from faster_higgs.cli.ports import EVERYWHERE, PORTS, lines, sockets_of
 from faster_higgs.errors import MissingExtra, SettingError, VoiceNotFound
 
 if TYPE_CHECKING:
@@ -31,13 +31,11 @@ if TYPE_CHECKING:
     from faster_higgs.checkpoint.files import DefaultModel
     from faster_higgs.server.settings import ServerSettings
 
-EVERYWHERE = "0.0.0.0"
 ARENAS = -8  # glibc's M_ARENA_MAX
 _OF_A_MODEL = (
     *("model", "audio_tokenizer", "revision", "device", "precision", "max_memory", "context"),
 )
 EXTRA = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
-PORTS = ("port", "ui_port", "compat_port", "metrics_port")  # the first always, the others unless 0
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
 _listen = partial(flag, "Where it listens")
 _model = partial(flag, "Model and machine")
@@ -133,7 +131,7 @@ def run(flags: ServeFlags, tell: Callable[[str], None] = print) -> None:
     _check_folder(flags.voices_dir)
     for note in _warnings(settings, flags):
         tell(note)
-    sockets = _sockets(settings)
+    sockets = sockets_of(settings)
     try:
         _serve(flags, settings, sockets, tell)
     finally:
@@ -165,58 +163,6 @@ def settings_of(flags: ServeFlags, environment: Mapping[str, str]) -> ServerSett
     if not settings.local and not settings.api_keys and not flags.insecure_no_auth:
         settings = replace(settings, api_keys=(secrets.token_urlsafe(24),))
     return settings
-
-
-def bound(host: str, port: int, name: str = "port") -> socket.socket:
-    """A socket that has the port; nobody is answered yet. Raises SettingError, which names the
-    setting."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sends small pieces at once instead of after 40 ms.
-    one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if os.name == "posix":
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        one.bind((host.strip("[]"), port))
-        one.listen(1)  # two on one port would otherwise only meet later
-    except OSError as error:
-        one.close()
-        raise SettingError(_unbound(error, host, port, name)) from None
-    return one
-
-
-def _unbound(error: OSError, host: str, port: int, name: str) -> str:
-    flag = f"--{name.replace('_', '-')}"
-    if name not in ServeFlags.__dataclass_fields__:
-        flag = f"HIGGS_{name.upper()}"
-    if error.errno == errno.EADDRINUSE:
-        zero = "a free one" if name == "port" else "none"
-        return f"Port {port} is taken; choose another with {flag}, or {zero} with {flag} 0."
-    if error.errno == errno.EACCES:
-        return f"Port {port} needs more rights; choose one above 1023 with {flag}."
-    return f"'{host}' is not an address of this machine; give one with --host."
-
-
-def _sockets(settings: ServerSettings) -> dict[str, socket.socket]:
-    """All ports by their settings, or none. Raises SettingError."""
-    with ExitStack() as taken:
-        sockets = {
-            name: taken.enter_context(bound(settings.host, port, name))
-            for name in PORTS
-            if (port := getattr(settings, name)) or name == "port"
-        }
-        taken.pop_all()
-    return sockets
-
-
-def _lines(sockets: Mapping[str, socket.socket]) -> Iterator[str]:
-    """Where it listens, and for whom."""
-    for name in ("port", "compat_port"):
-        if name in sockets:
-            url = _address(sockets[name])
-            yield f"Listening on {url}; OpenAI clients: {url}/v1"
-    yield f"The page: {_address(sockets.get('ui_port', sockets['port']), here=True)}"
-    if "metrics_port" in sockets:
-        yield f"Metrics at {_address(sockets['metrics_port'])}/metrics"
 
 
 def _check_extra() -> None:
@@ -265,7 +211,7 @@ def _serve(
     with ExitStack() as stack:
         remote = settings.engine is not None
         app = _elsewhere(flags, settings) if remote else _here(flags, settings, stack)
-        for line in _lines(sockets):
+        for line in lines(sockets):
             tell(line)
         sys.stdout.flush()
         _answer(app, settings, [*sockets.values()], tell)
@@ -427,11 +373,3 @@ def _machine(plan: Plan) -> Callable[[], Mapping[str, Any]]:
         return facts
 
     return told
-
-
-def _address(one: socket.socket, *, here: bool = False) -> str:
-    """Its URL; `here`: as a person at this machine types it."""
-    host, port = one.getsockname()[:2]
-    if here and host in ("127.0.0.1", EVERYWHERE):
-        host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

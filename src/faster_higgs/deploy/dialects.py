@@ -126,19 +126,6 @@ def model_names(models: Any) -> list[str]:
     return [row["id"] for row in rows or () if isinstance(row, dict) and "id" in row]
 
 
-def voice_names(voices: Any) -> list[str]:
-    """The names in an answer of /v1/audio/voices, in any of the forms there are."""
-    rows = voices
-    if isinstance(voices, dict):
-        rows = voices.get("voices") or voices.get("data")
-    found: list[str] = []
-    for row in rows if isinstance(rows, list) else ():
-        name = (row.get("id") or row.get("name")) if isinstance(row, dict) else row
-        if isinstance(name, str) and name:
-            found.append(name)
-    return found
-
-
 def is_theirs(voice: Voice) -> bool:
     """Whether the upstream knows it by name: there is no sound of it here."""
     return voice.codes is not None and not voice.codes.numel()

@@ -19,7 +19,8 @@ from faster_higgs.fetch import Elsewhere, is_web
 from faster_higgs.prompt.tokens import SCENE_END, SCENE_START
 from faster_higgs.server.body import Drawing, Reference, SpeechBody, Strict, invalid
 from faster_higgs.server.errors import bad
-from faster_higgs.server.order import Order, check_length, order_of
+from faster_higgs.server.limits import check_length
+from faster_higgs.server.order import Order, order_of
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.text.dialogue import by_number, speakers
 from faster_higgs.text.tags import SPEAKER

@@ -34,10 +34,9 @@ from faster_higgs.deploy.dialects import (
     request,
     sound,
     sound_of,
-    voice_names,
     whole_body,
 )
-from faster_higgs.deploy.upstream import OnStop, Upstream
+from faster_higgs.deploy.upstream import OnStop, Upstream, voice_names
 from faster_higgs.engine.engine import Stats
 from faster_higgs.errors import (
     DeadlinePassed,
@@ -356,11 +355,8 @@ def _asked_for(order: Order) -> list[str]:
 
 def _limited(sampling: Sampling, utterance: Utterance, number: int, most: int | None) -> Sampling:
     """The settings of one utterance: its own random numbers, only steps it can need."""
-    seed = sampling.seed
-    if seed is not None:
-        seed = (seed + number * 0x9E3779B1) % 2**62
     steps = min(sampling.max_new_tokens, utterance.steps, most or utterance.steps)
-    return replace(sampling, seed=seed, max_new_tokens=steps)
+    return replace(sampling.of_utterance(number), max_new_tokens=steps)
 
 
 def _columns(sounds: Sequence[Samples]) -> Tensor:

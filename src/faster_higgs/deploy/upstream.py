@@ -1,6 +1,6 @@
 """A server elsewhere, asked over HTTP: its answers as they come, its failures as our errors.
 
-Knows nothing of speech, nor which server it is.
+Knows nothing of speech but how lists of voices are written, nor which server it is.
 """
 
 from __future__ import annotations
@@ -230,3 +230,16 @@ def _said(data: bytes) -> str:
         if isinstance(found, dict) and name in found:
             found = found[name]
     return " ".join(found.split())[:300] if isinstance(found, str) else ""
+
+
+def voice_names(voices: Any) -> list[str]:
+    """The names in an answer of /v1/audio/voices, in any of the forms there are."""
+    rows = voices
+    if isinstance(voices, dict):
+        rows = voices.get("voices") or voices.get("data")
+    found: list[str] = []
+    for row in rows if isinstance(rows, list) else ():
+        name = (row.get("id") or row.get("name")) if isinstance(row, dict) else row
+        if isinstance(name, str) and name:
+            found.append(name)
+    return found

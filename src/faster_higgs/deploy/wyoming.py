@@ -29,6 +29,7 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
+from faster_higgs.deploy.upstream import voice_names
 from faster_higgs.errors import EngineError, HiggsError, SettingError, TextError
 from faster_higgs.text.chunk import sentences
 
@@ -85,9 +86,7 @@ class Speaker:
             raise self._unreachable(error) from None
         if answer.status_code == 404:
             return ["default"]
-        found = self._checked(answer).json()
-        rows = found if isinstance(found, list) else found.get("voices") or found.get("data") or []
-        return [row if isinstance(row, str) else row.get("id") or row["name"] for row in rows]
+        return voice_names(self._checked(answer).json())
 
     async def speak(self, text: str, voice: str | None) -> AsyncIterator[tuple[int, bytes]]:
         """Pieces of 16 bit sound, each with its rate. Raises EngineError."""

@@ -14,7 +14,7 @@ from faster_higgs.errors import AudioError
 from faster_higgs.prompt.consents import Consent
 from faster_higgs.server.body import Strict
 from faster_higgs.server.errors import Refusal, bad, refusal
-from faster_higgs.server.order import check_length
+from faster_higgs.server.limits import check_length
 from faster_higgs.server.service import Here, Service
 from faster_higgs.server.voices import Clip, clip_of, refuse_unknown, store_of
 

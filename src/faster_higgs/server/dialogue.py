@@ -12,8 +12,10 @@ from pydantic import Field
 
 from faster_higgs.errors import TextError
 from faster_higgs.server.body import SpeakingBody, Strict
+from faster_higgs.server.clips import Clip, clips_of
 from faster_higgs.server.errors import Refusal, bad
-from faster_higgs.server.order import Clip, Order, Role, Told, check_length, clips_of, spoken_order
+from faster_higgs.server.limits import check_length
+from faster_higgs.server.order import Order, Role, Told, spoken_order
 from faster_higgs.server.service import Here
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.text.dialogue import speakers

@@ -20,7 +20,7 @@ from faster_higgs.server.errors import Refusal, bad
 from faster_higgs.server.order import order_of
 from faster_higgs.server.service import Here, Service
 from faster_higgs.server.shelf import Record, Reel
-from faster_higgs.server.workshop import Job
+from faster_higgs.server.workshop import Job, Verb
 
 router = APIRouter()
 CaptionFormat = Literal["srt", "vtt", "json"]
@@ -87,32 +87,30 @@ async def events(id: str, service: Here) -> StreamingResponse:
 @router.post("/v1/jobs/{id}/pause")
 async def pause(id: str, service: Here) -> dict[str, Any]:
     """Stop for now. Finished utterances are kept."""
-    found = service.jobs.find(id)
-    await service.jobs.move(found, "pause")
-    return found.told()
+    return await _moved(id, "pause", service)
 
 
 @router.post("/v1/jobs/{id}/resume")
 async def resume(id: str, service: Here) -> dict[str, Any]:
     """Go on."""
-    found = service.jobs.find(id)
-    await service.jobs.move(found, "resume")
-    return found.told()
+    return await _moved(id, "resume", service)
 
 
 @router.post("/v1/jobs/{id}/cancel")
 async def cancel(id: str, service: Here) -> dict[str, Any]:
     """Stop. What is finished is kept until it is deleted."""
-    found = service.jobs.find(id)
-    await service.jobs.move(found, "cancel")
-    return found.told()
+    return await _moved(id, "cancel", service)
 
 
 @router.post("/v1/jobs/{id}/retry")
 async def retry(id: str, service: Here) -> dict[str, Any]:
     """Go on after a failure, or after all."""
+    return await _moved(id, "retry", service)
+
+
+async def _moved(id: str, verb: Verb, service: Service) -> dict[str, Any]:
     found = service.jobs.find(id)
-    await service.jobs.move(found, "retry")
+    await service.jobs.move(found, verb)
     return found.told()
 
 

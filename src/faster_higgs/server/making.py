@@ -32,11 +32,12 @@ from faster_higgs.prompt.voices import (
     VoiceStore,
 )
 from faster_higgs.server.accounts import asker
+from faster_higgs.server.clips import Clip
 from faster_higgs.server.desk import OnStop
 from faster_higgs.server.engine import Admit, Engine, as_asked
 from faster_higgs.server.errors import Refusal, bad, refusal
 from faster_higgs.server.ledger import Ledger, Playback
-from faster_higgs.server.order import Clip, Order, Role, Told
+from faster_higgs.server.order import Order, Role, Told
 from faster_higgs.server.takes import Takes
 from faster_higgs.spoken import Part, Piece
 from faster_higgs.text.tags import SPEAKER

@@ -5,8 +5,6 @@ Everything that is wrong with a body and shows without a model is refused here, 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +16,6 @@ from faster_higgs.audio.encode import FORMATS, checked_format
 from faster_higgs.audio.shape import check_rate, check_speed
 from faster_higgs.delivery import Delivery
 from faster_higgs.errors import SettingError
-from faster_higgs.fetch import LONGEST_ADDRESS, Elsewhere, is_web
 from faster_higgs.prompt.tokens import AUDIO_EOS, END_OF_TEXT, EOT
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.sampling import Sampling
@@ -32,7 +29,9 @@ from faster_higgs.server.body import (
     refuse_meaningless,
     without_effect,
 )
+from faster_higgs.server.clips import Clip, clips_of
 from faster_higgs.server.errors import bad
+from faster_higgs.server.limits import check_length, check_steps, check_timeout
 from faster_higgs.server.settings import ServerSettings
 
 Body = TypeVar("Body", bound=SpeakingBody)
@@ -63,25 +62,6 @@ _SAMPLING = {
     "max_new_tokens": "max_new_tokens",
     "max_tokens": "max_new_tokens",
 }
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip to speak like: a data URI, base64, or where it lies, and what is said in it."""
-
-    sound: str
-    text: str
-
-    def data(self, elsewhere: Elsewhere) -> bytes:
-        """Its bytes. Raises Refusal, AudioError."""
-        if lies_elsewhere(self.sound):
-            return elsewhere.read(self.sound)
-        try:
-            return base64.b64decode(self.sound.rpartition("base64,")[2], validate=True)
-        except (binascii.Error, ValueError):
-            raise bad(
-                "A reference clip is not valid base64, nor a data: URI of it.", "ref_audio"
-            ) from None
 
 
 @dataclass(frozen=True)
@@ -211,52 +191,12 @@ def sampling_of(body: Drawing, settings: ServerSettings) -> Sampling:
     return sampling
 
 
-def check_steps(steps: int, name: str, settings: ServerSettings) -> None:
-    """Raises SettingError for more steps than are made here."""
-    most = settings.max_new_tokens_cap
-    if steps > most:
-        raise SettingError(f"{name} is {steps}; at most {most} are made here.")
-
-
 def check_defaults(settings: ServerSettings) -> None:
     """Raises SettingError for a default that no speech can have."""
     try:
         sampling_of(Drawing(), settings)
     except SettingError as error:
         raise SettingError(f"Among the defaults of speech (HIGGS_DEFAULT_...), {error}") from None
-
-
-def clips_of(references: Sequence[tuple[str, str]], settings: ServerSettings) -> tuple[Clip, ...]:
-    """Clips with what is said in them. Raises Refusal."""
-    if len(references) > settings.max_references:
-        raise bad(
-            f"There are {len(references)} reference clips; at most {settings.max_references} "
-            "are read.",
-            "references",
-        )
-    for sound, text in references:
-        _refuse_places(sound, settings)
-        check_length(text, "ref_text", settings)
-        if not text.strip():
-            raise bad(
-                "What is said in a reference clip is missing; write it word for word in ref_text.",
-                "ref_text",
-                "missing_required_parameter",
-            )
-    return tuple(Clip(sound, text) for sound, text in references)
-
-
-def check_length(
-    text: str, param: str, settings: ServerSettings, longest: int | None = None
-) -> None:
-    """Raises Refusal for a text that is too long."""
-    most = longest or settings.max_text_chars
-    if len(text) > most:
-        raise bad(
-            f"{param} has {len(text):,} characters; at most {most:,} are taken at once. Split it.",
-            param,
-            "string_above_max_length",
-        )
 
 
 def _there(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,30 +256,6 @@ def _listed(value: str | Iterable[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def lies_elsewhere(sound: str) -> bool:
-    """Whether a clip is named by its place. Base64 has no '.', and files of sound have a suffix."""
-    if sound[:5].lower() == "data:":
-        return False
-    return ":" in sound[:64] or (len(sound) <= LONGEST_ADDRESS and "." in sound)
-
-
-def _refuse_places(sound: str, settings: ServerSettings) -> None:
-    """Raises Refusal for a clip that lies where nothing is fetched or read."""
-    if sound[:5].lower() == "data:" and "base64," not in sound[:256]:
-        raise bad("A data: URI must hold base64.", "ref_audio", "invalid_audio")
-    if not lies_elsewhere(sound):
-        return
-    web = sound[:8].lower().startswith(("http://", "https://"))
-    allowed = settings.allow_url_references if web else settings.allowed_media_path
-    if not allowed or (is_web(sound) and not web):
-        raise bad(
-            "A reference clip must be sent, as base64 or a data: URI; "
-            f"{'addresses are not fetched' if is_web(sound) else 'files are not read'} here.",
-            "ref_audio",
-            "reference_not_sent",
-        )
-
-
 def _described(body: SpeechBody, clips: Sequence[Clip]) -> str | None:
     """The description of a designed voice; other kinds of tasks only have to be what they say."""
     voice = _voice(body)
@@ -367,7 +283,7 @@ def _voice(body: SpeechBody) -> str | None:
 def _delivery(body: SpeakingBody, settings: ServerSettings, described: str | None) -> Delivery:
     delivery = Delivery(deadline=settings.request_timeout_s)
     if body.timeout is not None:
-        _check_timeout(body.timeout, settings)
+        check_timeout(body.timeout, settings)
         delivery = replace(delivery, deadline=body.timeout)
     if body.scene_prompt is not None:
         delivery = replace(delivery, scene=body.scene_prompt.strip() or None)
@@ -381,14 +297,6 @@ def _delivery(body: SpeakingBody, settings: ServerSettings, described: str | Non
     if body.normalization is not None:
         delivery = replace(delivery, normalization=body.normalization)
     return replace(delivery, language=_language(body.language))
-
-
-def _check_timeout(timeout: float, settings: ServerSettings) -> None:
-    if not 0 < timeout <= settings.request_timeout_s:
-        raise SettingError(
-            f"timeout is {timeout}; use seconds, more than 0 and at most "
-            f"{settings.request_timeout_s:g}."
-        )
 
 
 def _language(language: str | None) -> str | None:

@@ -17,9 +17,11 @@ from faster_higgs.errors import HiggsError
 from faster_higgs.prompt.tokens import SCENE_END, SCENE_START
 from faster_higgs.sampling import Sampling
 from faster_higgs.server.body import Strict
+from faster_higgs.server.clips import clips_of
 from faster_higgs.server.errors import Refusal, bad, refusal
+from faster_higgs.server.limits import check_length, check_steps
 from faster_higgs.server.making import Making
-from faster_higgs.server.order import Order, check_length, check_steps, clips_of, given_in
+from faster_higgs.server.order import Order, given_in
 from faster_higgs.server.service import Here, Service, headers
 from faster_higgs.server.settings import ServerSettings
 from faster_higgs.text.dialogue import speakers

@@ -16,7 +16,7 @@ from faster_higgs.audio.files import FROM_STRANGERS, read
 from faster_higgs.audio.reference import LONGEST_CLIP, lint_reference
 from faster_higgs.errors import AudioError
 from faster_higgs.server.errors import bad, without_paths
-from faster_higgs.server.order import check_length
+from faster_higgs.server.limits import check_length
 from faster_higgs.server.service import Here, Service
 from faster_higgs.server.voices import clip_of
 

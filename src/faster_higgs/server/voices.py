@@ -29,7 +29,7 @@ from faster_higgs.prompt.voices import (
     VoiceFiles,
 )
 from faster_higgs.server.errors import Refusal, bad, refusal
-from faster_higgs.server.order import check_length
+from faster_higgs.server.limits import check_length
 from faster_higgs.server.service import Here, Service
 
 router = APIRouter()
