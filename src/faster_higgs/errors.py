@@ -7,6 +7,7 @@
     │   ├── VoiceError          a voice that is bad, or taken, or not there
     │   │   └── VoiceNotFound
     │   ├── SettingError        a value out of range, settings that contradict each other
+    │   ├── DataError           a corpus, or training data, damaged or of another version
     │   └── CheckpointError     missing, truncated, of the wrong kind or shape
     │       └── CheckpointNotFound
     ├── MissingExtra          an optional package is needed; the message names the extra         2
@@ -59,6 +60,10 @@ class VoiceNotFound(VoiceError):
 
 class SettingError(InputError):
     """A setting is out of range, unknown, or contradicts another."""
+
+
+class DataError(InputError):
+    """A corpus or a prepared data set cannot be used."""
 
 
 class CheckpointError(InputError):

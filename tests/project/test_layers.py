@@ -31,7 +31,11 @@ MAY_IMPORT = {
     "checkpoint": ["codec", "config", "errors", "model", "native", "quant"],
     "engine": ["config", "delay", "errors", "model", "native", "prompt", "sampling"],
     "delivery": ["errors", "prompt", "text"],
-    "train": ["speech", *(name for name in _BELOW_SPEECH if name != "engine")],
+    "data": [
+        *("audio", "checkpoint", "codec", "config", "errors", "model", "prompt", "quant"),
+        *("speech", "text"),
+    ],
+    "train": ["data", "speech", *(name for name in _BELOW_SPEECH if name != "engine")],
     "answers": ["delivery", "engine", "prompt", "sampling"],
     "spoken": ["audio", "delivery", "engine", "errors", "prompt", "text"],
     "speech": ["answers", "device", "spoken", *_BELOW_SPEECH],
