@@ -60,6 +60,7 @@ def test_what_is_trained_begins_with_the_prompt_of_inference(folder: Path, task:
         assert len(example.columns) - columns == answer + 9
         assert int((example.audio_labels != IGNORE).sum()) == 8 * (answer + 1)
         assert (example.text_labels != IGNORE).sum() == 3
+        assert example.name == "+".join(clip(i).id for i in talk.turns)
         seen.add((len(talk.turns), len(talk.references), talk.in_system, talk.scene))
     assert len(seen) >= 4
 
