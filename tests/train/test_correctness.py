@@ -3,7 +3,7 @@
 Of these 1 to 10 and 14 are functions of checks.py. The others have files of their own:
     11  a resumed run equals one that was never interrupted     test_run.py
     12  several processes have the gradients of one             test_team.py
-    13  a merged model has the logits of model and adapter      test_merge.py
+    13  a merged model has the logits of model and adapter      tests/checkpoint/test_merge.py
 test_defects.py puts a defect in for each of them, and sees it found.
 """
 
