@@ -142,3 +142,14 @@ def test_codebook_weights_must_fit_the_model() -> None:
     model, batch = tiny.model(), join([tiny.example(3, 1)])
     with pytest.raises(SettingError, match="2 codebook weights"):
         run(model, batch, LossSettings(codebook_weights=(1.0, 1.0)))
+
+
+def test_a_frozen_head_gets_no_gradient_and_the_rest_the_same() -> None:
+    model, batch = tiny.model(), join([tiny.example(6, 1)])
+    run(model, batch).total.backward()
+    wanted = gradients(model)
+    model.audio_head.weight.requires_grad_(False)
+    run(model, batch).total.backward()
+    found = gradients(model)
+    assert wanted.keys() - found.keys() == {"audio_head.weight"}
+    assert all(torch.equal(gradient, wanted[name]) for name, gradient in found.items())

@@ -10,13 +10,6 @@ from typing import Any, Literal
 
 from faster_higgs.errors import SettingError
 
-TASKS = (
-    "single_speaker_smart_voice",
-    "zero_shot_voice_cloning",
-    "multi_speaker_smart_voice",
-    "multi_speaker_voice_cloning",
-)
-
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -117,6 +110,14 @@ class LanguageSettings:
             raise SettingError(
                 f"code_noise is {self.code_noise}; it is a share, from 0 to less than 1."
             )
+
+
+TASKS = (
+    "single_speaker_smart_voice",
+    "zero_shot_voice_cloning",
+    "multi_speaker_smart_voice",
+    "multi_speaker_voice_cloning",
+)
 
 
 @dataclass(frozen=True)
