@@ -1,0 +1,237 @@
+"""A voice that pico has never heard: prepare, train an adapter and all weights, merge, speak, judge.
+
+    python evals/tune.py --work DIR --json evals/results/tune.json
+
+Each step is the command a user gives; a step whose result is there is not done again. Then held-out
+sentences are spoken by pico with a clip of the new voice as reference, by the adapter, by the
+merged model and by the fully trained one, and the voices pico had are spoken by all of them, too.
+evals/README.md tells how to read the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from evals import machine, tune_corpus
+from evals.hearing import Ears
+from evals.journal import Journal
+from evals.settings import check_tools
+from evals.summary import measure
+from evals.takes import Judges, Task, rows
+from evals.tune_corpus import NEW, VOICES
+from faster_higgs.checkpoint.files import PACKAGED
+from faster_higgs.errors import EngineError, HiggsError
+from faster_higgs.text.normalize import speakable
+from recipes.pico.voices import RATE, TEACHERS, speak
+
+GROUP = 8
+WERS = 5.0  # points of word errors above the corpus's own that the new voice may have
+LOSS = 2.0  # points of word errors that the old voices may lose
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 when the story is told, whatever its verdict."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flag = parser.add_argument
+    flag("--work", type=Path, required=True, help="where recordings, data and models are kept")
+    flag("--json", type=Path, required=True, help="where the result is written")
+    flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
+    flag("--limit", type=int, default=40, help="sentences to be judged")
+    flag("--steps", type=int, default=240, help="of training, for the adapter")
+    flag("--full-steps", type=int, default=160, help="of training, for all weights")
+    args = parser.parse_args(arguments)
+    try:
+        check_tools(frozenset())
+        result = tell(args)
+    except HiggsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(*table(result), f"\n{args.json}", sep="\n")
+    return 0
+
+
+def tell(args: argparse.Namespace) -> dict[str, Any]:
+    """The whole story."""
+    texts = args.sentences.read_text(encoding="utf-8").splitlines()
+    for done in tune_corpus.make(args.work / "recordings", texts):
+        if done % 50 == 0:
+            say(f"{done} recordings")
+    commands = list(steps(args))
+    for name, made, command in commands:
+        if made.exists():
+            say(f"{name}: done before")
+            continue
+        say(f"{name}: higgs {' '.join(command)}")
+        run(name, command)
+    speak_for_itself(args.work)
+    systems: dict[str, Any] = {}
+    for system, model, adapter in spoken_by(args.work):
+        systems[system] = judged(system, model, adapter, texts[: args.limit], args.work)
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "sentences": args.limit,
+        "commands": [f"higgs {' '.join(command)}" for _, _, command in commands],
+        "systems": systems,
+        "gates": gates(systems),
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+    }
+
+
+def steps(args: argparse.Namespace) -> list[tuple[str, Path, list[str]]]:
+    """Name, what it makes, and the command."""
+    work, model = args.work, str(PACKAGED)
+    data, adapter, full = work / "data", work / "lora", work / "full"
+    shared = ["--data", str(data), "--model", model, "--seed", "0"]
+    return [
+        (
+            "prepare",
+            data / "dataset.json",
+            ["prepare", str(work / "recordings"), "--out", str(data), "--model", model],
+        ),
+        (
+            "train an adapter",
+            adapter / "best",
+            ["train", "--preset", "voice", *shared, "--out", str(adapter)]
+            + ["--steps", str(args.steps)],
+        ),
+        (
+            "train all weights",
+            full / "best",
+            ["train", "--preset", "full", *shared, "--out", str(full)]
+            + ["--steps", str(args.full_steps)],
+        ),
+        (
+            "merge",
+            work / "merged",
+            ["merge", "--base", model, "--adapter", str(adapter / "best")]
+            + ["--out", str(work / "merged")],
+        ),
+    ]
+
+
+def run(name: str, command: Sequence[str]) -> None:
+    """A command of ours in a process of its own. Raises EngineError."""
+    done = subprocess.run([sys.executable, "-m", "faster_higgs", *command])
+    if done.returncode:
+        raise EngineError(f"The step '{name}' ended with {done.returncode}; its words stand above.")
+
+
+def speak_for_itself(work: Path) -> None:
+    """One clip of the new voice becomes a voice by name."""
+    voices = work / "voices"
+    if (voices / f"{NEW}.txt").is_file():
+        return
+    clip = work / "recordings" / NEW / "0000.wav"
+    text = clip.with_suffix(".txt").read_text(encoding="utf-8").strip()
+    command = ["voices", "add", NEW, str(clip), "--ref-text", text, "--voices-dir", str(voices)]
+    run("a voice", [*command, "--model", str(PACKAGED)])
+
+
+def spoken_by(work: Path) -> list[tuple[str, Path, list[Path]]]:
+    """Name, model and adapters of what is judged."""
+    return [
+        ("pico, one clip as reference", PACKAGED, []),
+        ("adapter", PACKAGED, [work / "lora" / "best"]),
+        ("merged", work / "merged", []),
+        ("all weights", work / "full" / "best", []),
+    ]
+
+
+def judged(
+    system: str, model: Path, adapters: list[Path], texts: Sequence[str], work: Path
+) -> dict[str, Any]:
+    """The new voice says all sentences, the old ones take turns."""
+    from evals.likeness import OTHER_SENTENCES, Likeness
+    from faster_higgs.speech import Higgs
+
+    old = sorted(TEACHERS)
+    tasks = [Task(t, speakable(t), NEW, i) for i, t in enumerate(texts)]
+    tasks += [Task(t, speakable(t), old[i % len(old)], i) for i, t in enumerate(texts)]
+    run_of = {"system": system, "model": machine.fingerprint(model), "sentences": list(texts)}
+    journal = Journal(work / f"{system.split(',')[0].replace(' ', '-')}.takes.jsonl", run_of)
+    todo = tasks[len(journal.rows) :]
+    if todo:
+        known = {name: [teach(t, name) for t in OTHER_SENTENCES] for name in VOICES}
+        alike = Likeness(known, RATE)
+        with Higgs.load(model, adapters=adapters, voices=[work / "voices"]) as higgs, Ears(2) as ears:
+            judges = Judges(ears, teach, alike)
+            for begin in range(0, len(todo), GROUP):
+                journal.add(rows(todo[begin : begin + GROUP], higgs, judges))
+                say(f"{system}: {len(journal.rows)} of {len(tasks)}")
+    return {
+        "new": measure([row for row in journal.rows if row.voice == NEW]),
+        "old": measure([row for row in journal.rows if row.voice != NEW]),
+    }
+
+
+def teach(text: str, voice: str) -> Any:
+    """The synthesiser of a voice: samples [S]."""
+    return speak(text, VOICES[voice]).samples
+
+
+def gates(systems: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the story has to reach, and whether it did."""
+    before = systems["pico, one clip as reference"]
+    found = []
+    for name in ("adapter", "all weights"):
+        new, old = systems[name]["new"], systems[name]["old"]
+        found += [
+            gate(f"{name}: takes most like the new voice, %", new["voice_accuracy"], 90, least=True),
+            gate(f"{name}: word errors", new["wer"], new["teacher_wer"] + WERS),
+            gate(f"{name}: word errors, beside its recordings by the codec", new["wer"],
+                 new["codec_wer"] + WERS),
+            gate(f"{name}: word errors of the old voices", old["wer"], before["old"]["wer"] + LOSS),
+        ]  # fmt: skip
+    return found
+
+
+def gate(name: str, value: float, must: float, *, least: bool = False) -> dict[str, Any]:
+    """A figure and its limit."""
+    passed = value >= must if least else value <= must
+    return {"name": name, "value": value, "must": round(must, 2), "passed": passed}
+
+
+def table(result: dict[str, Any]) -> list[str]:
+    """For people."""
+    head = ("", "WER new", "recordings", "by codec", "like it", "similarity", "WER old")
+    lines = [head]
+    for name, found in result["systems"].items():
+        new, old = found["new"], found["old"]
+        figures = [new["wer"], new["teacher_wer"], new["codec_wer"], new["voice_accuracy"]]
+        lines.append((name, *map(str, [*figures, new["similarity_within"], old["wer"]])))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    told = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    verdicts = {True: "pass", False: "FAIL"}
+    return [
+        *told,
+        "",
+        *(f"{g['name']}: {g['value']} (must {g['must']}): {verdicts[g['passed']]}"
+          for g in result["gates"]),
+    ]  # fmt: skip
+
+
+def say(line: str) -> None:
+    """Progress, for people."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
