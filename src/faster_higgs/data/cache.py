@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from faster_higgs.data.arrow import arrow
 from faster_higgs.data.record import SPLITS, Clip, Split
-from faster_higgs.errors import DataError, MissingExtra, OutputError
+from faster_higgs.errors import DataError, OutputError
 
 VERSION = 1
 ABOUT, SHARDS = "dataset.json", "clips"
@@ -28,7 +29,7 @@ ABOUT, SHARDS = "dataset.json", "clips"
 
 def write_shard(path: Path, clips: Sequence[Clip]) -> str:
     """Write clips to one file, which appears when it is whole; returns its sha256."""
-    pa = _arrow()
+    pa = arrow()
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("id", "split", "speaker", "text", "language")),
@@ -77,7 +78,7 @@ class Cache:
 
     def __init__(self, folder: Path, verify: bool = True) -> None:
         self.folder = Path(folder)
-        self.about = _about(self.folder)
+        self.about = read_about(self.folder)
         self.books = int(self.about["codec"]["num_codebooks"])
         self._tables = [self._table(shard, verify) for shard in self.about["shards"]]
         self._ends = np.cumsum([table.num_rows for table in self._tables])
@@ -136,7 +137,8 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a folder holds. Raises DataError for one that is no prepared data set."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -152,7 +154,7 @@ def _about(folder: Path) -> dict[str, Any]:
 
 
 def _open(path: Path) -> Any:
-    pa = _arrow()
+    pa = arrow()
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowException) as error:
@@ -176,15 +178,3 @@ def _clip(table: Any, row: int, books: int) -> Clip:
         tokens=tuple(values["tokens"].as_py()),
         columns=json.loads(values["columns"].as_py()),
     )
-
-
-def _arrow() -> Any:
-    try:
-        import pyarrow as pa
-        import pyarrow.ipc
-    except ImportError:
-        raise MissingExtra(
-            "Training data needs pyarrow; install the extra with "
-            "`pip install 'faster-higgs[train]'`."
-        ) from None
-    return pa
