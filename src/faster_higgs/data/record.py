@@ -36,6 +36,15 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class BadRow:
+    """What a reader gives in the place of a recording that is none; the others follow."""
+
+    origin: str
+    reason: str  # one sentence
+    marked: bool = False  # the corpus itself says not to use it: counted, and no fault
+
+
+@dataclass(frozen=True)
 class Clip:
     """What training reads of a clip; its sound is not opened again."""
 
