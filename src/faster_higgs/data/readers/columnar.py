@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faster_higgs.data.arrow import arrow
+from faster_higgs.data.cache import arrow
 from faster_higgs.data.readers.files import Place, chosen
 from faster_higgs.data.readers.rows import Columns, recording
 from faster_higgs.data.readers.settings import ReadSettings
