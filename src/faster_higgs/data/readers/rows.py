@@ -86,7 +86,7 @@ def recording(
 
 def plain(value: Any) -> str:
     """A cell as text; empty for one that holds nothing, a NaN among them, or bytes."""
-    if value is None or isinstance(value, bytes | bytearray) or value != value:
+    if value is None or isinstance(value, bytes | bytearray):
         return ""
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, ensure_ascii=False, default=plain) if value else ""
