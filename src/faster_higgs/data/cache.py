@@ -98,7 +98,7 @@ class Cache:
 
     def __init__(self, folder: Path, verify: bool = True) -> None:
         self.folder = Path(folder)
-        self.about = _about(self.folder)
+        self.about = read_about(self.folder)
         self.books = int(self.about["codec"]["num_codebooks"])
         self._tables = [self._table(shard, verify) for shard in self.about["shards"]]
         self._ends = np.cumsum([table.num_rows for table in self._tables])
@@ -140,12 +140,19 @@ class Cache:
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
     """Say what a folder holds; the last thing that is written. Raises OutputError."""
-    partial = folder / f".{ABOUT}.partial"
+    told = json.dumps({"version": VERSION, **about}, indent=1, ensure_ascii=False)
+    write_file(folder / ABOUT, told.encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """A file that appears when it is whole. Raises OutputError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
-        partial.write_text(json.dumps({"version": VERSION, **about}, indent=1, ensure_ascii=False))
-        partial.replace(folder / ABOUT)
+        partial.write_bytes(content)
+        partial.replace(path)
     except OSError as error:
-        raise unwritten(f"{folder / ABOUT} cannot be written: {error.strerror}.", error) from error
+        partial.unlink(missing_ok=True)
+        raise unwritten(f"{path} cannot be written: {error.strerror}.", error) from error
 
 
 def sha256(path: Path) -> str:
@@ -157,7 +164,8 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a folder holds. Raises DataError for one that is no prepared data set."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
