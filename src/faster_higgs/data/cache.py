@@ -213,6 +213,7 @@ def arrow() -> Any:
     try:
         import pyarrow as pa
         import pyarrow.ipc
+        import pyarrow.parquet
     except ImportError:
         raise MissingExtra(
             "Training data needs pyarrow; install the extra with "

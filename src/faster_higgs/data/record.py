@@ -41,7 +41,12 @@ class BadRow:
 
     origin: str
     reason: str  # one sentence
-    marked: bool = False  # the corpus itself says not to use it: counted, and no fault
+    kind: Literal["row", "file", "text", "marked"] = "row"  # damaged; without a file; a text
+
+    @property
+    def marked(self) -> bool:
+        """Whether the corpus itself says not to use it: counted, and no fault."""
+        return self.kind == "marked"
 
 
 @dataclass(frozen=True)
