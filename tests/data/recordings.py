@@ -13,7 +13,8 @@ from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.data.crews import Alone, Crew
 from faster_higgs.data.encode import Place
-from faster_higgs.data.pipeline import Desk, PrepareSettings, prepare
+from faster_higgs.data.pipeline import Desk, prepare
+from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.data.report import Report
 from tests.data.tiny import PICO
@@ -65,4 +66,4 @@ def prepared(
     """What `higgs prepare` does with pico."""
     heard = [] if said is None else said
     desk = Desk(out, crew or Alone(), crew or Alone(), heard.append, lambda *_: None)
-    return prepare(found, "a test", PLACE, settings, desk)
+    return prepare(found, "a test", PLACE, settings, desk)[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -149,9 +150,11 @@ def _named(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
 
 
 def _distinct(speaker: str, taken: set[str]) -> str:
-    """A speaker's name as part of a file's name."""
-    plain = re.sub(r"[^\w.-]+", "_", speaker).strip("._") or "speaker"
+    """A speaker's name as the beginning of a file's, on every disk, and no other speaker's."""
+    plain = unicodedata.normalize("NFC", speaker).strip()
+    plain = re.sub(r"[^\w-]+", "_", plain)[:60].strip("_") or "speaker"
+    others = {name.casefold() for name in taken}
     name, number = plain, 2
-    while name in taken:
+    while name.casefold() in others:
         name, number = f"{plain}-{number}", number + 1
     return name

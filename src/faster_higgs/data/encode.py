@@ -114,6 +114,7 @@ class Wanted:
     columns: Mapping[str, str] = field(default_factory=dict)
     samples: int = 0
     sound: str = ""
+    origin: str = ""
     part: str = ""  # a file of cleaned clips
     place: int = 0  # of the clip in it
 
@@ -163,7 +164,7 @@ def shard_key(clips: Sequence[Wanted], about: Mapping[str, Any], cleaning: str) 
 
     `cleaning` tells what was done to their sound.
     """
-    unplaced = [{**asdict(clip), "part": "", "place": 0} for clip in clips]
+    unplaced = [{**asdict(clip), "part": "", "place": 0, "origin": ""} for clip in clips]
     told = [VERSION, about["codec"], about["text"], cleaning, unplaced]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

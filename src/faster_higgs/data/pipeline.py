@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ from faster_higgs.data.cache import (
     write_about,
     write_file,
 )
-from faster_higgs.data.choose import ChooseSettings, Verdict, judged
+from faster_higgs.data.choose import Verdict, judged
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.crews import Crew
 from faster_higgs.data.encode import Coder, Place, ShardTask, Wanted, make_shard, planned, shard_key
 from faster_higgs.data.record import BadRow, Recording
+from faster_higgs.data.plan import PrepareSettings, chosen
 from faster_higgs.data.report import Report, lines_of
-from faster_higgs.data.split import SplitSettings, Spoken, split, weights
 from faster_higgs.data.spool import SOUND, PartTask, Row, flac, make_part, part_key, read_part
 from faster_higgs.errors import DataError, SettingError, unwritten
 
@@ -46,16 +46,6 @@ PART = 64  # recordings in a file of cleaned ones
 HEARD = 8  # clips kept for the ear
 Progress = Callable[[str, int, int | None], None]  # stage, done, of how many
 Found = Recording | BadRow
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    """What an operator says about preparing."""
-
-    clean: CleanSettings = field(default_factory=CleanSettings)
-    choose: ChooseSettings = field(default_factory=ChooseSettings)
-    split: SplitSettings = field(default_factory=SplitSettings)
-    moods: bool = False  # guess emotion and scene from the text
 
 
 @dataclass(frozen=True)
@@ -71,8 +61,8 @@ class Desk:
 
 def prepare(
     recordings: Iterable[Found], source: str, place: Place, settings: PrepareSettings, desk: Desk
-) -> Report:
-    """Everything that is not there yet; without a usable clip there is a report and no data set.
+) -> tuple[Report, list[Wanted]]:
+    """Everything that is not there yet, in figures and clip by clip; without a usable clip there is a report and no data set.
 
     Raises SettingError, DataError, CheckpointError, OutputError, EngineError.
     """
@@ -88,7 +78,7 @@ def prepare(
         told = {"settings": asdict(settings), "splits": report.splits, "speakers": report.speakers}
         heard = _keep_for_the_ear(desk.out, wanted)
         write_about(desk.out, {**about, **told, "shards": shards, "listen": heard})
-    return report
+    return report, wanted
 
 
 def begin(desk: Desk, asked: Mapping[str, Any]) -> None:
@@ -113,44 +103,6 @@ def begin(desk: Desk, asked: Mapping[str, Any]) -> None:
     for left in out.rglob(f".*{PARTIAL}"):
         left.unlink(missing_ok=True)
     write_file(out / ASKED, json.dumps(asked, indent=1, ensure_ascii=False).encode())
-
-
-def chosen(verdicts: Sequence[Verdict], settings: PrepareSettings) -> list[Wanted]:
-    """The clips that are kept, with all that is said about them. Raises DataError."""
-    kept = [verdict for verdict in verdicts if verdict.id]
-    if not kept:
-        return []
-    clips = [verdict.clip for verdict in kept]
-    splits = split([Spoken(one.speaker, one.text, one.sound) for one in clips], settings.split)
-    drawn = weights([one.speaker for one in clips], splits, settings.split.temperature)
-    ids = {verdict.clip.sound: verdict.id for verdict in reversed(kept)}
-    found = []
-    for verdict, name, weight in zip(kept, splits, drawn, strict=True):
-        clip, row = verdict.clip, verdict.row
-        said = {**clip.columns, **_beside(verdict, ids)}
-        found.append(
-            Wanted(
-                verdict.id,
-                name,
-                clip.speaker,
-                clip.text,
-                clip.language,
-                "",
-                weight,
-                said,
-                samples=clip.samples,
-                sound=clip.sound,
-                part=str(row.part),
-                place=row.place,
-            )
-        )
-    return found
-
-
-def _beside(verdict: Verdict, ids: Mapping[str, str]) -> dict[str, str]:
-    """The clips that the corpus names as references, by their ids."""
-    named = [ids[sound] for sound in verdict.clip.references if sound in ids]
-    return {"references": " ".join(named)} if named else {}
 
 
 def _clean(recordings: Iterable[Found], settings: CleanSettings, desk: Desk) -> list[Row]:
