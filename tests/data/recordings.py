@@ -59,11 +59,11 @@ def noise(seconds: float, level: float = 0.1) -> bytes:
 def prepared(
     out: Path,
     found: Sequence[Recording | BadRow],
-    settings: PrepareSettings = PrepareSettings(),
+    settings: PrepareSettings | None = None,
     crew: Crew | None = None,
     said: list[str] | None = None,
 ) -> Report:
     """What `higgs prepare` does with pico."""
     heard = [] if said is None else said
     desk = Desk(out, crew or Alone(), crew or Alone(), heard.append, lambda *_: None)
-    return prepare(found, "a test", PLACE, settings, desk)[0]
+    return prepare(found, "a test", PLACE, settings or PrepareSettings(), desk)[0]

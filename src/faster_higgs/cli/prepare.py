@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ class PrepareFlags(ReadFlags):
     """What stands on the command line."""
 
     source: Path | None = argument(
-        "[SOURCE]", "Recordings: a folder, a table, a JSON Lines file.", default=None
+        "SOURCE", "Recordings: a folder, a table, a JSON Lines file.", default=None
     )
     input: Path | None = option("--input", "SOURCE", "The same as SOURCE.")
     out: Path | None = option("--out --output -o", "FOLDER", "Where the training data will be.")
@@ -138,8 +138,7 @@ def run(flags: PrepareFlags) -> None:
         return
     out = _out(flags, source)
     place = _place(flags)
-    cleaners, coders = _crews(flags, place.device)
-    with _bar() as progress:
+    with _bar() as progress, _crews(flags, place.device) as (cleaners, coders):
         desk = Desk(out, cleaners, coders, _tell, progress)
         report, clips = prepare(found, str(source), place, settings, desk)
     _print(report.lines())
@@ -246,7 +245,8 @@ def _device(name: str) -> str:
     return next((one for one in devices if name != "auto" or one != "mps"), "cpu")
 
 
-def _crews(flags: PrepareFlags, device: str) -> tuple[Crew, Crew]:
+@contextmanager
+def _crews(flags: PrepareFlags, device: str) -> Iterator[tuple[Crew, Crew]]:
     """Who cleans, and who codes: one process for a card, else as many as clean."""
     from faster_higgs.data.crews import Alone, OnRay, Processes, processors
 
@@ -254,9 +254,10 @@ def _crews(flags: PrepareFlags, device: str) -> tuple[Crew, Crew]:
     if workers < 1:
         raise SettingError(f"--workers is {workers}; use 1 or more.")
     if flags.ray is not None:
-        return OnRay(flags.ray), OnRay(flags.ray, graphics=device != "cpu")
-    crew = Alone() if workers == 1 else Processes(workers)
-    return crew, crew if device == "cpu" else Alone(one_thread=False)
+        yield OnRay(flags.ray), OnRay(flags.ray, graphics=device != "cpu")
+        return
+    with Processes(workers) if workers > 1 else nullcontext(Alone()) as crew:
+        yield crew, crew if device == "cpu" else Alone(one_thread=False)
 
 
 @contextmanager

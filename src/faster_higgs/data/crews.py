@@ -9,7 +9,7 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,19 +57,30 @@ class Processes:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def map(
         self, work: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> Generator[Result, None, None]:
-        """Raises what the work raises, and EngineError when a process dies."""
-        rest, waiting = iter(tasks), deque[Future[Result]]()
-        pool = ProcessPoolExecutor(self._workers, get_context("spawn"), initializer=_begin)
+        """A single task is not worth a process. Raises what the work raises, and EngineError when
+        a process dies.
+        """
+        rest = iter(tasks)
+        first = list(islice(rest, 2))
+        if len(first) < 2:
+            yield from Alone().map(work, first)
+            return
+        waiting = deque(self._pool.submit(work, task) for task in first)
         try:
-            while True:
+            while waiting:
                 room = self._workers * _AHEAD - len(waiting)
-                waiting.extend(pool.submit(work, task) for task in islice(rest, room))
-                if not waiting:
-                    return
+                waiting.extend(self._pool.submit(work, task) for task in islice(rest, room))
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise EngineError(
@@ -77,7 +88,8 @@ class Processes:
                 "the same command again with fewer --workers. What was finished is kept."
             ) from None
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for future in waiting:
+                future.cancel()
 
 
 @dataclass(frozen=True)

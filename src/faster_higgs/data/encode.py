@@ -30,6 +30,7 @@ from faster_higgs.data.cache import write_shard
 from faster_higgs.data.clean import RATE
 from faster_higgs.data.record import Clip, Split
 from faster_higgs.data.spool import sounds
+from faster_higgs.data.wording import VERSION as NORMALIZER
 from faster_higgs.data.wording import Wording
 from faster_higgs.errors import CheckpointError
 from faster_higgs.speech import fingerprint
@@ -91,6 +92,7 @@ class Coder:
             },
             "text": {
                 "fingerprint": self.wording.fingerprint,
+                "normalizer": NORMALIZER,
                 "text_input": self.config.text_input,
             },
         }

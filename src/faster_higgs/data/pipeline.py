@@ -35,8 +35,8 @@ from faster_higgs.data.choose import Verdict, judged
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.crews import Crew
 from faster_higgs.data.encode import Coder, Place, ShardTask, Wanted, make_shard, planned, shard_key
-from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.data.plan import PrepareSettings, chosen
+from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.data.report import Report, lines_of
 from faster_higgs.data.spool import SOUND, PartTask, Row, flac, make_part, part_key, read_part
 from faster_higgs.errors import DataError, SettingError, unwritten
@@ -62,8 +62,9 @@ class Desk:
 def prepare(
     recordings: Iterable[Found], source: str, place: Place, settings: PrepareSettings, desk: Desk
 ) -> tuple[Report, list[Wanted]]:
-    """Everything that is not there yet, in figures and clip by clip; without a usable clip there is a report and no data set.
+    """Make all that is not there yet; the figures, and the clips.
 
+    Without a usable clip there is a report, and no data set.
     Raises SettingError, DataError, CheckpointError, OutputError, EngineError.
     """
     about = Coder(replace(place, device="cpu")).about()
@@ -73,11 +74,20 @@ def prepare(
     wanted = chosen(verdicts, settings)
     report = Report.of(verdicts, wanted)
     _write_report(desk.out, report, verdicts, wanted)
-    if wanted:
+    if not wanted:
+        (desk.out / ABOUT).unlink(missing_ok=True)
+    else:
         shards = _code(wanted, about, place, settings.clean, desk)
-        told = {"settings": asdict(settings), "splits": report.splits, "speakers": report.speakers}
-        heard = _keep_for_the_ear(desk.out, wanted)
-        write_about(desk.out, {**about, **told, "shards": shards, "listen": heard})
+        most = max(report.languages, key=lambda language: report.languages[language])
+        told = {
+            "text": {**about["text"], "language": most},
+            "settings": asdict(settings),
+            "splits": report.splits,
+            "speakers": report.speakers,
+            "shards": shards,
+            "listen": _keep_for_the_ear(desk.out, wanted),
+        }
+        write_about(desk.out, {**about, **told})
     return report, wanted
 
 
