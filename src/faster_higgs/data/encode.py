@@ -65,14 +65,7 @@ class Coder:
     @cached_property
     def codec(self) -> Codec:
         """With its encoder. Raises CheckpointError when it is not the model's."""
-        codec = load_codec(self._place.codec, device=self._place.device, encoder=True)
-        refuse_other_codec(self.config, codec.config)
-        if codec.sample_rate != RATE:
-            raise CheckpointError(
-                f"The codec in '{self._place.codec}' hears {codec.sample_rate} samples a second, "
-                f"and clips have {RATE}; use the published codec."
-            )
-        return codec
+        return self._loaded(self._place.device, encoder=True)
 
     @cached_property
     def wording(self) -> Wording:
@@ -81,7 +74,7 @@ class Coder:
 
     def about(self) -> dict[str, Any]:
         """What of a checkpoint the meaning of codes and token ids depends on."""
-        codec = self.codec
+        codec = self._loaded("cpu", encoder=False)
         return {
             "codec": {
                 "fingerprint": fingerprint(codec),
@@ -100,6 +93,16 @@ class Coder:
     def codes(self, clips: Sequence[Samples]) -> list[Tensor]:
         """Of each clip, [K, F] on the CPU."""
         return coded(self.codec, clips, self._place.batch_seconds)
+
+    def _loaded(self, device: str, *, encoder: bool) -> Codec:
+        codec = load_codec(self._place.codec, device=device, encoder=encoder)
+        refuse_other_codec(self.config, codec.config)
+        if codec.sample_rate != RATE:
+            raise CheckpointError(
+                f"The codec in '{self._place.codec}' hears {codec.sample_rate} samples a second, "
+                f"and clips have {RATE}; use the published codec."
+            )
+        return codec
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def prepare(
     Without a usable clip there is a report, and no data set.
     Raises SettingError, DataError, CheckpointError, OutputError, EngineError.
     """
-    about = Coder(replace(place, device="cpu")).about()
+    about = Coder(place).about()
     begin(desk, {"source": source, **about, "settings": asdict(settings)})
     rows = _clean(recordings, settings.clean, desk)
     verdicts = judged(rows, settings.choose)
