@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from faster_higgs.audio.files import read
 from faster_higgs.data.readers import ReadSettings, detect, recordings
@@ -17,12 +21,12 @@ from tests.data import corpora
 from tests.data.corpora import RATE, ROWS, SAFE
 
 
-def all_of(path: Path, **settings: object) -> list[Recording | BadRow]:
-    return list(recordings(path, ReadSettings(**settings)))  # type: ignore[arg-type]
+def all_of(path: Path, **said: object) -> list[Recording | BadRow]:
+    return list(recordings(path, ReadSettings(**said)))  # type: ignore[arg-type]
 
 
-def good(path: Path, **settings: object) -> list[Recording]:
-    found = all_of(path, **settings)
+def good(path: Path, **said: object) -> list[Recording]:
+    found = all_of(path, **said)
     assert all(isinstance(one, Recording) for one in found), found
     return found  # type: ignore[return-value]
 
@@ -216,6 +220,21 @@ def test_sounds_that_lie_beside_a_parquet_file_are_found(tmp_path):
     assert good(tmp_path / "t.parquet")[0].audio == tmp_path / "clips" / "a1.wav"
 
 
+def test_labels_of_hugging_face_are_names(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    path = tmp_path / "x.parquet"
+    columns = corpora.table_of([0, 1]) | {"speaker": [1, 0], "gender": [-1, 0]}
+    kind = {"names": ["An", "Binh"], "_type": "ClassLabel"}
+    noted = {"info": {"features": {"speaker": kind, "gender": kind, "audio": {}}}}
+    told = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(noted)})
+    parquet.write_table(told, path)
+    one, two = good(path)
+    assert (one.speaker, two.speaker) == ("Binh", "An")
+    assert (one.columns["gender"], two.columns["gender"]) == ("-1", "An")
+
+
 def test_a_damaged_parquet_file_among_others_is_told(tmp_path):
     corpora.as_parquet(tmp_path)
     first = tmp_path / "data" / "train-00000-of-00002.parquet"
@@ -311,3 +330,34 @@ def test_a_prepared_folder_is_not_a_corpus(tmp_path):
     assert detect(folder) == "prepared"
     with pytest.raises(DataError, match="prepared already"):
         all_of(folder)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(["t.csv", "t.tsv", "t.jsonl", "t.json", "t.txt"]))
+def test_any_bytes_are_read_or_refused_in_a_sentence(content, name):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(b"audio,text\n" + content if name == "t.csv" else content)
+        try:
+            found = all_of(path)
+        except DataError as error:
+            assert str(error).endswith((".", "COLUMN."))
+        else:
+            assert all(isinstance(one, BadRow) for one in found)
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(
+    lambda cell: cell.strip() == cell and cell not in ("nan", "NaN", "<NA>")
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(CELLS, min_size=1, max_size=5), st.sampled_from(",;\t"), st.booleans())
+def test_what_is_written_as_a_table_is_read(texts, delimiter, quote):
+    quoting = csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "a.wav").touch()
+        with Path(folder, "t.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter=delimiter, quoting=quoting)
+            writer.writerows([["audio", "text"], *(["a.wav", text] for text in texts)])
+        assert [one.text for one in good(Path(folder, "t.csv"))] == texts

@@ -5,7 +5,8 @@ Knows nothing of how sounds are decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,33 @@ def _read(path: Path, suffix: str, settings: ReadSettings) -> Iterator[Recording
 def _rows(
     batches: Iterator[Any], name: str, place: Place, settings: ReadSettings
 ) -> Iterator[Recording | BadRow]:
-    number, columns = 0, None
+    number, columns, labels = 0, None, None
     for batch in batches:
         columns = columns or Columns.among(batch.schema.names, settings, name)
+        labels = _labels(batch.schema) if labels is None else labels
         for row in batch.to_pylist():
-            yield recording(row, columns, place, settings, f"{name}, row {number}")
+            named = {**row, **_named(row, labels)}
+            yield recording(named, columns, place, settings, f"{name}, row {number}")
             number += 1
+
+
+def _labels(schema: Any) -> dict[str, list[str]]:
+    """What the numbers of a column stand for, as Hugging Face notes it in the file."""
+    try:
+        noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = noted["info"]["features"]
+        return {name: one["names"] for name, one in features.items() if "names" in one}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _named(row: Mapping[str, Any], labels: Mapping[str, list[str]]) -> dict[str, str]:
+    """The cells that are numbers of labels, as labels; -1 stands for none."""
+    return {
+        name: names[row[name]]
+        for name, names in labels.items()
+        if isinstance(row.get(name), int) and 0 <= row[name] < len(names)
+    }
 
 
 def _parquet(pa: Any, file: Path, settings: ReadSettings) -> Iterator[Any]:
