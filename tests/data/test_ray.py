@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
+import warnings
 from importlib.util import find_spec
 
 import pytest
 
 from faster_higgs.data import encode, pipeline
 from faster_higgs.data.cache import SHARDS
-from faster_higgs.data.crews import OnRay
+from faster_higgs.data.crews import OnRay, called
 from faster_higgs.errors import MissingExtra
 from tests.data.recordings import prepared, recordings
 
@@ -21,8 +23,8 @@ def cluster(monkeypatch):
     import ray
 
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("warnings.warn", lambda *_, **__: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield OnRay("local")
     ray.shutdown()
@@ -45,3 +47,9 @@ def test_ray_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"faster-higgs\[ray\]"):
         list(OnRay("local").map(str, [1]))
+
+
+def test_a_task_goes_there_and_its_result_comes_back():
+    row = {"place": [7], "call": [pickle.dumps((str.upper, "spoken"))]}
+    back = called(row)
+    assert back["place"] == [7] and pickle.loads(back["result"][0]) == "SPOKEN"

@@ -111,7 +111,7 @@ class OnRay:
         while some := list(islice(rest, _RAY_TASKS)):
             rows = [{"place": i, "call": pickle.dumps((work, task))} for i, task in enumerate(some)]
             data = ray.data.from_items(rows, override_num_blocks=len(rows))
-            mapped = data.map_batches(_called, batch_size=1, num_gpus=int(self.graphics) or None)
+            mapped = data.map_batches(called, batch_size=1, num_gpus=int(self.graphics) or None)
             try:
                 done = sorted(mapped.take_all(), key=lambda row: int(row["place"]))
             except ray.exceptions.RayError as error:
@@ -125,7 +125,7 @@ def processors() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
-def _called(batch: dict[str, Any]) -> dict[str, Any]:
+def called(batch: dict[str, Any]) -> dict[str, Any]:
     """One task, on some machine of Ray's."""
     work, task = pickle.loads(batch["call"][0])
     with _threads(1):
