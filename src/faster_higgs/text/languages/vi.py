@@ -60,7 +60,8 @@ UNITS = {
     "kg": "ki lô gam", "Kg": "ki lô gam", "KG": "ki lô gam", "g": "gam", "gr": "gam",
     "mg": "mi li gam", "µg": "mi crô gam", "lb": "pao", "oz": "ao xơ", "l": "lít", "L": "lít",
     "ml": "mi li lít", "mL": "mi li lít", "cl": "xăng ti lít",
-    "km/h": "ki lô mét trên giờ", "Km/h": "ki lô mét trên giờ", "km/s": "ki lô mét trên giây",
+    "km/h": "ki lô mét trên giờ", "km/giờ": "ki lô mét trên giờ", "Km/h": "ki lô mét trên giờ",
+    "km/s": "ki lô mét trên giây",
     "m/s": "mét trên giây", "m/s²": "mét trên giây bình phương",
     "m/s2": "mét trên giây bình phương", "m3/s": "mét khối trên giây",
     "m³/s": "mét khối trên giây", "l/s": "lít trên giây", "mg/l": "mi li gam trên lít",
@@ -117,7 +118,8 @@ SLASHED = (
 )  # fmt: skip
 # After one of these 2-1 is the result of a match.
 SCORED = (
-    "tỷ số", "tỉ số", "thắng", "thua", "hòa", "dẫn", "dẫn trước", "gỡ", "kết quả", "bại", "nâng tỷ số lên",
+    "tỷ số", "tỉ số", "thắng", "thua", "hòa", "dẫn", "dẫn trước", "gỡ", "kết quả", "bại",
+    "nâng tỷ số lên",
     "với tỷ số",
 )  # fmt: skip
 # Said as they are, although they look like a date or a fraction.
@@ -191,10 +193,12 @@ ABBREVIATIONS = {
     "TAND": "Tòa án nhân dân", "BLDS": "Bộ luật Dân sự", "BLHS": "Bộ luật Hình sự",
     "NQ": "nghị quyết", "QĐ": "quyết định", "NĐ": "nghị định", "NĐ-CP": "nghị định Chính phủ",
     "QĐ-TTg": "quyết định Thủ tướng", "QĐ-UBND": "quyết định Ủy ban nhân dân",
-    "NQ-CP": "nghị quyết Chính phủ", "NQ-TW": "nghị quyết Trung ương", "GD&ĐT": "Giáo dục và Đào tạo",
+    "NQ-CP": "nghị quyết Chính phủ", "NQ-TW": "nghị quyết Trung ương",
+    "GD&ĐT": "Giáo dục và Đào tạo",
     "GD-ĐT": "Giáo dục và Đào tạo", "GDĐT": "Giáo dục và Đào tạo", "GTVT": "giao thông vận tải",
     "LĐTBXH": "Lao động Thương binh và Xã hội", "KH&CN": "Khoa học và Công nghệ",
-    "KHCN": "khoa học công nghệ", "KH-CN": "khoa học công nghệ", "TN&MT": "Tài nguyên và Môi trường",
+    "KHCN": "khoa học công nghệ", "KH-CN": "khoa học công nghệ",
+    "TN&MT": "Tài nguyên và Môi trường",
     "TT&TT": "Thông tin và Truyền thông", "VH-TT&DL": "Văn hóa Thể thao và Du lịch",
     "VHTTDL": "Văn hóa Thể thao và Du lịch", "NN&PTNT": "Nông nghiệp và Phát triển nông thôn",
     "KH&ĐT": "Kế hoạch và Đầu tư", "BV": "bệnh viện", "BHYT": "bảo hiểm y tế",
@@ -218,7 +222,8 @@ ABBREVIATIONS = {
     "TNDN": "thu nhập doanh nghiệp", "KT-XH": "kinh tế - xã hội", "KTXH": "kinh tế xã hội",
     "VHXH": "văn hóa xã hội", "ANTT": "an ninh trật tự", "ANQP": "an ninh quốc phòng",
     "QP-AN": "quốc phòng an ninh", "CNTT": "công nghệ thông tin", "CNH": "công nghiệp hóa",
-    "HĐH": "hiện đại hóa", "CNH-HĐH": "công nghiệp hóa, hiện đại hóa", "CMND": "chứng minh nhân dân",
+    "HĐH": "hiện đại hóa", "CNH-HĐH": "công nghiệp hóa, hiện đại hóa",
+    "CMND": "chứng minh nhân dân",
     "CCCD": "căn cước công dân", "GPLX": "giấy phép lái xe", "STK": "số tài khoản",
     "SĐT": "số điện thoại", "sđt": "số điện thoại", "ĐTDĐ": "điện thoại di động",
     "TMĐT": "thương mại điện tử", "TCN": "trước Công nguyên", "SCN": "sau Công nguyên",

@@ -58,9 +58,7 @@ def _code(found: Match[str]) -> str:
 
 def _plate(found: Match[str]) -> str:
     """51F-123.45, 29A1-12345."""
-    head = " ".join(
-        digits(sign) if sign.isdigit() else spelled(sign) for sign in found["head"]
-    )
+    head = " ".join(digits(sign) if sign.isdigit() else spelled(sign) for sign in found["head"])
     return f"{head}, {digits(found['tail'].replace('.', ''))}"
 
 
@@ -85,7 +83,8 @@ CODES = stage(
         _code,
     ),
     (
-        rf"(?P<before>(?<!\w)(?i:{any_of(CALLING)})[ ])(?P<number>[0-9]{{3,6}}){NO_MORE}{NO_AMOUNT}"
+        rf"(?P<before>(?<!\w)(?i:{any_of(CALLING)})[ ])(?P<number>[0-9]{{3,6}}"
+        rf"(?:[ .-]?[0-9]{{2,4}}){{0,3}}){NO_MORE}{NO_AMOUNT}"
         r"(?![ ](?:người|lần|cuộc))",
         _code,
     ),
@@ -95,7 +94,8 @@ PHONES = stage(
     "telephones",
     (r"(?<!\w)\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,4}\)?){2,5}(?!\w)", _phone),
     (
-        rf"(?<![\w$€,.+-])(?:\(0[0-9]{{1,4}}\)|0[0-9]{{1,4}})(?:[ .-]?[0-9]{{2,4}}){{2,5}}{NO_MORE}",
+        r"(?<![\w$€,.+-])(?:\(0[0-9]{1,4}\)|0[0-9]{1,4})"
+        rf"(?:[ .-]?[0-9]{{2,4}}){{2,5}}{NO_MORE}",
         _phone,
     ),
     (rf"(?<![\w,.+-])1[89]00(?:[ .-]?[0-9]{{2,4}}){{1,2}}{NO_MORE}", _phone),

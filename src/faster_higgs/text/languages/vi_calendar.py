@@ -54,14 +54,9 @@ def _span(found: Match[str]) -> str:
     if not told and not any(day > of_month for day, of_month in days):
         return found.group()
     year = f" năm {_year(found['year'])}" if found["year"] else ""
-    return (
-        f"{found['before'] or ''}{_day_and_month(found['day'], found['month'])}{_between(found)}"
-        f"{found['named'] or ''}{_day_and_month(found['day2'], found['month2'])}{year}"
-    )
-
-
-def _between(found: Match[str]) -> str:
-    return " đến " if found["sep"].strip() in "-–" else found["sep"]
+    first = f"{found['before'] or 'ngày '}{_day_and_month(found['day'], found['month'])}"
+    last = f"ngày {_day_and_month(found['day2'], found['month2'])}{year}"
+    return first + (" đến " if found["sep"].strip() in "-–" else found["sep"]) + last
 
 
 def _days(found: Match[str]) -> str:
@@ -155,14 +150,21 @@ WEEKDAYS = {
 FULL_DATE = rf"(?P<day>{DAY})(?P<sign>[/.-])(?P<month>{MONTH})(?P=sign)(?P<year>{YEAR})"
 SECOND_DAY = rf"(?P<day2>{DAY})/(?P<month2>{MONTH})(?:/(?P<year>{YEAR}))?"
 HALF = r"(?:[ ]?(?P<half>AM|PM|am|pm|a\.m|p\.m)\b\.?)?"
-DATES = stage(
+DAYS_OF_A_WEEK = stage(
     "dates and times",
     (rf"(?<!\w)(?P<first>T[2-6]){DASH}(?P<last>T[3-7]|CN)(?!\w)", _weekdays),
     (
         rf"(?<=\b[Tt]hứ )(?P<first>[2-6]){DASH}(?:thứ )?(?P<last>[3-7])(?![\w/-])",
-        lambda m: f"{_weekday(m['first'])} đến {_weekday(m['last'])}".removeprefix("thứ "),
+        lambda m: _weekdays(m).removeprefix("thứ "),
     ),
-    (rf"{START}(?P<year>{YEAR})-(?P<month>{MONTH})-(?P<day>{DAY})(?:(?P<t>T)(?=[0-9])|{END})", _iso),
+    needs=A_DIGIT,
+)
+DATES = stage(
+    "dates and times",
+    (
+        rf"{START}(?P<year>{YEAR})-(?P<month>{MONTH})-(?P<day>{DAY})(?:(?P<t>T)(?=[0-9])|{END})",
+        _iso,
+    ),
     (rf"(?<=[/.-][0-9]{{4}}){DASH}(?={DAY}[/.-]{MONTH}[/.-])", " đến "),
     (
         rf"{START}{BEFORE}?(?P<day>{DAY})/(?P<month>{MONTH})"
@@ -194,7 +196,8 @@ DATES = stage(
         _month_of_year,
     ),
     (
-        rf"(?P<named>\b[Tt]háng[ ])(?P<month>{MONTH})(?:{DASH}(?P<last>{MONTH}))?(?!\w)(?![./:-][0-9])",
+        rf"(?P<named>\b[Tt]háng[ ])(?P<month>{MONTH})(?:{DASH}(?P<last>{MONTH}))?"
+        r"(?!\w)(?![./:-][0-9])",
         _month,
     ),
     (
@@ -222,11 +225,12 @@ TIMES = stage(
         rf"{START}(?:(?P<first>[0-9]{{1,2}}){DASH})?(?P<hour>[0-9]{{1,3}})h(?!\w){HALF}",
         _hours,
     ),
-    (rf"(?<=\blúc )(?P<first>)(?P<half>)(?P<hour>[0-9]{{1,2}})g(?!\w)", _hours),
+    (r"(?<=\blúc )(?P<first>)(?P<half>)(?P<hour>[0-9]{1,2})g(?!\w)", _hours),
     (rf"{START}(?P<first>)(?P<hour>1[0-2]|[1-9])[ ]?(?P<half>AM|PM|am|pm)\b", _hours),
     (rf"{START}([0-9]{{1,2}})p(?!\w)", r"\1 phút"),
     (
-        rf"{START}(?P<minute>[0-9]{{1,3}})['′](?:[ ]?(?P<second>[0-9]{{1,2}})(?:\"|″|''))?(?![\w'])",
+        rf"{START}(?P<minute>[0-9]{{1,3}})['′]"
+        r"(?:[ ]?(?P<second>[0-9]{1,2})(?:\"|″|''))?(?![\w'])",
         _minutes,
     ),
     needs=A_DIGIT,

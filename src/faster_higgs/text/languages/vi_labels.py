@@ -9,10 +9,11 @@ from re import Match
 
 from faster_higgs.text.languages.vi import SCORED, SLASHED, UNITS
 from faster_higgs.text.languages.vi_calendar import START
-from faster_higgs.text.languages.vi_letters import said
+from faster_higgs.text.languages.vi_letters import said, spelled
 from faster_higgs.text.languages.vi_numbers import cardinal, digits, number, ordinal, run
 from faster_higgs.text.rules import A_DIGIT, any_of, stage
 
+MOST_SPELLED = 3  # letters of a name such as MP3
 LONG_GROUP = 5  # digits; with one of these, or a leading zero, a chain is a code
 DECIMAL = r"[0-9]{1,4}(?:,[0-9]{1,2})?"
 
@@ -24,15 +25,19 @@ def _slashed(found: Match[str]) -> str:
 
 
 def _scores(found: Match[str]) -> str:
-    """Thắng 2-1: the word before tells, or that the first is not the smaller one."""
+    """Thắng 2-1."""
+    return f"{found['before']}{cardinal(int(found['a']))} {cardinal(int(found['b']))}"
+
+
+def _unequal(found: Match[str]) -> str:
+    """3-2 is a score, 2-3 is two to three."""
     first, last = int(found["a"]), int(found["b"])
-    if found["before"] is None and first < last:
-        return found.group()
-    return f"{found['before'] or ''}{cardinal(first)} {cardinal(last)}"
+    return found.group() if first < last else f"{cardinal(first)} {cardinal(last)}"
 
 
 def _out_of(found: Match[str]) -> str:
-    return f"{number(found['top'])} trên {number(found['bottom'])}"
+    unit = f" {UNITS[found['unit']]}" if found["unit"] else ""
+    return f"{number(found['top'])} trên {number(found['bottom'])}{unit}"
 
 
 def _fraction(found: Match[str]) -> str:
@@ -79,20 +84,23 @@ def _parts(found: Match[str]) -> str:
 def _mixed(found: Match[str]) -> str:
     """Letters and digits in one word: A4, 12A, MP3, U23, iPhone15."""
     pieces = re.findall(r"[0-9]+|[^0-9]+", found.group())
-    return " ".join(_letters(piece) if piece.isalpha() else run(piece) for piece in pieces)
+    return " ".join(run(piece) if piece.isdecimal() else _letters(piece) for piece in pieces)
+
+
+def _version(found: Match[str]) -> str:
+    """PM2.5, iOS17.5."""
+    return f"{_letters(found['letters'])} {number(found['number'])}"
 
 
 def _letters(piece: str) -> str:
-    return said(piece) if len(piece) > 3 or not piece.isupper() else said(piece[0]) + "".join(
-        f" {said(letter)}" for letter in piece[1:]
-    )
+    return spelled(piece) if len(piece) <= MOST_SPELLED and piece.isupper() else said(piece)
 
 
 EARLY_LABELS = stage(
     "numbers",
     (
         rf"(?P<before>(?<!\w)(?i:{any_of(SLASHED)})[ ](?:là[ ])?)"
-        rf"(?P<numbers>{DECIMAL}(?:/{DECIMAL}){{1,4}})(?P<more>/(?=[A-ZĐ]))?(?!\w)(?![./:-][0-9])",
+        rf"(?P<numbers>{DECIMAL}(?:/{DECIMAL}){{1,4}})(?:(?P<more>/(?=[A-ZĐ]))|(?!\w)(?![./:-][0-9]))",
         _slashed,
     ),
     (
@@ -105,6 +113,7 @@ EARLY_LABELS = stage(
         r"(?P<a>[0-9]{1,2})[ ]?[-–][ ]?(?P<b>[0-9]{1,2})(?![\w-])(?![.,/][0-9])",
         _scores,
     ),
+    (r"(?<=[0-9])/(?=[A-ZĐ]{2})", " trên "),
     (r"(?P<before>\b[Tt]hứ[ ])(?P<number>[0-9]{1,4})(?!\w)(?![.,/-][0-9])", _ordinal),
     (r"(?P<before>\b(?:[Hh]ạng|[Gg]iải)[ ])1(?!\w)(?![.,/-][0-9])", _first),
     needs=A_DIGIT,
@@ -114,7 +123,8 @@ LABELS = stage(
     "numbers",
     (
         r"(?<![\w.,/-])(?P<top>[0-9]{1,3}(?:,[0-9]{1,2})?)/(?P<bottom>(?P=top)|(?:(?<=[0-9],[0-9]/)"
-        r"|(?<=[0-9],[0-9]{2}/))[0-9]{1,3}|[0-9]{1,3}(?=[ ]điểm\b))(?!\w|[./][0-9])",
+        r"|(?<=[0-9],[0-9]{2}/))[0-9]{1,3}|[0-9]{1,3}(?=[ ](?:điểm|mmHg)\b))(?!\w|[./][0-9])"
+        r"(?:[ ](?P<unit>mmHg)\b)?",
         _out_of,
     ),
     (
@@ -127,13 +137,17 @@ LABELS = stage(
     (r"(?<![\w.,])[0-9]{1,3}(?:,[0-9]{1,3}){2,30}(?!\w|[.,][0-9])", _list),
     (r"(?<![\w.,])[0-9]{1,6}(?:\.[0-9]{1,6}){2,8}(?!\w|[.,][0-9])", _parts),
     (
+        r"(?<![\w.,])(?P<letters>[^\W\d_]{1,12})(?P<number>[0-9]{1,3}[.,][0-9]{1,3})(?!\w|[.,][0-9])",
+        _version,
+    ),
+    (
         r"(?<![\w.,])(?=[0-9]{0,19}[^\W\d_])(?=[^\W\d_]{0,19}[0-9])[^\W_]{2,40}(?!\w)",
         _mixed,
     ),
     (r"(?<=[^\W\d_])-(?=[0-9])", " "),
     (
-        rf"(?P<before>){START}(?P<a>[0-9]{{1,2}})[-–](?P<b>[0-9]{{1,2}})(?![\w–-])(?![.,/][0-9]|[ ]?=)",
-        lambda m: m.group() if int(m["a"]) < int(m["b"]) else _scores(m),
+        rf"{START}(?P<a>[0-9]{{1,2}})[-–](?P<b>[0-9]{{1,2}})(?![\w–-])(?![.,/][0-9]|[ ]?=)",
+        _unequal,
     ),
     needs=A_DIGIT,
 )

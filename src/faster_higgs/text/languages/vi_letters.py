@@ -20,7 +20,9 @@ SYLLABLE = re.compile(  # without its tone
     r"(?P<vowels>[aăâeêioôơuưy]{1,3})(?P<coda>ng|nh|ch|[cmnpt]|)"
 )
 MARKED = frozenset("ăâêôơư")
-WORD = rf"(?<![{LOWER}{UPPER}\u0300-\u036f])[{LOWER}{UPPER}]{{2,7}}(?![{LOWER}{UPPER}\u0300-\u036f])"
+WORD = (
+    rf"(?<![{LOWER}{UPPER}\u0300-\u036f])[{LOWER}{UPPER}]{{2,7}}(?![{LOWER}{UPPER}\u0300-\u036f])"
+)
 
 
 @lru_cache(maxsize=16384)
@@ -54,6 +56,14 @@ def is_syllable(word: str) -> bool:
     return found is not None and found["coda"] not in ("c", "ch", "p", "t")
 
 
+def is_said(word: str) -> bool:
+    """Whether a word, with or without a tone, can be said as a Vietnamese syllable."""
+    apart = unicodedata.normalize("NFD", word.lower())
+    tones = [sign for sign in apart if sign in TONES]
+    plain = unicodedata.normalize("NFC", "".join(sign for sign in apart if sign not in TONES))
+    return len(tones) < 2 and SYLLABLE.fullmatch(plain) is not None
+
+
 def spelled(word: str) -> str:
     """The names of its letters: HIV -> hát i vê."""
     return " ".join(LETTER_NAMES.get(letter, letter) for letter in word.lower())
@@ -67,9 +77,7 @@ def said(word: str) -> str:
 
 def _with_y(found: Match[str]) -> str:
     vowel = unicodedata.normalize("NFD", found["vowel"])
-    return found["qu"] + unicodedata.normalize(
-        "NFC", ("Y" if vowel[0] == "I" else "y") + vowel[1:]
-    )
+    return found["qu"] + unicodedata.normalize("NFC", ("Y" if vowel[0] == "I" else "y") + vowel[1:])
 
 
 EDGE = f"(?![{LOWER}{UPPER}])"

@@ -72,7 +72,7 @@ def digits(text: str) -> str:
 
 
 def number(text: str) -> str:
-    """A number as written: 1.234,5 -> một nghìn hai trăm ba mươi tư phẩy năm, 4.0 -> bốn chấm không.
+    """A number as written: 2.000,5 -> hai nghìn phẩy năm, 4.0 -> bốn chấm không.
 
     Dots that group three digits are not said; so are commas if there are two, or a dot after them.
     """
@@ -100,4 +100,6 @@ def decimals(part: str) -> str:
 
 def run(text: str) -> str:
     """The digits of a name: 52 năm mươi hai, 007 one by one."""
-    return digits(text) if len(text) > 4 or (text[0] == "0" and len(text) > 1) else cardinal(int(text))
+    return (
+        digits(text) if len(text) > 4 or (text[0] == "0" and len(text) > 1) else cardinal(int(text))
+    )

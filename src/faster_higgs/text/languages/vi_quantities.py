@@ -107,6 +107,7 @@ def _joins(character: str) -> bool:
 
 
 MAGNITUDE = rf"(?:[ ]?(?P<magnitude>{any_of(MAGNITUDES)}))?"
+CODE = any_of(CURRENCY_CODES)
 MONEY = stage(
     "money",
     (  # 20k-30k, 5 triệu - 10 triệu, $2-$3
@@ -125,7 +126,7 @@ MONEY = stage(
         _money,
     ),
     (
-        rf"(?P<minus>)(?<!\w)(?P<sign>{any_of(CURRENCY_CODES)})[ ]?(?P<first>{NUMBER})(?P<last>)"
+        rf"(?P<minus>)(?<!\w)(?P<sign>{CODE})[ ]?(?P<first>{NUMBER})(?P<last>)"
         rf"(?:{MAGNITUDE}(?!\w))?",
         _money,
     ),
@@ -135,6 +136,11 @@ MONEY = stage(
         _shortened,
     ),
     needs=A_DIGIT,
+)
+CURRENCY_NAMES = stage(
+    "money",
+    (rf"(?<=[^\W\d_])/(?={CODE}(?!\w))", " trên "),
+    (rf"(?<![\w.-])(?P<code>{CODE})(?![\w-])", lambda m: CURRENCY_CODES[m["code"]]),
 )
 UNIT = any_of(UNITS)
 AMOUNT = rf"{MINUS}{START}(?P<first>{NUMBER}){RANGE}[ ]?(?P<unit>{UNIT})"
@@ -146,9 +152,12 @@ MEASURES = (
             r"(?:[ ]?(?P<second>[0-9]{1,2}(?:[.,][0-9]{1,3})?)[\"″])?",
             _angle,
         ),
+        (r"(?<=[0-9])[ ]?[x×][ ]?(?=[0-9])", " nhân "),
+        (r"(?<=[0-9])[ ]?oC(?!\w)", "°C"),
         (r"(?<=[0-9])[\"″]", _inches),
         (
-            rf"(?<=[0-9])(?P<unit>[ ]?(?:{UNIT})){DASH}(?={NUMBER}[ ]?(?:{UNIT})(?![\w²³/°]|[ ]?=))",
+            rf"(?<=[0-9])(?P<unit>[ ]?(?:{UNIT})){DASH}"
+            rf"(?={NUMBER}[ ]?(?:{UNIT})(?![\w²³/°]|[ ]?=))",
             r"\g<unit> đến ",
         ),
         (r"(?<=[0-9])[-–](?=[-−][0-9])", " đến "),
@@ -157,7 +166,6 @@ MEASURES = (
             rf"{START}(?P<first>[0-9]{{1,3}})(?P<unit>m|kg|l)(?P<rest>[0-9]{{1,2}})(?!\w)",
             _and_more,
         ),
-        (r"(?<=[0-9])[ ]?[x×][ ]?(?=[0-9])", " nhân "),
         needs=A_DIGIT,
     ),
     *stage(
@@ -177,8 +185,10 @@ NUMBERS = stage(
     ),
     (
         r"(?<![\w:])(?P<a>[0-9]{1,6}):(?P<b>[0-9]{1,6})(?![\w:])(?P<equals>[ ]?=)?",
-        lambda m: f"{number(m['a'])} {'chia' if m['equals'] else 'trên'} {number(m['b'])}"
-        + (m["equals"] or ""),
+        lambda m: (
+            f"{number(m['a'])} {'chia' if m['equals'] else 'trên'} {number(m['b'])}"
+            + (m["equals"] or "")
+        ),
     ),
     (r"(?<=[0-9])[ ][-–][ ](?=[0-9])", " đến "),
     (r"(?<=[0-9])[ ]?[*×·][ ]?(?=[0-9])", " nhân "),

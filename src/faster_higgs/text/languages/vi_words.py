@@ -1,4 +1,4 @@
-"""Abbreviations, Roman numerals, acronyms, symbols in Vietnamese words. Knows nothing of amounts."""
+"""Abbreviations, Roman numerals, acronyms, symbols in Vietnamese words. Knows no amounts."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 NEAR = 24  # characters in which a neighbouring word is looked for
 NAME = rf"[{UPPER}]"
 SENTENCE_BREAK = re.compile(rf"[\"')\]]*(?:$|\n|[ ]+[\"'(]?[{UPPER}\ue000])")
+BEGINNING = re.compile(rf"(?:^|\n|[^\W{UPPER}][.!?]+[ ])[\"(]?$")
 TWO_CAPITALS = re.compile("[A-ZĐƯƠ]{2}")
 
 
@@ -38,9 +39,8 @@ TWO_CAPITALS = re.compile("[A-ZĐƯƠ]{2}")
 
 def _capital(words: str, found: Match[str]) -> str:
     """At the beginning of a line or after a full stop the first word is written large."""
-    before = found.string[max(0, found.start() - 3) : found.start()]
-    begins = not before.strip(' "(') or before.rstrip(" ")[-1:] in ".!?\n"
-    return words[0].upper() + words[1:] if begins else words
+    before = found.string[max(0, found.start() - 6) : found.start()]
+    return words[0].upper() + words[1:] if BEGINNING.search(before) else words
 
 
 def _title(found: Match[str]) -> str:
@@ -49,7 +49,9 @@ def _title(found: Match[str]) -> str:
 
 def _district(found: Match[str]) -> str:
     """Q. Bình Thạnh; but "anh H. Theo Công an" ends a sentence or names a person."""
-    before = re.search(r"([^\W\d_]+)[ ]$", found.string[max(0, found.start() - NEAR) : found.start()])
+    before = re.search(
+        r"([^\W\d_]+)[ ]$", found.string[max(0, found.start() - NEAR) : found.start()]
+    )
     if before and (before[1] in PERSONS or before[1][0].isupper()):
         return found.group()
     return _capital(DISTRICTS[found["title"]], found) + " "
@@ -148,19 +150,14 @@ def _acronym(found: Match[str]) -> str:
     if word in WORDLIKE_ACRONYMS:
         return word
     if word in SPOKEN_ACRONYMS:
-        return word if _is_shouted(found) else SPOKEN_ACRONYMS[word]
-    return spelled(word) if _is_spelled(word, found) else word
+        return word if is_syllable(word) and _is_shouted(found) else SPOKEN_ACRONYMS[word]
+    return spelled(word) if _is_spelled(word) else word
 
 
-def _is_spelled(word: str, found: Match[str]) -> bool:
+def _is_spelled(word: str) -> bool:
+    """Whether a word in capitals is none that can be said."""
     vowels = len(re.findall("[AEIOUYƯƠ]", word))
-    if not vowels:
-        return True
-    if is_syllable(word) and (len(word) > 3 or _is_shouted(found)):
-        return False
-    if is_syllable(word):
-        return False
-    return len(word) < 4 or vowels < 2
+    return not vowels or (not is_syllable(word) and (len(word) < 4 or vowels < 2))
 
 
 def _is_shouted(found: Match[str]) -> bool:
@@ -168,7 +165,10 @@ def _is_shouted(found: Match[str]) -> bool:
     before = found.string[max(0, found.start() - NEAR) : found.start()]
     after = found.string[found.end() : found.end() + NEAR]
     beside = re.findall(r"[^\W\d_]{2,}", before)[-1:] + re.findall(r"[^\W\d_]{2,}", after)[:1]
-    return any(word.isupper() and (is_syllable(word) or not word.isascii()) for word in beside)
+    return any(
+        word.isupper() and word not in SPOKEN_ACRONYMS and (is_syllable(word) or not word.isascii())
+        for word in beside
+    )
 
 
 ACRONYMS = stage(
@@ -186,7 +186,7 @@ FIRST_SYMBOLS = stage(
     "symbols",
     (r"(?m)^[ ]*(?:(?:#{1,6}|[-–•*+])[ ]+)+", ""),
     (r"`([^`\n]{1,400})`", r"\1"),
-    (r"(?<!\S)[:;=8][-']?[)(DPpO3|](?!\S)", ""),
+    (r"(?<!\S)(?:[:;=][-']?[)(DPpO3|]|8-?[)(])(?!\S)", ""),
     (rf"[~≈]{BEFORE_A_NUMBER}", "khoảng "),
     (rf"(?<=\w)[ ]?<=[ ]?{BEFORE_A_NUMBER}", " nhỏ hơn hoặc bằng "),
     (rf"(?<=\w)[ ]?>=[ ]?{BEFORE_A_NUMBER}", " lớn hơn hoặc bằng "),
