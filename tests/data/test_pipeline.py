@@ -26,12 +26,13 @@ from faster_higgs.data.choose import ChooseSettings
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.crews import Processes
 from faster_higgs.data.measure import Limits
+from faster_higgs.data.moods import scene_line
 from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.record import BadRow, Recording, Reference
 from faster_higgs.data.split import SplitSettings
 from faster_higgs.data.spool import SOUND
 from faster_higgs.errors import DataError, EngineError, OutputError, SettingError
-from faster_higgs.prompt.conversation import Conversation, Setting
+from faster_higgs.prompt.conversation import QUIET_ROOM, Conversation, Setting
 from faster_higgs.prompt.template import write
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.speech import fingerprint
@@ -237,6 +238,25 @@ def test_references_of_the_corpus_are_named_by_id(tmp_path):
     clips = {clip.id: clip for clip in map(Cache(tmp_path).clip, range(4))}
     (told,) = [c.columns["references"] for c in clips.values() if "references" in c.columns]
     assert [clips[id].text for id in told.split()] == [f"{other.text}.", f"{alone.text}."]
+
+
+def test_scenes_and_moods_are_those_of_the_corpus_else_guessed_on_request(tmp_path):
+    one, other, third = recordings(3)
+    found = [
+        replace(one, columns={"scene": "cave", "emotion": "sad"}),
+        replace(other, text="why is this"),
+        replace(third, text="are you there?", origin="calls/phone_3.flac"),
+    ]
+    prepared(tmp_path / "a", found)
+    assert sorted(Cache(tmp_path / "a").column("scene")) == [
+        *("Audio is recorded from a cave.", QUIET_ROOM, QUIET_ROOM),
+    ]
+    prepared(tmp_path / "b", found, PrepareSettings(moods=True))
+    clips = {clip.text: clip for clip in map(Cache(tmp_path / "b").clip, range(3))}
+    assert clips[f"{one.text}."].columns == {"scene": "cave", "emotion": "sad"}
+    asked = clips["are you there?"]
+    assert asked.columns == {"scene": "phone_call", "emotion": "questioning"}
+    assert asked.scene == scene_line("phone_call") != QUIET_ROOM
 
 
 def test_a_few_validation_clips_are_kept_for_the_ear(tmp_path):

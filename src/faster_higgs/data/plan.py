@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from faster_higgs.data.choose import ChooseSettings, Verdict
-from faster_higgs.data.clean import CleanSettings
+from faster_higgs.data.clean import Cleaned, CleanSettings
 from faster_higgs.data.encode import Wanted
+from faster_higgs.data.moods import mood, scene, scene_line
 from faster_higgs.data.split import SplitSettings, Spoken, split, weights
 
 
@@ -33,24 +34,37 @@ def chosen(verdicts: Sequence[Verdict], settings: PrepareSettings) -> list[Wante
     splits = split([Spoken(one.speaker, one.text, one.sound) for one in clips], settings.split)
     drawn = weights([one.speaker for one in clips], splits, settings.split.temperature)
     ids = {verdict.clip.sound: verdict.id for verdict in reversed(kept)}
-    return [
-        Wanted(
-            verdict.id,
-            name,
-            verdict.clip.speaker,
-            verdict.clip.text,
-            verdict.clip.language,
-            "",
-            weight,
-            {**verdict.clip.columns, **_beside(verdict, ids)},
-            samples=verdict.clip.samples,
-            sound=verdict.clip.sound,
-            origin=verdict.clip.origin,
-            part=str(verdict.row.part),
-            place=verdict.row.place,
+    found = []
+    for verdict, name, weight in zip(kept, splits, drawn, strict=True):
+        clip = verdict.clip
+        columns = _felt(clip) if settings.moods else dict(clip.columns)
+        found.append(
+            Wanted(
+                verdict.id,
+                name,
+                clip.speaker,
+                clip.text,
+                clip.language,
+                scene_line(columns.get("scene", "")),
+                weight,
+                {**columns, **_beside(verdict, ids)},
+                samples=clip.samples,
+                sound=clip.sound,
+                origin=clip.origin,
+                part=str(verdict.row.part),
+                place=verdict.row.place,
+            )
         )
-        for verdict, name, weight in zip(kept, splits, drawn, strict=True)
-    ]
+    return found
+
+
+def _felt(clip: Cleaned) -> dict[str, str]:
+    """The columns, with emotion and scene guessed where the corpus says none."""
+    guessed = {
+        "emotion": mood(clip.text, clip.language),
+        "scene": scene(clip.text, clip.origin, clip.language),
+    }
+    return {**{name: said for name, said in guessed.items() if said}, **clip.columns}
 
 
 def _beside(verdict: Verdict, ids: Mapping[str, str]) -> dict[str, str]:
