@@ -22,7 +22,10 @@ class ReadFlags:
     """A command's flags inherit from these."""
 
     format: str = reading(
-        "--format", "FORMAT", "What the corpus is, where it is mistaken for something else.", "auto"
+        "--format --mode",
+        "FORMAT",
+        "What the corpus is, where it is mistaken for something else.",
+        "auto",
     )
     audio_dir: Path | None = reading(
         "--audio-dir", "FOLDER", "Where the paths in a table begin. [default: beside the table]"
@@ -35,6 +38,9 @@ class ReadFlags:
         "",
     )
     speaker: str | None = reading("--speaker", "NAME", "Who speaks in all of it.")
+    dataset_name: str | None = reading(
+        "--dataset-name", "NAME", "The speaker of tables that name none is NAME_speaker."
+    )
     language: str | None = reading(
         "--language", "CODE", "What is spoken where the corpus does not say: en, vi ..."
     )
@@ -52,6 +58,7 @@ def read_settings(flags: ReadFlags) -> ReadSettings:
         audio_dir=flags.audio_dir,
         columns=columns_of(flags.columns),
         speaker=flags.speaker,
+        unnamed=f"{flags.dataset_name}_speaker" if flags.dataset_name else None,
         language=flags.language,
         split=flags.split,
     )

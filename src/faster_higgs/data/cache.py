@@ -140,12 +140,19 @@ class Cache:
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
     """Say what a folder holds; the last thing that is written. Raises OutputError."""
-    partial = folder / f".{ABOUT}.partial"
+    told = json.dumps({"version": VERSION, **about}, indent=1, ensure_ascii=False)
+    write_file(folder / ABOUT, told.encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """A file that appears when it is whole. Raises OutputError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
-        partial.write_text(json.dumps({"version": VERSION, **about}, indent=1, ensure_ascii=False))
-        partial.replace(folder / ABOUT)
+        partial.write_bytes(content)
+        partial.replace(path)
     except OSError as error:
-        raise unwritten(f"{folder / ABOUT} cannot be written: {error.strerror}.", error) from error
+        partial.unlink(missing_ok=True)
+        raise unwritten(f"{path} cannot be written: {error.strerror}.", error) from error
 
 
 def sha256(path: Path) -> str:

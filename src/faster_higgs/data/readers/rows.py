@@ -73,7 +73,7 @@ def recording(
     return Recording(
         audio=audio,
         text=plain(row[used["text"]]),
-        speaker=settings.speaker or _speaker(row, columns, used["speaker"], place),
+        speaker=settings.speaker or _speaker(row, columns, used["speaker"], place, settings),
         origin=origin,
         language=language or settings.language,
         columns={
@@ -140,9 +140,17 @@ def _filled(row: Mapping[str, Any], columns: Sequence[str]) -> str | None:
     return next((column for column in columns if plain(row.get(column))), None)
 
 
-def _speaker(row: Mapping[str, Any], columns: Columns, used: str | None, place: Place) -> str:
+def _speaker(
+    row: Mapping[str, Any],
+    columns: Columns,
+    used: str | None,
+    place: Place,
+    settings: ReadSettings,
+) -> str:
     if used is not None:
         return plain(row[used])
+    if settings.unnamed is not None:
+        return settings.unnamed
     return UNKNOWN if columns.of["speaker"] else place.table.resolve().name
 
 

@@ -20,6 +20,7 @@ class ReadSettings:
     audio_dir: Path | None = None  # where relative paths of a table begin
     columns: Mapping[str, str] = field(default_factory=dict)  # part of a recording -> column
     speaker: str | None = None  # of every recording, whatever the corpus says
+    unnamed: str | None = None  # the speaker of a table's rows that name none
     language: str | None = None  # of recordings for which the corpus says none
     split: str = "*"  # a glob for the names of files and folders, of data in several files
 
