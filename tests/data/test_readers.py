@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faster_higgs.audio.files import read
-from faster_higgs.data.readers import ReadSettings, detect, recordings
+from faster_higgs.data.readers import FORMATS, ReadSettings, detect, recordings
 from faster_higgs.data.readers.settings import columns_of
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.errors import DataError, SettingError
@@ -183,6 +183,19 @@ def test_places_without_a_corpus_are_refused(tmp_path):
         (tmp_path / name).write_text("path\tsentence\n")
     with pytest.raises(DataError, match=r"several tables.*dev\.tsv, train\.tsv"):
         all_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_that_is_said_wrongly_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "t.csv").write_text("hello\nthere\n")
+    for place in ("empty", "t.csv"):
+        try:
+            found = all_of(tmp_path / place, format=name)
+        except DataError as error:
+            assert "\n" not in str(error)
+        else:
+            assert all(isinstance(one, BadRow) for one in found), place
 
 
 def test_a_sound_without_text_is_told(tmp_path):
