@@ -35,7 +35,8 @@ Split = Callable[..., list[str]]
 class Delivery:
     """Everything about a speech but the voice and the sampling. Defaults are written here only.
 
-    `normalization` "english" puts numbers, dates and the like of English texts into words.
+    `normalization` "english" puts numbers, dates and the like of a text into words, where its
+    language has rules (English and Vietnamese); others get the original's treatment.
     `chunk_method` "auto" cuts at sentence ends, and dialogues at turns; the others are the
     original's, and keep all voices and tags in every prompt. `history` is for chunks that have no
     clip of a voice: with one, "auto" begins each chunk afresh. `earlier` are turns of a

@@ -16,6 +16,7 @@ from benchmarks import (
     cpu_codec,
     cpu_decode,
     cpu_load,
+    data_encode,
     host_cost,
     pico_cold,
     prefix,
@@ -92,6 +93,11 @@ class TestScripts:
         for way in ("decode", "encode"):
             assert found[way]["ratio"] == found[way]["rival_seconds"] / found[way]["seconds"] > 0
         assert "1 s of sound" in capsys.readouterr().out
+
+    def test_coding_a_corpus_is_measured_together_and_one_by_one(self, tmp_path):
+        found = run(data_encode, tmp_path)
+        one, together = (found[way]["seconds"] for way in ("one by one", "together"))
+        assert found["ratio"] == one / together > 0 and found["clips_with_other_codes"] == 0
 
     def test_loading_is_measured_in_seconds_and_memory(self, tiny, tmp_path):
         found = run(cpu_load, tmp_path)

@@ -29,7 +29,9 @@ COMMANDS = {
     "monitor": "Write down what graphics cards do, as CSV.",
     "voices": "List, add, show, play and remove voices.",
     "doctor": "Say what this machine can run, and whether a model is the right one.",
+    "data": "Check recordings and training data.",
     "download": "Fetch the full model.",
+    "prepare": "Make training data of recordings.",
     "export": "Write a copy of a model with smaller weights.",
 }
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141  # as a shell reports the signals

@@ -16,16 +16,21 @@ WINDOW = 1024  # samples of one column of the spectrogram
 
 def check_plot(path: Path) -> None:
     """Whether a plot can be drawn there. Raises MissingExtra, SettingError, OutputError."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtra(
-            "Drawing needs matplotlib; install it with `pip install 'faster-higgs[plot]'`."
-        )
+    need_matplotlib()
     if path.suffix.lower() not in SUFFIXES:
         raise SettingError(f"{path} cannot be a plot; give it one of {', '.join(SUFFIXES)}.")
     if path.is_dir():
         raise OutputPlaceError(f"{path} cannot be written: it is a folder.")
     with growing(path) as part:
         part.touch()
+
+
+def need_matplotlib() -> None:
+    """Raises MissingExtra where nothing can be drawn."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtra(
+            "Drawing needs matplotlib; install it with `pip install 'faster-higgs[plot]'`."
+        )
 
 
 def plot(path: Path, samples: Samples, rate: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -21,15 +22,19 @@ import numpy as np
 import torch
 
 from faster_higgs.data.record import SPLITS, Clip, Split
-from faster_higgs.errors import DataError, MissingExtra, OutputError
+from faster_higgs.errors import DataError, MissingExtra, unwritten
 
 VERSION = 1
 ABOUT, SHARDS = "dataset.json", "clips"
+PARTIAL = ".partial"  # the end of a file's name until it is whole
 
 
-def write_shard(path: Path, clips: Sequence[Clip]) -> str:
-    """Write clips to one file, which appears when it is whole; returns its sha256."""
-    pa = _arrow()
+def write_shard(path: Path, clips: Sequence[Clip], key: str = "") -> str:
+    """Write clips to one file, which appears when it is whole; returns its sha256.
+
+    The `key` says what the shard was made of; `key_of` reads it back.
+    """
+    pa = arrow()
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("id", "split", "speaker", "text", "language")),
@@ -48,24 +53,40 @@ def write_shard(path: Path, clips: Sequence[Clip]) -> str:
         }
         for clip in clips
     ]
-    partial = path.with_name(f".{path.name}.partial")
+    return write_table(path, pa.Table.from_pylist(rows, schema), key)
+
+
+def write_table(path: Path, table: Any, key: str = "") -> str:
+    """Write an Arrow table to one file, which appears when it is whole; returns its sha256."""
+    pa = arrow()
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    schema = table.schema.with_metadata({"key": key})
     try:
         with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            writer.write_table(pa.Table.from_pylist(rows, schema))
+            writer.write_table(table)
         digest = sha256(partial)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OutputError(
+        raise unwritten(
             f"The shard {path} cannot be written: {error.strerror or error}. What was finished "
-            "before is whole; free some space and give the same command again."
+            "before is whole; free some space and give the same command again.",
+            error,
         ) from error
     return digest
 
 
+def key_of(path: Path) -> str | None:
+    """What a shard was made of; None where there is no whole one."""
+    try:
+        return str((open_table(path).schema.metadata or {}).get(b"key", b"").decode())
+    except DataError:
+        return None
+
+
 def read_shard(path: Path, books: int) -> list[Clip]:
     """The clips of one file. Raises DataError."""
-    table = _open(path)
+    table = open_table(path)
     return [_clip(table, row, books) for row in range(table.num_rows)]
 
 
@@ -78,7 +99,7 @@ class Cache:
 
     def __init__(self, folder: Path, verify: bool = True) -> None:
         self.folder = Path(folder)
-        self.about = _about(self.folder)
+        self.about = read_about(self.folder)
         self.books = int(self.about["codec"]["num_codebooks"])
         self._tables = [self._table(shard, verify) for shard in self.about["shards"]]
         self._ends = np.cumsum([table.num_rows for table in self._tables])
@@ -124,17 +145,24 @@ class Cache:
                 f"The shard {path} is damaged: it is not what {ABOUT} says. Give the `higgs "
                 "prepare` command again; it makes only what is missing or damaged."
             )
-        return _open(path)
+        return open_table(path)
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
     """Say what a folder holds; the last thing that is written. Raises OutputError."""
-    partial = folder / f".{ABOUT}.partial"
+    told = json.dumps({"version": VERSION, **about}, indent=1, ensure_ascii=False)
+    write_file(folder / ABOUT, told.encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """A file that appears when it is whole. Raises OutputError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
-        partial.write_text(json.dumps({"version": VERSION, **about}, indent=1, ensure_ascii=False))
-        partial.replace(folder / ABOUT)
+        partial.write_bytes(content)
+        partial.replace(path)
     except OSError as error:
-        raise OutputError(f"{folder / ABOUT} cannot be written: {error.strerror}.") from error
+        partial.unlink(missing_ok=True)
+        raise unwritten(f"{path} cannot be written: {error.strerror}.", error) from error
 
 
 def sha256(path: Path) -> str:
@@ -146,7 +174,8 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a folder holds. Raises DataError for one that is no prepared data set."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -161,8 +190,9 @@ def _about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _open(path: Path) -> Any:
-    pa = _arrow()
+def open_table(path: Path) -> Any:
+    """The table of a file, mapped. Raises DataError."""
+    pa = arrow()
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowException) as error:
@@ -194,10 +224,12 @@ def _pieces(lists: Any) -> list[bytes]:
     return [values[a:b].tobytes() for a, b in pairwise(ends)]
 
 
-def _arrow() -> Any:
+def arrow() -> Any:
+    """The library. Raises MissingExtra."""
     try:
         import pyarrow as pa
         import pyarrow.ipc
+        import pyarrow.parquet
     except ImportError:
         raise MissingExtra(
             "Training data needs pyarrow; install the extra with "

@@ -36,6 +36,20 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class BadRow:
+    """What a reader gives in the place of a recording that is none; the others follow."""
+
+    origin: str
+    reason: str  # one sentence
+    kind: Literal["row", "file", "text", "marked"] = "row"  # damaged; without a file; a text
+
+    @property
+    def marked(self) -> bool:
+        """Whether the corpus itself says not to use it: counted, and no fault."""
+        return self.kind == "marked"
+
+
+@dataclass(frozen=True)
 class Clip:
     """What training reads of a clip; its sound is not opened again."""
 

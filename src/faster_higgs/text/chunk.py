@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from faster_higgs.errors import SettingError
-from faster_higgs.text.languages import en
+from faster_higgs.text.languages import en, vi
 from faster_higgs.text.tags import SPEAKER, TAG
 
 Method = Literal["word", "speaker", "sentence"] | None
@@ -51,7 +51,12 @@ ENGLISH = Abbreviations(
     ),
     may_end=frozenset(en.ENDING),
 )
-LANGUAGES = {"en": ENGLISH}
+VIETNAMESE = Abbreviations(
+    never=frozenset(f"{word}." for word in [*vi.TITLES, *vi.DISTRICTS, "GS.TS", "PGS.TS"]),
+    before_a_number=frozenset(f"{word}." for word in vi.COUNTED),
+    may_end=frozenset(["v.v."]),
+)
+LANGUAGES = {"en": ENGLISH, "vi": VIETNAMESE}
 
 
 def chunks(

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from faster_higgs.text.languages import signs
 from faster_higgs.text.languages.en import UNITS
+from faster_higgs.text.languages.vi_letters import is_said
 from faster_higgs.text.rules import any_of
 from faster_higgs.text.tags import TAG
 
@@ -109,8 +110,20 @@ def _by_words(script: str, words: list[str]) -> str:
     if points[default] or not _looks_foreign(script, set(words)):
         plain = sum(word.islower() and not _languages(script, word) for word in words)
         points[default] += LEAD + PLAIN * plain
+    if script == "latin" and _sounds_vietnamese(words):
+        points["vi"] += 2 * LEAD
     best = max(points, key=lambda language: points[language])
     return best if points[best] else OTHER
+
+
+def _sounds_vietnamese(words: list[str]) -> bool:
+    """Whether all words but acronyms are Vietnamese syllables, and some are no plain letters.
+
+    A single word must be an everyday one.
+    """
+    said = [word for word in words if not (word.isascii() and word.isupper() and len(word) > 1)]
+    known = len(said) > 1 or any(word.lower() in WORDS["latin"]["vi"] for word in said)
+    return known and not all(map(str.isascii, said)) and all(map(is_said, said))
 
 
 def _points(script: str, words: list[str]) -> dict[str, float]:

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-from faster_higgs.text.languages import en_rules
+from faster_higgs.text.languages import en_rules, vi_rules
 from faster_higgs.text.rules import Rule
 from faster_higgs.text.tags import TAG
 
@@ -35,7 +35,7 @@ SOUNDS = (
     ("[cough]", "<SE>[Cough]</SE>"),
 )  # fmt: skip
 ENDS = (".", "!", "?", ",", ";", '"', "'", "</SE_e>", "</SE>")
-LANGUAGES: dict[str, tuple[Rule, ...]] = {"en": en_rules.RULES}
+LANGUAGES: dict[str, tuple[Rule, ...]] = {"en": en_rules.RULES, "vi": vi_rules.RULES}
 HELD = "\ue000"  # stands for a tag while the rules run; such a character never comes from outside
 MOST_ROUNDS = 6  # rules are repeated until they find no more; two rounds are the rule
 

@@ -107,7 +107,15 @@ WORDS = {
             al heel meer er hier daar nu hallo dank bedankt alstublieft goed ja nee kost jaar""",
         "vi": """tôi bạn anh chị em ông bà là và của có không được cho với này đó những các một hai
             ba người trong ngoài khi nếu thì mà nhưng vì rất cũng đã đang sẽ từ đến ở về ra vào
-            xin chào cảm ơn toi khong cua duoc nhung nguoi trong chao cam""",
+            xin chào cảm ơn vâng dạ lô alo ta con đi gì này kia ấy nào đâu sao bao giờ còn chưa
+            rồi nữa
+            thôi nhé hai bốn năm sáu bảy tám chín mười ngày tháng hôm nay giá đồng toi khong cua
+            duoc
+            nhung nguoi trong chao cam nhieu troi dep ngay chung oi muon mot cai rat tien uong
+            yeu tat
+            sinh vien nuoc choi viet biet thich hieu hoc truong lop thay cung nao vay tren duoi
+            ngoai
+            truoc trieu thang tuan hom anh em gi ten di moi""",
         "pl": """i w we na z ze do od po za o u nie tak że się jest są był była było być jestem
             mam ma mają ja ty on ona my wy oni mnie mi ci go jej ich mój moja twój jego ten ta to
             te co kto gdzie kiedy jak dlaczego ale albo lub czy dla przez przed pod nad bardzo już

@@ -1,0 +1,62 @@
+"""A folder of sounds, each with its text in a file of the same name. Knows no table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from faster_higgs.data.readers.files import CLIPS, SOUNDS, in_split, listed, read_text
+from faster_higgs.data.readers.settings import ReadSettings
+from faster_higgs.data.record import BadRow, Recording
+from faster_higgs.errors import DataError
+
+TEXTS = (".normalized.txt", ".txt", ".lab")  # the first that is there
+
+
+def read(path: Path, settings: ReadSettings) -> Iterator[Recording | BadRow]:
+    """In the order of the paths; each folder in it is a speaker. Raises DataError."""
+    sounds = [file for file in sounds_in(path) if in_split(file.relative_to(path), settings.split)]
+    if not any(_text_of(sound) for sound in sounds):
+        found = listed(sound.name for sound in sounds) or "none"
+        raise DataError(
+            f"No sound file in {path} has its text beside it, such as a.wav and a.txt; "
+            f"sound files found: {found}."
+        )
+    for sound in sounds:
+        yield _recording(sound, path, settings)
+
+
+def sounds_in(folder: Path) -> list[Path]:
+    """Every sound file, by its name, in order."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SOUNDS and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _recording(sound: Path, root: Path, settings: ReadSettings) -> Recording | BadRow:
+    origin = sound.relative_to(root).as_posix()
+    file = _text_of(sound)
+    if file is None:
+        wanted = " or ".join(f"{sound.stem}{suffix}" for suffix in TEXTS[1:])
+        return BadRow(origin, f"There is no {wanted} beside it.", "text")
+    try:
+        text = read_text(file)
+    except (OSError, UnicodeDecodeError) as error:
+        return BadRow(origin, f"{file.name} cannot be read: {error}.", "text")
+    if not text:
+        return BadRow(origin, f"{file.name} is empty.", "text")
+    speaker = settings.speaker or _speaker(sound, root)
+    return Recording(sound, text, speaker, origin, settings.language)
+
+
+def _text_of(sound: Path) -> Path | None:
+    files = (sound.with_name(f"{sound.stem}{suffix}") for suffix in TEXTS)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _speaker(sound: Path, root: Path) -> str:
+    folders = sound.relative_to(root).parts[:-1]
+    named = [folder for folder in folders if folder.lower() not in CLIPS]
+    return named[0] if named else root.resolve().name
