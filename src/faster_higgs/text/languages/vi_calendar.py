@@ -214,6 +214,7 @@ PLAIN_DAYS = stage(
 HOUR_ENDS = r"(?:(?<=[0-9]h)|(?<=[0-9]g)|(?<=[hg:][0-9]{2}))"
 TIMES = stage(
     "dates and times",
+    (rf"(?<=[APap][Mm]){DASH}(?=[0-9])", " đến "),
     (rf"{HOUR_ENDS}{DASH}(?=[0-9]{{1,2}}(?:[hg](?![a-z])|:[0-9]{{2}}))", " đến "),
     (
         rf"{START}(?P<hour>[0-9]{{1,2}})(?:[hg]|:|[ ]?giờ[ ]?)(?P<minute>[0-5][0-9])"
