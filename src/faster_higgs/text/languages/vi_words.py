@@ -59,6 +59,9 @@ def _district(found: Match[str]) -> str:
 
 
 def _numbered_district(found: Match[str]) -> str:
+    """Q.1, P.5; but P.302 is a room."""
+    if found["title"] == "P" and re.match("[0-9]{3}", found.string[found.end() : found.end() + 3]):
+        return _capital("phòng", found) + " "
     return _capital(DISTRICTS[found["title"]], found) + " "
 
 
