@@ -1,4 +1,4 @@
-"""A voice that pico has never heard: prepare, train an adapter and all weights, merge, speak, judge.
+"""A voice that pico has never heard: prepare, train, merge, speak, judge.
 
     python evals/tune.py --work DIR --json evals/results/tune.json
 
@@ -109,14 +109,14 @@ def steps(args: argparse.Namespace) -> list[tuple[str, Path, list[str]]]:
         (
             "train an adapter",
             adapter / "best",
-            ["train", "--preset", "voice", *shared, "--out", str(adapter)]
-            + ["--steps", str(args.steps)],
+            ["train", "--preset", "voice", *shared]
+            + ["--out", str(adapter), "--steps", str(args.steps)],
         ),
         (
             "train all weights",
             full / "best",
-            ["train", "--preset", "full", *shared, "--out", str(full)]
-            + ["--steps", str(args.full_steps)],
+            ["train", "--preset", "full", *shared]
+            + ["--out", str(full), "--steps", str(args.full_steps)],
         ),
         (
             "merge",
@@ -171,7 +171,10 @@ def judged(
     if todo:
         known = {name: [teach(t, name) for t in OTHER_SENTENCES] for name in VOICES}
         alike = Likeness(known, RATE)
-        with Higgs.load(model, adapters=adapters, voices=[work / "voices"]) as higgs, Ears(2) as ears:
+        with (
+            Higgs.load(model, adapters=adapters, voices=[work / "voices"]) as higgs,
+            Ears(2) as ears,
+        ):
             judges = Judges(ears, teach, alike)
             for begin in range(0, len(todo), GROUP):
                 journal.add(rows(todo[begin : begin + GROUP], higgs, judges))

@@ -24,7 +24,7 @@ SEED = 77
 
 
 def make(folder: Path, avoid: Sequence[str]) -> Iterator[int]:
-    """Write one folder a speaker, sound and text side by side; the clips that are there, as it goes.
+    """Write one folder a speaker, sound and text side by side; how many are there, as it goes.
 
     What is there already stays.
     """

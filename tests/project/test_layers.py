@@ -32,7 +32,17 @@ MAY_IMPORT = {
     "engine": ["config", "delay", "errors", "model", "native", "prompt", "sampling"],
     "delivery": ["errors", "prompt", "text"],
     "data": [
-        *("audio", "checkpoint", "codec", "config", "errors", "model", "prompt", "quant"),
+        *(
+            "audio",
+            "checkpoint",
+            "codec",
+            "config",
+            "errors",
+            "model",
+            "prompt",
+            "quant",
+            "sampling",
+        ),
         *("speech", "text"),
     ],
     "train": ["data", "speech", *(name for name in _BELOW_SPEECH if name != "engine")],

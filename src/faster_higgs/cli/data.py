@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from faster_higgs.cli import rehearse
 from faster_higgs.cli.command import Menu, argument, as_command, option, verbose
 from faster_higgs.cli.output import growing
 from faster_higgs.cli.reading import ReadFlags, read_settings
+from faster_higgs.cli.rehearse import RehearseFlags
 from faster_higgs.errors import OutputPlaceError, SettingError
 
 if TYPE_CHECKING:
@@ -51,7 +53,12 @@ class CheckFlags(ReadFlags):
 def command(name: str, help: str) -> Menu:
     """The command as the menu takes it."""
     told = "Find what is wrong with recordings and training data, clip by clip."
-    return Menu(name=name, help=help, commands=[as_command(CheckFlags, run, "check", told, facts)])
+    heard = "Write down what a model says itself, to be heard again beside something new."
+    commands = [
+        as_command(CheckFlags, run, "check", told, facts),
+        as_command(RehearseFlags, rehearse.run, "rehearse", heard),
+    ]
+    return Menu(name=name, help=help, commands=commands)
 
 
 def facts() -> Mapping[str, str]:

@@ -1,0 +1,106 @@
+"""What a model says itself, as training data: heard again beside something new, it stays known.
+
+The codes are the model's own, as it chose them; nothing is encoded. Knows nothing of training, and
+not where texts come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from faster_higgs.data.cache import ABOUT, SHARDS, read_shard, sha256, write_about, write_shard
+from faster_higgs.data.encode import Coder, Place
+from faster_higgs.data.record import Clip
+from faster_higgs.errors import DataError, GenerationError, SettingError, unwritten
+from faster_higgs.sampling import Sampling
+from faster_higgs.speech import Higgs
+
+SHARD = 32  # texts in a shard: what is lost at most when a run is broken off
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Texts, the voices that take turns with them, and the seed of the first one."""
+
+    texts: tuple[str, ...]
+    voices: tuple[str, ...]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise DataError("There is no text to say; give a file with one sentence a line.")
+        if not self.voices:
+            raise SettingError("The model has no voice by name; name some with --voices.")
+
+    @property
+    def shards(self) -> Iterator[range]:
+        """The numbers of the texts of each."""
+        count = len(self.texts)
+        return (range(i, min(i + SHARD, count)) for i in range(0, count, SHARD))
+
+
+def rehearse(
+    higgs: Higgs, place: Place, rehearsal: Rehearsal, out: Path, progress: Progress
+) -> dict[str, int]:
+    """Say everything into `out`, a prepared folder; clips by voice. What is there already stays.
+
+    Raises DataError when nothing was said to its end, SettingError, OutputError.
+    """
+    coder = Coder(place)
+    about = coder.about()
+    _begin(out, about, rehearsal)
+    shards, spoken = [], dict.fromkeys(rehearsal.voices, 0)
+    for number, texts in enumerate(rehearsal.shards):
+        path = out / SHARDS / f"part-{number:05d}.arrow"
+        if not path.is_file():
+            clips = [clip for i in texts for clip in _said(higgs, coder, rehearsal, i)]
+            write_shard(path, clips)
+        clips = read_shard(path, about["codec"]["num_codebooks"])
+        for clip in clips:
+            spoken[clip.speaker] += 1
+        shards.append({"name": path.name, "clips": len(clips), "sha256": sha256(path)})
+        progress(texts.stop, len(rehearsal.texts))
+    if not any(spoken.values()):
+        raise DataError("The model said none of the texts to its end; nothing can be rehearsed.")
+    write_about(out, {**about, "speakers": spoken, "shards": shards, "listen": []})
+    return spoken
+
+
+def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iterator[Clip]:
+    """The utterances of a text that came to their end."""
+    voice = rehearsal.voices[number % len(rehearsal.voices)]
+    sampling = replace(Sampling(), seed=rehearsal.seed + number)
+    try:
+        pieces = list(higgs.pieces(rehearsal.texts[number], voice, sampling))
+    except GenerationError:
+        return
+    for part, piece in enumerate(piece for piece in pieces if piece.remembered is not None):
+        text, codes = piece.utterance.text, piece.remembered
+        assert codes is not None
+        name, tokens = f"{voice}_{number:06d}_{part}", coder.wording.tokens(text)
+        yield Clip(name, "train", voice, text, codes.cpu().long(), tokens)
+
+
+def _begin(out: Path, about: dict[str, Any], rehearsal: Rehearsal) -> None:
+    """Take the folder. Raises SettingError for one of another model or of other texts."""
+    asked = {**about, "texts": rehearsal.texts, "voices": rehearsal.voices, "seed": rehearsal.seed}
+    told = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    note = out / "rehearsal.txt"
+    try:
+        (out / SHARDS).mkdir(parents=True, exist_ok=True)
+        found = note.read_text() if note.is_file() else None
+        if found not in (None, told) or (found is None and any((out / SHARDS).iterdir())):
+            raise SettingError(
+                f"'{out}' holds something else: other texts, voices or another model; name a new "
+                "folder."
+            )
+        note.write_text(told)
+        (out / ABOUT).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritten(f"'{out}' cannot be used: {error.strerror}.", error) from None

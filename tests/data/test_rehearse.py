@@ -1,0 +1,48 @@
+"""What a model says becomes training data that it reads as its own."""
+
+from pathlib import Path
+
+import pytest
+
+from faster_higgs.data.cache import ABOUT, SHARDS, Cache
+from faster_higgs.data.encode import Place
+from faster_higgs.data.rehearse import Rehearsal, rehearse
+from faster_higgs.errors import SettingError
+from faster_higgs.sampling import Sampling
+from faster_higgs.speech import Higgs
+from tests.data.tiny import PICO
+
+TEXTS = ("Good morning.", "It is late.", "Thank you.")
+PLACE = Place(PICO, PICO / "codec")
+
+
+@pytest.fixture(scope="module")
+def higgs():
+    with Higgs.load(PICO, device="cpu") as loaded:
+        yield loaded
+
+
+def test_the_codes_are_those_the_model_speaks(higgs: Higgs, tmp_path: Path) -> None:
+    spoken = rehearse(higgs, PLACE, Rehearsal(TEXTS, ("clara", "miles"), 7), tmp_path, _silent)
+    assert spoken == {"clara": 2, "miles": 1}
+    cache = Cache(tmp_path)
+    clip = cache.clip(1)
+    (piece,) = (p for p in higgs.pieces(TEXTS[1], "miles", Sampling(seed=8)) if p.result)
+    assert clip.codes.equal(piece.codes.long()) and clip.speaker == "miles"
+    assert cache.indices("train") == [0, 1, 2]
+
+
+def test_it_goes_on_and_refuses_other_texts(higgs: Higgs, tmp_path: Path) -> None:
+    rehearsal = Rehearsal(TEXTS[:1], ("clara",))
+    rehearse(higgs, PLACE, rehearsal, tmp_path, _silent)
+    shard = tmp_path / SHARDS / "part-00000.arrow"
+    made = shard.stat().st_mtime_ns
+    (tmp_path / ABOUT).unlink()
+    rehearse(higgs, PLACE, rehearsal, tmp_path, _silent)
+    assert shard.stat().st_mtime_ns == made and (tmp_path / ABOUT).is_file()
+    with pytest.raises(SettingError, match="other texts"):
+        rehearse(higgs, PLACE, Rehearsal(TEXTS[1:2], ("clara",)), tmp_path, _silent)
+
+
+def _silent(done: int, total: int) -> None:
+    return
