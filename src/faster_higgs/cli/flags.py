@@ -19,7 +19,8 @@ _said = partial(flag, "What is said")
 _voice = partial(flag, "Who says it, and where")
 _output = partial(flag, "Output")
 _model = partial(flag, "Model and machine")
-_sampling = partial(flag, "Sampling")
+sampling_flag = partial(flag, "Sampling")
+_sampling = sampling_flag
 _chunks = partial(flag, "Long texts")
 
 # What names a model and bounds its memory, wherever one is loaded to speak.
