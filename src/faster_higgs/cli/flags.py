@@ -44,7 +44,8 @@ adapter_flag = partial(
     _model,
     "--adapter",
     "DIR[=WEIGHT]",
-    "An adapter to put on the model, as `higgs train` makes them; again for more.",
+    "An adapter to put on the model, as `higgs train` makes them; again for more. Without --model "
+    "the model is the one it names, if that is here.",
 )
 memory_flag = partial(
     _model,
@@ -124,7 +125,7 @@ class SayFlags:
     )
 
     output: str = _output(
-        "--output -o --out-path",
+        "--output -o --out-path --output-path",
         "FILE",
         "The sound file, its format by its suffix; `-` writes the bytes to standard output.",
         default="output.wav",

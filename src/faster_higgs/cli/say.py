@@ -120,13 +120,14 @@ def loaded(
     from faster_higgs.speech import Higgs
 
     own = voice_folders(flags.voices_dir)
-    model = model_folder(flags.model, flags.revision)
+    changes = adapters.read(flags.adapter)
+    model = model_folder(flags.model or adapters.base_of(changes), flags.revision)
     _check_names(asked, model.folder, own)
     if check is not None:
         check(model.folder)
     for note in [*asked.notes, *([PICO_NOTE] if model.packaged else [])]:
         warn(note)
-    changes = adapters.read(flags.adapter, model.folder, warn)
+    adapters.warn_of(changes, model.folder, warn)
     tell: Tell = warn if flags.verbose else _silent
     tell(f"Model: {model.folder}")
     # By the original's rules the model writes text after the sound, if it can.
