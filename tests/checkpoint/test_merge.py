@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from faster_higgs.checkpoint import adapted, appearing, folding, merge
-from faster_higgs.checkpoint.adapter import Adapter, Weighted
+from faster_higgs.checkpoint.adapter import Adapter, Weighted, write_adapter
 from faster_higgs.checkpoint.export import export
 from faster_higgs.checkpoint.fingerprint import fingerprint
 from faster_higgs.checkpoint.load import load_model
@@ -220,3 +222,44 @@ def test_loading_and_merging_are_one_formula(base: Path) -> None:
     torch.testing.assert_close(
         our_logits(with_adapter(model, one().adapter)), logits(base, [one()]), atol=0, rtol=0
     )
+
+
+MEASURE = r"""
+import re, sys
+from pathlib import Path
+from faster_higgs.checkpoint.adapter import Weighted, read_adapter
+from faster_higgs.checkpoint.merge import MergeSettings, merge
+def high():  # getrusage would count what the parent process held, too
+    return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024
+small, large, adapters, shard = sys.argv[1:]
+def merged(name):
+    change = [Weighted(read_adapter(Path(adapters) / name))]
+    merge(Path(name), change, Path(f"{name}.out"), MergeSettings("fp32", shard_bytes=int(shard)))
+merged(small)
+before = high()
+merged(large)
+print(high() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_merging_takes_the_memory_of_a_file_and_not_of_the_model(tmp_path: Path) -> None:
+    sizes = {
+        "small": {"num_hidden_layers": 1},
+        "large": {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 16},
+    }
+    for name, size in sizes.items():
+        model = tiny_model(**size)
+        save_model(model, tiny_config(**size), tmp_path / name, shard_bytes=10_000_000)
+        write_adapter(tmp_path / "adapters" / name, an_adapter(model))
+    shard = 10_000_000
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MEASURE, *sizes, "adapters", str(shard)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    written = sum(path.stat().st_size for path in (tmp_path / "large.out").glob("*.safetensors"))
+    assert written > 10 * shard
+    assert int(found.stdout) < 0.4 * written
