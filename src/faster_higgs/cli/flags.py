@@ -19,7 +19,8 @@ _said = partial(flag, "What is said")
 _voice = partial(flag, "Who says it, and where")
 _output = partial(flag, "Output")
 _model = partial(flag, "Model and machine")
-_sampling = partial(flag, "Sampling")
+sampling_flag = partial(flag, "Sampling")
+_sampling = sampling_flag
 _chunks = partial(flag, "Long texts")
 
 # What names a model and bounds its memory, wherever one is loaded to speak.
@@ -38,6 +39,13 @@ codec_flag = partial(
 )
 revision_flag = partial(
     _model, "--revision", "NAME", "Which version of a hub id. [default: the tested one]"
+)
+adapter_flag = partial(
+    _model,
+    "--adapter",
+    "DIR[=WEIGHT]",
+    "An adapter to put on the model, as `higgs train` makes them; again for more. Without --model "
+    "the model is the one it names, if that is here.",
 )
 memory_flag = partial(
     _model,
@@ -117,7 +125,7 @@ class SayFlags:
     )
 
     output: str = _output(
-        "--output -o --out-path",
+        "--output -o --out-path --output-path",
         "FILE",
         "The sound file, its format by its suffix; `-` writes the bytes to standard output.",
         default="output.wav",
@@ -135,6 +143,7 @@ class SayFlags:
     model: str | None = model_flag()
     audio_tokenizer: str | None = codec_flag()
     revision: str | None = revision_flag()
+    adapter: list[str] | None = adapter_flag()
     device: str = _model(
         "--device",
         "DEVICE",

@@ -22,6 +22,7 @@ from faster_higgs.errors import HiggsError
 
 COMMANDS = {
     "say": "Speak a text into a sound file.",
+    "batch": "Speak many texts into sound files.",
     "serve": "Answer over HTTP: OpenAI's speech API, voices, health.",
     "bench": "Measure how fast a server speaks.",
     "wyoming": "Speak for Home Assistant, through a server that runs.",
@@ -32,6 +33,7 @@ COMMANDS = {
     "data": "Check recordings and training data.",
     "download": "Fetch the full model.",
     "prepare": "Make training data of recordings.",
+    "merge": "Write a model with adapters merged into it, or an adapter taken out of one.",
     "export": "Write a copy of a model with smaller weights.",
 }
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141  # as a shell reports the signals
