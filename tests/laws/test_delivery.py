@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 import torch
 from hypothesis import given
@@ -96,6 +98,13 @@ def test_who_speaks_is_counted_on_the_text_that_is_spoken() -> None:
     assert cast(text, Delivery(), []) == []
     with pytest.raises(SettingError, match="2 speakers and this model 1 voices"):
         cast(text, Delivery(), ["a"])
+
+
+def test_vietnamese_is_put_into_vietnamese_words() -> None:
+    for form in ("NFC", "NFD"):
+        text = unicodedata.normalize(form, "Tôi có 3 con mèo, nặng 5kg")
+        assert prepared(text, Delivery()) == "Tôi có ba con mèo, nặng năm ki lô gam."
+    assert prepared("3 con", Delivery(language="vi")) == "ba con."
 
 
 def test_only_english_is_put_into_english_words() -> None:

@@ -86,6 +86,11 @@ UNITS = {
     "fps": "khung hình trên giây", "rpm": "vòng trên phút", "bpm": "nhịp trên phút",
     "ppm": "phần triệu", "inch": "inch", "pH": "pê hát", "mol": "mol", "IU": "đơn vị quốc tế",
 }  # fmt: skip
+# Those that are said without a number, too.
+LONE_UNITS = _words(
+    """kg km cm mm ml Km km² km2 m² m2 cm² cm2 m³ m3 cm³ cm3 km/h m/s kW kWh GB MB TB GHz MHz kHz
+    Mbps Gbps mAh dB"""
+)
 # What may follow a slash: 25.000đ/kg, 3 lần/ngày.
 PER = {
     **{word: word for word in (
@@ -133,7 +138,7 @@ HOLIDAYS = frozenset(("2/9",))
 BEFORE_A_DAY = (
     "ngày", "hôm", "sáng", "trưa", "chiều", "tối", "đêm", "khuya", "mùng", "mồng", "rằm", "lễ",
     "dịp", "nghỉ", "ngày mùng", "thứ hai", "thứ ba", "thứ tư", "thứ năm", "thứ sáu", "thứ bảy",
-    "chủ nhật", "Quốc khánh", "quốc khánh", "sinh nhật",
+    "chủ nhật", "hôm nay", "hôm qua", "ngày mai", "Quốc khánh", "quốc khánh", "sinh nhật",
 )  # fmt: skip
 # After one of these a Roman numeral is a number.
 NUMBERED = (
@@ -233,6 +238,10 @@ ABBREVIATIONS = {
     "PGĐ": "phó giám đốc", "TGĐ": "tổng giám đốc", "PCT": "phó chủ tịch", "PTT": "phó thủ tướng",
     "BCĐ": "ban chỉ đạo", "NN": "nhà nước", "ĐV": "đơn vị", "ĐVT": "đơn vị tính",
     "TPHN": "thành phố Hà Nội", "BR-VT": "Bà Rịa - Vũng Tàu", "TT-Huế": "Thừa Thiên Huế",
+    "VN-Index": "Vi en in đếch", "VN-INDEX": "Vi en in đếch", "SN": "sinh năm",
+    "BKS": "biển kiểm soát", "ĐT:": "điện thoại:", "Q&A": "hỏi đáp",
+    "NQ/TW": "nghị quyết trung ương", "CT/TW": "chỉ thị trung ương",
+    "QĐ/TW": "quyết định trung ương", "KL/TW": "kết luận trung ương",
     "R&D": "nghiên cứu và phát triển", "ko": "không", "Ko": "Không", "đc": "được",
     "ntn": "như thế nào", "P.S.": "tái bút", "P/S": "tái bút", "a.k.a.": "còn gọi là",
     "vs.": "với", "vs": "với", "e.g.": "ví dụ", "i.e.": "tức là", "VD": "ví dụ", "Vd": "Ví dụ",

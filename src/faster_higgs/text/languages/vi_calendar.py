@@ -4,6 +4,7 @@ months.
 
 from __future__ import annotations
 
+import re
 from re import Match
 
 from faster_higgs.text.languages.vi import BEFORE_A_DAY, HOLIDAYS, SPOKEN_PAIRS
@@ -32,7 +33,9 @@ def _date(found: Match[str]) -> str:
     """2/9/1945, 02-09-1945, 2.9.1945, 2/9/45."""
     named = _after_the_word(found, "ngày", "mùng", "mồng", "rằm")
     words = _day_and_month(found["day"], found["month"])
-    return f"{'' if named else 'ngày '}{words} năm {_year(found['year'])}"
+    following = found.string[found.end() : found.end() + 2]
+    comma = "," if re.match(r" ?[0-9]", following) else ""  # a time follows
+    return f"{'' if named else 'ngày '}{words} năm {_year(found['year'])}{comma}"
 
 
 def _year(written: str) -> str:
@@ -214,6 +217,7 @@ PLAIN_DAYS = stage(
 HOUR_ENDS = r"(?:(?<=[0-9]h)|(?<=[0-9]g)|(?<=[hg:][0-9]{2}))"
 TIMES = stage(
     "dates and times",
+    (rf"(?<=[APap][Mm]){DASH}(?=[0-9])", " đến "),
     (rf"{HOUR_ENDS}{DASH}(?=[0-9]{{1,2}}(?:[hg](?![a-z])|:[0-9]{{2}}))", " đến "),
     (
         rf"{START}(?P<hour>[0-9]{{1,2}})(?:[hg]|:|[ ]?giờ[ ]?)(?P<minute>[0-5][0-9])"

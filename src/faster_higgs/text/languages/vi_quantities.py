@@ -9,6 +9,7 @@ from faster_higgs.text.languages.vi import (
     CURRENCIES,
     CURRENCY_CODES,
     DONG,
+    LONE_UNITS,
     MAGNITUDES,
     PER,
     UNITS,
@@ -152,7 +153,7 @@ MEASURES = (
             r"(?:[ ]?(?P<second>[0-9]{1,2}(?:[.,][0-9]{1,3})?)[\"″])?",
             _angle,
         ),
-        (r"(?<=[0-9])[ ]?[x×][ ]?(?=[0-9])", " nhân "),
+        (r"(?<=[0-9])(?P<unit>[ ]?[kdcm]?m)?[ ]?[x×][ ]?(?=[0-9])", r"\g<unit> nhân "),
         (r"(?<=[0-9])[ ]?oC(?!\w)", "°C"),
         (r"(?<=[0-9])[\"″]", _inches),
         (
@@ -170,6 +171,10 @@ MEASURES = (
     ),
     *stage(
         "measures",
+        (
+            rf"(?<![\w./°-])(?P<unit>{any_of(LONE_UNITS)})(?![\w²³°]|[./-]\w)",
+            lambda m: UNITS[m["unit"]],
+        ),
         (r"\bđộ[ ]?(?P<unit>[CF])(?!\w)", _degrees),
         (r"°(?P<unit>[CF])(?!\w)", lambda m: f" {_degrees(m)}"),
         (rf"(?<=[^\W\d_])[ ]?/[ ]?(?P<unit>{any_of(PER)})(?![\w/])", _per),
@@ -178,7 +183,8 @@ MEASURES = (
 NUMBERS = stage(
     "numbers",
     (r"(?<!\w)[#№][ ]?(?=[0-9])", "số "),
-    (r"(?<=[0-9])[ ]?[-–][ ]?(?=[0-9]{1,9}[ ]?=)", " trừ "),
+    (r"(?<=[0-9])[ ]?[-–][ ]?(?=[0-9]{1,9}[ ]?[=+])", " trừ "),
+    (r"(?<=[+=*][ ])([0-9]{1,9})[ ][-–][ ](?=[0-9])", r"\1 trừ "),
     (
         rf"{START}(?P<first>{NUMBER})[-–](?P<last>{NUMBER})(?![-–][0-9])(?!\w)",
         lambda m: _span(m["first"], m["last"]),

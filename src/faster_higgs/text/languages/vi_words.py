@@ -10,6 +10,7 @@ from faster_higgs.text.languages.vi import (
     AND_SO_ON,
     COUNTED,
     DISTRICTS,
+    LOWER,
     NUMBERED,
     PERSONS,
     ROADS,
@@ -58,6 +59,9 @@ def _district(found: Match[str]) -> str:
 
 
 def _numbered_district(found: Match[str]) -> str:
+    """Q.1, P.5; but P.302 is a room."""
+    if found["title"] == "P" and re.match("[0-9]{3}", found.string[found.end() : found.end() + 3]):
+        return _capital("phòng", found) + " "
     return _capital(DISTRICTS[found["title"]], found) + " "
 
 
@@ -69,6 +73,13 @@ def _and_so_on(found: Match[str]) -> str:
     """V.v.; the last dot stays where it also ends the sentence."""
     ends = "." in found["dots"] and SENTENCE_BREAK.match(found.string, found.end())
     return "vân vân" + ("." if ends else "")
+
+
+def _dotted(found: Match[str]) -> str:
+    """U.S.: as without the dots; the last one stays where it also ends the sentence."""
+    letters = found.group().replace(".", "")
+    ends = SENTENCE_BREAK.match(found.string, found.end())
+    return SPOKEN_ACRONYMS.get(letters, spelled(letters)) + ("." if ends else "")
 
 
 ABBREVIATIONS_RULES = stage(
@@ -95,6 +106,7 @@ ABBREVIATIONS_RULES = stage(
         rf"(?<![\w.])(?P<word>{any_of(COUNTED)})\.[ ]?(?=[0-9])",
         lambda m: f"{COUNTED[m['word']]} ",
     ),
+    (r"(?<![\w.])(?:[A-ZĐ]\.){2,8}(?!\w)", _dotted),
     (
         rf"(?<!\w)(?P<road>{any_of(ROADS)})[ .-]?(?=[0-9])",
         lambda m: f"{ROADS[m['road']]} ",
@@ -136,7 +148,7 @@ ROMANS = stage(
         rf"(?:[ ]?[-–][ ]?(?P<last>{ROMAN}))?",
         _numbered,
     ),
-    (rf"(?<!\w)(?P<name>{NAME}[a-z]{{2,20}})[ ](?P<roman>(?=[IVX]{{2}}){ROMAN})", _king),
+    (rf"(?<!\w)(?P<name>{NAME}[{LOWER}]{{2,20}})[ ](?P<roman>(?=[IVX]{{2}}){ROMAN})", _king),
     (rf"(?m)^(?P<roman>(?=[IVX]){ROMAN})(?P<mark>[./)])(?=[ ])", _heading),
 )
 
@@ -186,7 +198,7 @@ FIRST_SYMBOLS = stage(
     "symbols",
     (r"(?m)^[ ]*(?:(?:#{1,6}|[-–•*+])[ ]+)+", ""),
     (r"`([^`\n]{1,400})`", r"\1"),
-    (r"(?<!\S)(?:[:;=][-']?[)(DPpO3|]|8-?[)(])(?!\S)", ""),
+    (r"(?<!\S)(?:[:;=][-']?(?:[)(]{1,9}|[DPpO3|])|8-?[)(])(?!\S)", ""),
     (rf"[~≈]{BEFORE_A_NUMBER}", "khoảng "),
     (rf"(?<=\w)[ ]?<=[ ]?{BEFORE_A_NUMBER}", " nhỏ hơn hoặc bằng "),
     (rf"(?<=\w)[ ]?>=[ ]?{BEFORE_A_NUMBER}", " lớn hơn hoặc bằng "),
