@@ -1,6 +1,6 @@
-"""Recordings of a voice that pico has never heard, and a few of the voices it knows. No model.
+"""Recordings of a voice that pico has never heard, and sentences it may rehearse. No model.
 
-The new voice is flite's `awb` with a vocal tract a seventh shorter: a younger Scot. Its sentences
+The new voice is flite's `awb` with a vocal tract a seventh shorter: a younger Scot. All sentences
 come from the templates of pico's own recipe, with another seed; none is one of those to be judged.
 """
 
@@ -18,37 +18,41 @@ from recipes.pico.voices import RATE, TEACHERS, Teacher, speak
 
 NEW = "rory"
 VOICES = {NEW: Teacher("awb", 1.15, "a younger Scot", ""), **TEACHERS}
-CLIPS, OTHERS = 400, 25  # of the new voice, and of each of the others
+CLIPS, REHEARSED = 400, 240
 LONGEST = 10.0  # seconds
 SEED = 77
 
 
-def make(folder: Path, avoid: Sequence[str]) -> Iterator[int]:
-    """Write one folder a speaker, sound and text side by side; how many are there, as it goes.
+def texts(avoid: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What the new voice says, and what is rehearsed; a few more than there will be clips."""
+    held_out = {plain(text) for text in avoid}
+    pool = from_templates((CLIPS + REHEARSED) * 5 // 4, random.Random(SEED))
+    random.Random(SEED).shuffle(pool)
+    usable = [text for text in pool if plain(text) not in held_out]
+    return usable[REHEARSED:], usable[:REHEARSED]
+
+
+def record(folder: Path, said: Sequence[str]) -> Iterator[int]:
+    """Write sounds with their texts beside them; how many are there, as it goes.
 
     What is there already stays.
     """
-    held_out = {plain(text) for text in avoid}
-    wanted = {voice: CLIPS if voice == NEW else OTHERS for voice in VOICES}
-    pool = from_templates(sum(wanted.values()) * 5 // 4, random.Random(SEED))
-    random.Random(SEED).shuffle(pool)
-    texts = (text for text in pool if plain(text) not in held_out)
+    folder.mkdir(parents=True, exist_ok=True)
     done = 0
-    for voice, count in wanted.items():
-        place = folder / voice
-        place.mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            done += record(place / f"{number:04d}.wav", next(texts), voice)
-            yield done
+    for number, text in enumerate(said):
+        if done == CLIPS:
+            return
+        done += _record(folder / f"{number:04d}.wav", text)
+        yield done
 
 
-def record(path: Path, text: str, voice: str) -> bool:
-    """Speak a sentence into a file with its text beside it, last; whether there is a clip."""
+def _record(path: Path, text: str) -> bool:
+    """A sentence, its text written last; whether there is a clip."""
     note = path.with_suffix(".txt")
     if note.is_file():
         return True
     try:
-        samples = speak(text, VOICES[voice]).samples
+        samples = speak(text, VOICES[NEW]).samples
     except (ValueError, subprocess.CalledProcessError):
         return False
     if len(samples) > LONGEST * RATE:
