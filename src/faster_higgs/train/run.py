@@ -10,19 +10,21 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from torch import nn
 from torch.optim import Optimizer
 
 from faster_higgs.errors import HiggsError
 from faster_higgs.train.config import RunSettings
-from faster_higgs.train.journal import Journal, Say
+from faster_higgs.train.journal import Journal, Quiet, Say
 from faster_higgs.train.schedule import Schedule
 from faster_higgs.train.state import Checkpoints
+from faster_higgs.train.team import ALONE, Team
 
 OVERTIME = 1.2  # share of the minutes after which a run ends even if its descent is not over
 
@@ -48,6 +50,9 @@ class Task(Protocol):
 
     def seek(self, place: dict[str, Any]) -> None:
         """Go back to a place."""
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Every member of the team has all weights, so that the first one can speak with them."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,10 @@ class Stopper:
 
 
 class Run:
-    """One run of a task in a folder, where it leaves a checkpoint behind."""
+    """One run of a task in a folder, where it leaves a checkpoint behind.
+
+    In a team all members run; the first one alone speaks, listens and writes, and its clock counts.
+    """
 
     def __init__(
         self,
@@ -96,11 +104,12 @@ class Run:
         say: Say,
         identity: Mapping[str, Any] | None = None,
         listen: Callable[[int, Journal], None] | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.task, self.settings, self.listen = task, settings, listen
+        self.task, self.settings, self.listen, self.team = task, settings, listen, team
         self.identity = dict(identity or {})
-        self.checkpoints = Checkpoints(folder, settings.keep)
-        self.journal = Journal(Path(folder), say)
+        self.checkpoints = Checkpoints(folder, settings.keep, team)
+        self.journal = Journal(Path(folder), say) if team.leads else cast(Journal, Quiet())
         self.schedule = Schedule(settings)
         self.step = self.skipped = self._skips_in_row = 0
         self.seconds = 0.0  # of training before this run
@@ -192,12 +201,14 @@ class Run:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:4])
             self.journal.line(f"step {self.step}  {shown}")
         if self.listen is not None:
-            self.listen(self.step, self.journal)
+            with self.task.whole():
+                if self.team.leads:
+                    self.listen(self.step, self.journal)
         return metrics
 
     def _reason(self, stopper: Stopper) -> Literal["steps", "minutes", "signal"] | None:
         settings = self.settings
-        if stopper.wanted:
+        if self.team.any(stopper.wanted):
             return "signal"
         if settings.steps is not None and self.step >= settings.steps:
             return "steps"
@@ -213,7 +224,7 @@ class Run:
         return share * self.settings.minutes * 60 - self._elapsed()
 
     def _elapsed(self) -> float:
-        return time.monotonic() - self._begun
+        return self.team.first(time.monotonic() - self._begun)
 
     def _come_down_in_time(self) -> None:
         """Where only a time is given, a trapezoid comes down when its share of it is left."""
@@ -240,7 +251,8 @@ class Run:
         )
 
     def _save_in_time(self) -> None:
-        due = time.monotonic() - self._saved >= self.settings.save_minutes * 60
+        since = self.team.first(time.monotonic() - self._saved)
+        due = since >= self.settings.save_minutes * 60
         if due or self.step % self.settings.save_every == 0:
             self._save()
 
