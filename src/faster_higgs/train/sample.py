@@ -42,6 +42,7 @@ class Example:
     text_labels: Tensor  # [T] int64
     audio_labels: Tensor  # [A, K] int64
     centres: Tensor | None = None  # [A] float, the position of the text being spoken, nan: unknown
+    name: str = ""  # of the clip that is learnt, for people
 
     def __len__(self) -> int:
         return int(self.ids.shape[0])
