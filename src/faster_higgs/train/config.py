@@ -46,6 +46,7 @@ class OptimizerSettings:
     weight_decay: float = 0.01
     clip: float = 1.0  # of the gradient's norm; 0 means: not clipped
     kind: Literal["adamw", "adamw8bit"] = "adamw"
+    plus: float = 1.0  # LoRA+: how much faster the B of a pair learns than its A
 
     def __post_init__(self) -> None:
         _choice("optimizer", self.kind, ("adamw", "adamw8bit"))
@@ -53,6 +54,8 @@ class OptimizerSettings:
             raise SettingError(
                 f"The learning rate is {self.learning_rate}; it must lie between 0 and 1."
             )
+        if self.plus <= 0:
+            raise SettingError(f"plus is {self.plus}; it must be above 0.")
         _at_least("clip", self.clip, 0)
         _at_least("weight_decay", self.weight_decay, 0)
 

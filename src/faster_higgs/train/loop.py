@@ -11,34 +11,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.train.config import LanguageSettings, OptimizerSettings
+from faster_higgs.train.config import LanguageSettings
 from faster_higgs.train.guide import Guide
 from faster_higgs.train.loss import Counts, Loss, count, language_loss
+from faster_higgs.train.modes import Learnt
+from faster_higgs.train.optimizers import optimizer
 from faster_higgs.train.packing import Batch, Examples, Packer, Place, fill, join
 from faster_higgs.train.sample import corrupt
 
 FRAME_SECONDS = 0.04
 LEAK = 0.5  # nats; no real held-out speech is that predictable in every codebook
-
-
-def adamw(model: nn.Module, settings: OptimizerSettings) -> AdamW:
-    """AdamW over what requires gradients; only matrices that are not embeddings decay."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            (plain if weight.ndim < 2 or name.startswith("embed_") else decayed).append(weight)
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return AdamW(
-        groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True
-    )
 
 
 class LanguageTask:
@@ -55,13 +40,17 @@ class LanguageTask:
     ) -> None:
         self.model, self.settings, self.guide = model, settings, guide
         self.packer = Packer(examples, settings.budget, seed=settings.seed, window=settings.window)
-        self.optimizer = adamw(model, settings.optimizer)
+        self.optimizer = optimizer(model, settings.optimizer)
+        some_frozen = not all(weight.requires_grad for weight in model.parameters())
+        self.kept: nn.Module = Learnt(model) if some_frozen else model
+        self.seen: tuple[str, ...] = ()  # names of what the last step read
         self.device = model.norm.weight.device
         self.held_out = [] if held_out is None else whole(held_out, settings.budget)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"model": self.model}
+        """What a checkpoint keeps: of a model with frozen weights the others."""
+        return {"model": self.kept}
 
     @property
     def optimizers(self) -> Mapping[str, Optimizer]:
@@ -78,7 +67,9 @@ class LanguageTask:
     def step(self, step: int) -> dict[str, float]:
         """One optimiser step; each of its batches is divided by what all of them supervise."""
         batches = [self.packer.next().to(self.device) for _ in range(self.settings.accumulate)]
+        self.seen = tuple(name for batch in batches for name in batch.names)
         counts = _sum([count(batch) for batch in batches])
+        self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         parts, guides = [], []
         for number, batch in enumerate(batches):
@@ -141,6 +132,7 @@ class LanguageTask:
         """Loss and accuracy on the held-out examples; `looks_leaked` where they are too good."""
         if not self.held_out:
             return {}
+        self.model.eval()
         counts = _sum([count(batch) for batch in self.held_out])
         metrics = _merge([self._held_out_loss(batch, counts) for batch in self.held_out], counts)
         books = [value for name, value in metrics.items() if name.startswith("loss_codebook_")]

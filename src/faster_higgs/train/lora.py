@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from faster_higgs.checkpoint.adapter import Adapter, AdapterConfig
+from faster_higgs.checkpoint.folding import Adapter, AdapterConfig
 from faster_higgs.errors import MissingExtra
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.quant.apply import Quantization, precision_of
@@ -55,7 +56,7 @@ def put(model: DualFFN, settings: AdapterSettings, seed: int = 0) -> Begun:
         target_modules=targets(model, settings),
     )
     config._register_custom_module({PackedLinear: peft.tuners.lora.Linear})
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(), warnings.catch_warnings(), _known_to_peft(model):
         warnings.simplefilter("ignore")  # of a config that is not transformers'
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(config, model, NAME)
@@ -102,30 +103,6 @@ def lifted(model: nn.Module, settings: AdapterSettings, base: AdapterConfig, beg
     return Adapter(config, pairs, magnitudes, whole)
 
 
-class Learnt(nn.Module):
-    """The weights of a model that learn, as the module whose state a checkpoint keeps."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self._held = (model,)  # not registered: its other weights are none of this module's
-
-    def state_dict(self, *args: Any, **named: Any) -> dict[str, Any]:
-        return dict(self._weights())
-
-    @torch.no_grad()
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **named: Any) -> Any:
-        weights = dict(self._weights())
-        if strange := sorted(weights.keys() ^ state_dict.keys()):
-            raise RuntimeError(f"other weights were trained: {', '.join(strange[:3])}")
-        for name, weight in weights.items():
-            if weight.shape != state_dict[name].shape:
-                raise RuntimeError(f"{name} has another shape")
-            weight.copy_(state_dict[name])
-
-    def _weights(self) -> Iterator[tuple[str, Tensor]]:
-        return ((n, w.data) for n, w in self._held[0].named_parameters() if w.requires_grad)
-
-
 def pack_nf4(model: nn.Module, device: torch.device | str, dtype: torch.dtype) -> None:
     """Put bitsandbytes' 4-bit layers in place of those in the layers; each is packed alone."""
     try:
@@ -150,6 +127,17 @@ def pack_nf4(model: nn.Module, device: torch.device | str, dtype: torch.dtype) -
             linear.weight.detach().to(dtype).contiguous(), False, quant_type="nf4"
         )
         model.set_submodule(name, packed.to(device))
+
+
+@contextmanager
+def _known_to_peft(model: nn.Module) -> Iterator[None]:
+    """peft asks a layer without weights for `qweight`, to see where it is."""
+    packed = [module for module in model.modules() if isinstance(module, PackedLinear)]
+    for module in packed:
+        object.__setattr__(module, "qweight", module.codes)
+    yield
+    for module in packed:
+        object.__delattr__(module, "qweight")
 
 
 def _paired(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from faster_higgs.train.tune_config import Mode, Part, TuneSettings
 
@@ -87,6 +88,30 @@ def table(model: nn.Module) -> Table:
             here.adapter + size * pair,
         )
     return Table(counts)
+
+
+class Learnt(nn.Module):
+    """The weights of a model that learn, as the module whose state a checkpoint keeps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._held = (model,)  # not registered: its other weights are none of this module's
+
+    def state_dict(self, *args: Any, **named: Any) -> dict[str, Any]:
+        return dict(self._weights())
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **named: Any) -> Any:
+        weights = dict(self._weights())
+        if strange := sorted(weights.keys() ^ state_dict.keys()):
+            raise RuntimeError(f"other weights were trained: {', '.join(strange[:3])}")
+        for name, weight in weights.items():
+            if weight.shape != state_dict[name].shape:
+                raise RuntimeError(f"{name} has another shape")
+            weight.copy_(state_dict[name])
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        return ((n, w.data) for n, w in self._held[0].named_parameters() if w.requires_grad)
 
 
 def _sizes(model: nn.Module) -> Iterator[tuple[str, int, bool]]:

@@ -20,12 +20,12 @@ _TOGETHER = 1 << 26  # numbers whose gradients exist in fp32 at once
 _MOMENTS = ("master", "exp_avg", "exp_avg_sq")
 
 
-def optimizer(model: nn.Module, settings: OptimizerSettings, plus: float = 1.0) -> Optimizer:
-    """Over what requires gradients. The B of adapters learns `plus` times as fast.
+def optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
+    """Over what requires gradients.
 
     Only matrices that are not embeddings decay. Raises MissingExtra.
     """
-    groups = grouped(model, settings, plus)
+    groups = grouped(model, settings)
     weights = [weight for group in groups for weight in group["params"]]
     given = {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.eps}
     if settings.kind == "adamw8bit":
@@ -36,13 +36,13 @@ def optimizer(model: nn.Module, settings: OptimizerSettings, plus: float = 1.0) 
     return MasterAdamW(groups, **given)
 
 
-def grouped(model: nn.Module, settings: OptimizerSettings, plus: float) -> list[dict[str, Any]]:
+def grouped(model: nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
     """Weights by whether they decay, and how fast they learn."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             plain = weight.ndim < 2 or name.startswith("embed_")
-            faster = plus if ".lora_B." in name else 1.0
+            faster = settings.plus if ".lora_B." in name else 1.0
             key = (0.0 if plain else settings.weight_decay, faster)
             groups.setdefault(key, []).append(weight)
     return [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from faster_higgs.errors import SettingError
 from faster_higgs.train.config import LanguageSettings, OptimizerSettings, RunSettings
@@ -39,11 +39,12 @@ class AdapterSettings:
     dora: bool = False  # a learnt length for every row
     init: Beginning = "default"  # pissa and olora: from the weights themselves
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    plus: float = 1.0  # LoRA+: how much faster B learns than A
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0 or self.plus <= 0:
-            raise SettingError("rank must be at least 1, alpha and plus above 0.")
+        if self.rank < 1 or self.alpha <= 0:
+            raise SettingError(
+                f"rank must be at least 1 and alpha above 0; found {self.rank} and {self.alpha}."
+            )
         if not 0 <= self.dropout < 1:
             raise SettingError(f"dropout is {self.dropout}; it is a share, from 0 to less than 1.")
         linear = ("attention", "text_ffn", "audio_ffn")
@@ -149,8 +150,3 @@ def completed(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parts(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(values.get("adapter.parts", AdapterSettings.parts))
-
-
-def modes() -> tuple[str, ...]:
-    """All of them."""
-    return get_args(Mode)
