@@ -6,9 +6,16 @@ Knows nothing of tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from faster_higgs.errors import SettingError
+
+TASKS = (
+    "single_speaker_smart_voice",
+    "zero_shot_voice_cloning",
+    "multi_speaker_smart_voice",
+    "multi_speaker_voice_cloning",
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,60 @@ class LanguageSettings:
             raise SettingError(
                 f"code_noise is {self.code_noise}; it is a share, from 0 to less than 1."
             )
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """Of which conversations the training consists: the tasks by weight, and what may be dropped.
+
+    A task is named as the community's trainers name it. Voice-less tasks have no reference; in the
+    cloning ones each voice has a clip, as an earlier turn or in the system message.
+    """
+
+    single_speaker_smart_voice: float = 0.5
+    zero_shot_voice_cloning: float = 0.5
+    multi_speaker_smart_voice: float = 0.0
+    multi_speaker_voice_cloning: float = 0.0
+    in_system: float = 0.2  # share of the clonings with the references in the system message
+    drop_reference: float = 0.1  # share of the clonings that are asked without a voice
+    drop_scene: float = 0.1
+    max_reference_seconds: float = 10.0  # of every clip that is not the target
+    max_speakers: int = 2  # of a dialogue
+    speaker_prompt: Literal["none", "description"] = "none"  # of the single voice-less speaker
+    loss_on: Literal["target", "all"] = "target"  # the last answer, or the reference turns as well
+    replay: float = 0.1  # share of the examples that come from the replayed data, if there are any
+    use_delay_pattern: bool | None = None  # None: as the checkpoint says
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for task in TASKS:
+            _at_least(task, getattr(self, task), 0)
+        if not any(getattr(self, task) for task in TASKS):
+            raise SettingError(
+                f"All tasks have the weight 0; give one to any of {', '.join(TASKS)}."
+            )
+        for name in ("in_system", "drop_reference", "drop_scene"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1.")
+        if not 0 <= self.replay < 1:
+            raise SettingError(f"replay is {self.replay}; it is a share, from 0 to less than 1.")
+        _at_least("max_reference_seconds", self.max_reference_seconds, 0.2)
+        _at_least("seed", self.seed, 0)
+        _at_least("max_speakers", self.max_speakers, 2)
+        _choice("speaker_prompt", self.speaker_prompt, ("none", "description"))
+        _choice("loss_on", self.loss_on, ("target", "all"))
+
+    @classmethod
+    def only(cls, task: str, **more: Any) -> MixtureSettings:
+        """One task and nothing else."""
+        _choice("task", task, TASKS)
+        return cls(**{**dict.fromkeys(TASKS, 0.0), task: 1.0, **more})
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the tasks that are wanted; their sum is 1."""
+        found = {task: getattr(self, task) for task in TASKS if getattr(self, task)}
+        return {task: weight / sum(found.values()) for task, weight in found.items()}
 
 
 def _at_least(name: str, value: float, least: float) -> None:
