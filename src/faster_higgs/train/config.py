@@ -93,6 +93,8 @@ class RunSettings:
         _choice("non_finite", self.non_finite, ("raise", "skip"))
         if self.steps is None and self.minutes is None and self.epochs is None:
             raise SettingError("A training run needs an end: give steps, minutes or both.")
+        if self.steps is not None and self.epochs is not None:
+            raise SettingError("steps and epochs are two ways to say the same; leave one out.")
         if self.schedule == "cosine" and self.steps is None and self.epochs is None:
             raise SettingError(
                 "A cosine schedule needs a number of steps; give steps or use 'trapezoid'."

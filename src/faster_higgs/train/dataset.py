@@ -118,7 +118,8 @@ class Dataset:
         codes = torch.cat([clip.codes for clip in said], dim=1)
         asked = Conversation(setting, tags, known.spell).ask(text)
         prompt = record([*asked, Message("assistant", (template.Clip(codes),))], known)
-        return build(prompt.ids, prompt.clips, self.marks, loss_on=self.settings.loss_on)
+        made = build(prompt.ids, prompt.clips, self.marks, loss_on=self.settings.loss_on)
+        return replace(made, name="+".join(clip.id for clip in said))
 
     def _pick(self, index: int, epoch: int) -> int:
         """The clip at `index`: each as often as its weight, rounded up or down, in an epoch."""

@@ -21,6 +21,7 @@ from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.quant.apply import Quantization, precision_of
 from faster_higgs.quant.linear import PackedLinear
 from faster_higgs.train.modes import PARTS, is_pair, part_of
+from faster_higgs.train.optimizers import bitsandbytes
 from faster_higgs.train.tune_config import AdapterSettings
 
 NAME = "default"  # of the adapter, to peft
@@ -70,7 +71,9 @@ def put(model: DualFFN, settings: AdapterSettings, seed: int = 0) -> Begun:
     return {path: _pair(module, clone=True) for path, module in _paired(model)} if taken else {}
 
 
-def lifted(model: nn.Module, settings: AdapterSettings, base: AdapterConfig, begun: Begun) -> Adapter:
+def lifted(
+    model: nn.Module, settings: AdapterSettings, base: AdapterConfig, begun: Begun
+) -> Adapter:
     """What was trained, as it is written; `base` names the model it belongs to.
 
     Pairs that began as a part of the weights are written with that part subtracted, so that the
@@ -105,13 +108,7 @@ def lifted(model: nn.Module, settings: AdapterSettings, base: AdapterConfig, beg
 
 def pack_nf4(model: nn.Module, device: torch.device | str, dtype: torch.dtype) -> None:
     """Put bitsandbytes' 4-bit layers in place of those in the layers; each is packed alone."""
-    try:
-        import bitsandbytes
-    except ImportError:
-        raise MissingExtra(
-            "A base of nf4 needs bitsandbytes; install it with `pip install "
-            "'faster-higgs[bitsandbytes]'`, or set base to int4, which needs nothing."
-        ) from None
+    small = bitsandbytes("A base of nf4").nn
     wanted = Quantization("int4", "int4")
     linears = [
         (name, module)
@@ -120,10 +117,10 @@ def pack_nf4(model: nn.Module, device: torch.device | str, dtype: torch.dtype) -
     ]
     for name, linear in linears:
         with torch.device("meta"):
-            packed = bitsandbytes.nn.Linear4bit(
+            packed = small.Linear4bit(
                 linear.in_features, linear.out_features, False, dtype, True, "nf4"
             )
-        packed.weight = bitsandbytes.nn.Params4bit(
+        packed.weight = small.Params4bit(
             linear.weight.detach().to(dtype).contiguous(), False, quant_type="nf4"
         )
         model.set_submodule(name, packed.to(device))

@@ -97,7 +97,7 @@ class Learnt(nn.Module):
         super().__init__()
         self._held = (model,)  # not registered: its other weights are none of this module's
 
-    def state_dict(self, *args: Any, **named: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **named: Any) -> dict[str, Any]:  # type: ignore[override]
         return dict(self._weights())
 
     @torch.no_grad()

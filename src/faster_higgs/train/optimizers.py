@@ -27,12 +27,16 @@ def optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
     """
     groups = grouped(model, settings)
     weights = [weight for group in groups for weight in group["params"]]
-    given = {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.eps}
+    given: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": settings.betas,
+        "eps": settings.eps,
+    }
     if settings.kind == "adamw8bit":
-        made: Optimizer = _bitsandbytes().optim.AdamW8bit(groups, **given)
+        made: Optimizer = bitsandbytes("adamw8bit").optim.AdamW8bit(groups, **given)
         return made
     if all(weight.dtype == torch.float32 for weight in weights):
-        return AdamW(groups, fused=True, **given)  # type: ignore[arg-type]
+        return AdamW(groups, fused=True, **given)
     return MasterAdamW(groups, **given)
 
 
@@ -128,12 +132,13 @@ def _portions(weights: list[Tensor]) -> Iterator[list[Tensor]]:
         yield portion
 
 
-def _bitsandbytes() -> Any:
+def bitsandbytes(what: str) -> Any:
+    """The library, which `what` needs. Raises MissingExtra."""
     try:
-        import bitsandbytes
+        import bitsandbytes as library
     except ImportError:
         raise MissingExtra(
-            "adamw8bit needs bitsandbytes; install it with `pip install "
-            "'faster-higgs[bitsandbytes]'`, or take the optimizer adamw."
+            f"{what} needs bitsandbytes; install it with `pip install "
+            "'faster-higgs[bitsandbytes]'`, or leave it out."
         ) from None
-    return bitsandbytes
+    return library

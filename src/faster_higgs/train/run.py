@@ -184,8 +184,8 @@ class Run:
         if self.settings.non_finite == "raise" or self._skips_in_row > self.settings.max_skips:
             raise HiggsError(
                 f"Step {self.step} gave numbers that are not finite ({bad}), "
-                f"{self._skips_in_row} in a row.{seen} The last checkpoint is sound; resume from it "
-                "with a lower learning rate, or without autocast."
+                f"{self._skips_in_row} in a row.{seen} The last checkpoint is sound; resume "
+                "from it with a lower learning rate, or without autocast."
             )
         self.journal.line(f"Step {self.step} was left out: {bad}.{seen} {self.skipped} so far.")
 

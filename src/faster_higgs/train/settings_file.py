@@ -19,7 +19,7 @@ Values = dict[str, Any]
 """By full name: "run.steps"."""
 
 
-def names(kind: type[Any], before: str = "") -> dict[str, Any]:
+def names(kind: Any, before: str = "") -> dict[str, Any]:
     """Full name and type of every setting of a dataclass of dataclasses."""
     hints, found = get_type_hints(kind), {}
     for one in fields(kind):
@@ -47,11 +47,12 @@ def given(words: Iterable[str], kind: type[Any]) -> Values:
     """Settings written NAME=VALUE, the value as in YAML. Raises SettingError."""
     found: Values = {}
     for word in words:
-        name, equals, value = word.partition("=")
+        name, equals, text = word.partition("=")
+        value: Any = text
         if not equals:
             raise SettingError(f"'{word}' is no setting; write NAME=VALUE, as in run.steps=2000.")
         if names(kind).get(name.strip()) is not str:
-            value = _yaml().safe_load(value) if value else None
+            value = _yaml().safe_load(text) if text else None
         found[name.strip()] = value
     return checked(found, kind, "--set")
 
@@ -69,7 +70,8 @@ def checked(values: Mapping[str, Any], kind: type[Any], source: str) -> Values:
 
 def built(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The dataclass with these values; for others its defaults. Raises SettingError."""
-    return _over(kind(), values)
+    made: Settings = _over(kind(), values)
+    return made
 
 
 def flattened(settings: Any) -> Values:

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from faster_higgs.errors import SettingError
-from faster_higgs.train.config import LanguageSettings, OptimizerSettings, RunSettings
+from faster_higgs.train.config import (
+    LanguageSettings,
+    MixtureSettings,
+    OptimizerSettings,
+    RunSettings,
+)
 
 Mode = Literal["lora", "qlora", "full", "audio_path", "audio_only"]
 Part = Literal[
@@ -50,7 +55,7 @@ class AdapterSettings:
         linear = ("attention", "text_ffn", "audio_ffn")
         if wrong := [part for part in self.parts if part not in linear] or not self.parts:
             raise SettingError(
-                f"Pairs stand on {', '.join(linear)}, at least one of them; found {wrong or 'none'}."
+                f"Pairs stand on one or more of {', '.join(linear)}; found {wrong or 'none'}."
             )
         if both := set(self.parts) & set(self.whole):
             raise SettingError(f"{', '.join(sorted(both))} cannot be in parts and in whole too.")
@@ -68,6 +73,7 @@ class TuneSettings:
     model: str | None = None  # a folder or hub id; None: the model that speaks
     data: str = ""  # a folder of `higgs prepare`
     eval_data: str | None = None  # another one, whose clips are held out
+    replay_data: tuple[str, ...] = ()  # others, of which a share is heard beside the data
     codec: str | None = None  # the model's own if it is None
     out: str = ""
     mode: Mode = "lora"
@@ -81,6 +87,7 @@ class TuneSettings:
             accumulate=2, checkpointing=True, optimizer=OptimizerSettings(learning_rate=1e-4)
         )
     )
+    mixture: MixtureSettings = field(default_factory=MixtureSettings)
     run: RunSettings = field(
         default_factory=lambda: RunSettings(
             epochs=3,
@@ -126,7 +133,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 OF_RUN = "run.steps run.minutes run.epochs run.log_every run.eval_every run.save_every".split()
 FREE = frozenset(
     {*OF_RUN, "run.save_minutes", "run.keep", "run.patience", "run.non_finite", "run.max_skips"}
-    | {"model", "data", "eval_data", "codec", "out", "device"}
+    | {"model", "data", "eval_data", "replay_data", "codec", "out", "device"}
 )
 """What may change when a run goes on; model and data are told apart by what is in them."""
 
@@ -137,7 +144,15 @@ def completed(chosen: Mapping[str, Any]) -> dict[str, Any]:
     mode = values.get("mode", TuneSettings.mode)
     rank = int(values.get("adapter.rank", AdapterSettings.rank))
     spread = values.get("adapter.rslora", False)
-    values.setdefault("adapter.alpha", 2 * (rank**0.5 if spread else rank))
+    values.setdefault("adapter.alpha", 2.0 * (rank**0.5 if spread else rank))
+    values.setdefault("mixture.seed", values.get("training.seed", 0))
+    if "run.warmup" in values:
+        values.setdefault("run.warmup_share", None)
+    ends = [values.get(f"run.{name}") is not None for name in ("steps", "minutes", "epochs")]
+    if any(ends):
+        values.setdefault("run.epochs", None)
+    if ends == [False, True, False]:
+        values.setdefault("run.schedule", "trapezoid")
     if mode not in WITH_ADAPTER:
         rate = 1e-5
     elif "audio_ffn" in _parts(values) and "text_ffn" not in _parts(values) and rank <= 16:
