@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from faster_higgs.checkpoint.adapter import (
     Adapter,
-    AdapterConfig,
+    Weighted,
     folded,
     folded_all,
     read_adapter,
@@ -23,49 +21,8 @@ from faster_higgs.checkpoint.adapter import (
 )
 from faster_higgs.checkpoint.layouts import ORIGINAL, TRANSFORMERS
 from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputError
-from faster_higgs.model.dual_ffn import DualFFN
-from tests.checkpoint.their_model import as_theirs, our_logits, their_logits
+from tests.checkpoint.adapters import an_adapter, as_theirs, our_logits, their_logits, with_adapter
 from tests.model.tiny_model import tiny_model
-
-TARGETS = [
-    f"layers.{n}.{part}"
-    for n in range(3)
-    for part in ("q_proj", "o_proj", "text_mlp.gate", "audio_mlp.down", "audio_mlp.up")
-]
-
-
-def an_adapter(
-    model: DualFFN, seed: int = 0, *, rank: int = 4, odd_rank: int | None = None, **told: object
-) -> Adapter:
-    """A change of every target big enough to be seen, and of two whole tensors."""
-    generator = torch.Generator().manual_seed(seed)
-    config = AdapterConfig(rank, 6.0, **told)  # type: ignore[arg-type]
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator) * 0.2
-
-    pairs, magnitudes = {}, {}
-    for path in TARGETS:
-        out, inputs = model.get_submodule(path).weight.shape  # type: ignore[union-attr, misc]
-        own = odd_rank if odd_rank and path.endswith("o_proj") else rank
-        pairs[path] = drawn(own, int(inputs)), drawn(int(out), own)
-        if config.use_dora:
-            magnitudes[path] = drawn(int(out)).abs() + 0.5
-    names = ("embed_audio.weight", "audio_head.weight", "norm.weight")
-    replaced = {name: value + drawn(*value.shape) for name, value in _named(model, names)}
-    return Adapter(config, pairs, magnitudes, replaced)
-
-
-def _named(model: DualFFN, names: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
-    for name in names:
-        yield name, model.state_dict()[name]
-
-
-def with_adapter(model: DualFFN, adapter: Adapter, factor: float = 1.0) -> DualFFN:
-    """The model with `adapter` folded into its weights."""
-    values = model.state_dict().items()
-    model.load_state_dict({name: folded(name, v, adapter, factor) for name, v in values})
-    return model
 
 
 def same(left: Adapter, right: Adapter) -> None:
@@ -169,7 +126,7 @@ def test_half_the_factor_is_half_the_change_and_changes_add_up() -> None:
     weight = model.state_dict()[name]
     changes = [folded(name, weight, adapter) - weight for adapter in (one, other)]
     torch.testing.assert_close(folded(name, weight, one, 0.5), weight + changes[0] / 2)
-    both = folded_all(name, weight, [(one, 0.5), (other, -2.0)])
+    both = folded_all(name, weight, [Weighted(one, 0.5), Weighted(other, -2.0)])
     torch.testing.assert_close(both, weight + changes[0] / 2 - 2 * changes[1])
 
 

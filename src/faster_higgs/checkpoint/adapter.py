@@ -18,6 +18,7 @@ from torch import Tensor
 from faster_higgs.checkpoint.folding import (
     Adapter,
     AdapterConfig,
+    Weighted,
     folded,
     folded_all,
     refuse_misfit,
@@ -29,6 +30,7 @@ from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputPlace
 __all__ = [
     "Adapter",
     "AdapterConfig",
+    "Weighted",
     "folded",
     "folded_all",
     "read_adapter",

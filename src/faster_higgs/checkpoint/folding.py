@@ -6,8 +6,10 @@ Knows nothing of files, nor of how adapters are trained.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,7 +51,7 @@ class Adapter:
     def scale(self) -> float:
         return self.config.scale()
 
-    @property
+    @cached_property
     def touched(self) -> set[str]:
         """Our names of the tensors it changes."""
         return {f"{path}.weight" for path in self.pairs} | set(self.replaced)
@@ -62,7 +64,12 @@ class Adapter:
         return {**made, **{name: tuple(value.shape) for name, value in self.replaced.items()}}
 
 
-Weighted = Sequence[tuple[Adapter, float]]
+class Weighted(NamedTuple):
+    """An adapter, how often its change counts, and what messages call it."""
+
+    adapter: Adapter
+    factor: float = 1.0
+    label: str = ""
 
 
 def folded(name: str, weight: Tensor, adapter: Adapter, factor: float = 1.0) -> Tensor:
@@ -70,21 +77,21 @@ def folded(name: str, weight: Tensor, adapter: Adapter, factor: float = 1.0) -> 
 
     One that the adapter does not touch is given back as it is.
     """
-    return folded_all(name, weight, [(adapter, factor)])
+    return folded_all(name, weight, [Weighted(adapter, factor)])
 
 
-def folded_all(name: str, weight: Tensor, adapters: Weighted) -> Tensor:
+def folded_all(name: str, weight: Tensor, adapters: Iterable[Weighted]) -> Tensor:
     """The same with the changes of several, each measured from `weight` itself, added up."""
-    touching = [(adapter, factor) for adapter, factor in adapters if name in adapter.touched]
+    touching = [one for one in adapters if name in one.adapter.touched]
     if not touching:
         return weight
     base = weight.float()
     if len(touching) == 1:
-        adapter, factor = touching[0]
-        return torch.lerp(base, tuned(name, base, adapter), factor)  # exact where factor is 1
+        (one,) = touching
+        return torch.lerp(base, tuned(name, base, one.adapter), one.factor)  # exact at 1
     total = base.clone()
-    for adapter, factor in touching:
-        total += factor * (tuned(name, base, adapter) - base)
+    for one in touching:
+        total += one.factor * (tuned(name, base, one.adapter) - base)
     return total
 
 
