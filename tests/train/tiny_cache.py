@@ -1,4 +1,4 @@
-"""A small prepared data set that pico takes: its codec's codebooks, its own wording."""
+"""A small prepared data set that a model takes: its codec's codebooks, its own wording."""
 
 from __future__ import annotations
 
@@ -14,24 +14,33 @@ from tests.data.tiny import PICO, tiny_clips
 
 
 @lru_cache
-def demands() -> Demands:
-    return Demands.load(PICO)
+def demands(model: Path) -> Demands:
+    return Demands.load(model)
 
 
-def clips(count: int = 24, speakers: int = 3) -> list[Clip]:
-    wording = demands().wording
-    return [replace(clip, tokens=wording.tokens(clip.text)) for clip in tiny_clips(count, speakers)]
+def clips(model: Path, count: int = 24, speakers: int = 3) -> list[Clip]:
+    wanted = demands(model)
+    return [
+        replace(
+            clip,
+            tokens=wanted.wording.tokens(clip.text),
+            codes=clip.codes % wanted.config.num_codes,
+        )
+        for clip in tiny_clips(count, speakers)
+    ]
 
 
-def pico_cache(folder: Path, made: Sequence[Clip] = ()) -> Path:
-    """As `higgs prepare` makes it for pico."""
-    made = made or clips()
+def prepared(folder: Path, model: Path = PICO, made: Sequence[Clip] = ()) -> Path:
+    """As `higgs prepare` makes it for a model."""
+    wanted = demands(model)
+    made = made or clips(model)
     (folder / SHARDS).mkdir(parents=True)
     digest = write_shard(folder / SHARDS / "part-00000.arrow", made)
-    codec = {"num_codebooks": 8, "codebook_size": 1024, "frame_rate": 25}
+    books, size = wanted.config.num_codebooks, wanted.config.num_codes
+    codec = {"num_codebooks": books, "codebook_size": size, "frame_rate": 25}
     about = {
-        "codec": {"fingerprint": demands().codec, **codec},
-        "text": {"fingerprint": demands().wording.fingerprint},
+        "codec": {"fingerprint": wanted.codec, **codec},
+        "text": {"fingerprint": wanted.wording.fingerprint},
         "shards": [{"name": "part-00000.arrow", "clips": len(made), "sha256": digest}],
     }
     write_about(folder, about)

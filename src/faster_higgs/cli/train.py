@@ -31,7 +31,9 @@ class TrainFlags:
     """What stands on the command line."""
 
     preset: str | None = _what("--preset", "NAME", "What the other settings begin with.")
-    data: str | None = _what("--data --train-data-dir", "FOLDER", "What `higgs prepare` made.")
+    data: str | None = _what(
+        "--data --train-data-dir --data-dir", "FOLDER", "What `higgs prepare` made."
+    )
     eval_data: str | None = _what(
         "--eval-data --eval-data-dir", "FOLDER", "Another, whose clips are held out."
     )

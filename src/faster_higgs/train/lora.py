@@ -5,6 +5,7 @@ Knows nothing of files, data or optimisers.
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -152,6 +153,7 @@ def _without(pair: tuple[Tensor, Tensor], begun: tuple[Tensor, Tensor]) -> tuple
 
 
 def _peft() -> Any:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft wakes it; it misses kernels
     try:
         import peft
     except ImportError:
