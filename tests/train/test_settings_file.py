@@ -1,4 +1,4 @@
-"""Settings in a file and over it: typed, complete, and every wrong name is met with the right one."""
+"""Settings in a file and over it: typed, complete; a wrong name is met with the right one."""
 
 from __future__ import annotations
 
