@@ -64,6 +64,11 @@ class ModelConfig:
         return min(self.audio_stream_bos_id, self.audio_stream_eos_id)
 
     @property
+    def use_delay_pattern(self) -> bool:
+        """Always: a checkpoint without it is refused when its config is read."""
+        return True
+
+    @property
     def positions(self) -> int:
         """How many positions a request may take: prompt and answer together.
 

@@ -24,9 +24,12 @@ from faster_higgs.audio.encode import encoder_for
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.quiet import Quiet, Untouched
 from faster_higgs.audio.reference import read_clip
+from faster_higgs.checkpoint.adapted import Choice, chosen, notes
+from faster_higgs.checkpoint.adapter import Weighted
 from faster_higgs.checkpoint.choice import Plan
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import default_model, find_codec, resolve
+from faster_higgs.checkpoint.fingerprint import fingerprint as weights_of
 from faster_higgs.checkpoint.fit import fit, loading, wish_for
 from faster_higgs.checkpoint.load import load_model, refuse_other_codec
 from faster_higgs.codec.codec import Codec
@@ -82,7 +85,7 @@ class Higgs:
         self._worker = Worker(Engine(model, engine))
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913  one for each thing that is loaded
         cls,
         model: str | Path | None = None,
         *,
@@ -93,12 +96,14 @@ class Higgs:
         text_head: bool = False,
         quantization: Quantization | None = None,
         engine: EngineConfig | None = None,
+        adapters: Sequence[Choice] = (),
     ) -> Higgs:
         """A checkpoint: a folder, a hub id that is on this machine, or None for the default one.
 
         `voices` are folders of voices; the first may be written, the checkpoint's own never.
         Without `quantization` weights are as the files have them, without `engine` the cache is as
-        large as there is room for; a plan in place of a device's name says both.
+        large as there is room for; a plan in place of a device's name says both. `adapters` are
+        folders, or pairs of a folder and how often its change counts.
         Raises CheckpointNotFound, CheckpointError, and SettingError, also where there is no room.
         """
         folder = resolve(default_model().folder if model is None else model, revision)
@@ -110,7 +115,8 @@ class Higgs:
             for note in plan.notes:
                 logging.getLogger(__name__).warning(note)
         tokenizer = TextTokenizer.load(folder)
-        config, network = load_model(folder, text_head=text_head, **loading(plan))
+        change = _chosen(folder, adapters)
+        config, network = load_model(folder, text_head=text_head, adapters=change, **loading(plan))
         tokenizer.refuse_other_ids(config)
         sound = load_codec(codec_folder, device=plan.device, encoder=False)
         refuse_other_codec(config, sound.config)
@@ -287,11 +293,9 @@ class Higgs:
         """How speech is written for this checkpoint: as it is, or in phonemes."""
         if self.config.text_input == "text":
             return str
-        from faster_higgs.text.normalize import speakable
-        from faster_higgs.text.pronounce import Pronouncer
+        from faster_higgs.text.pronounce import spelling
 
-        pronounce = Pronouncer.load()
-        return lambda text: pronounce(speakable(text))
+        return spelling(self.config.text_input)
 
     @cached_property
     def _decoder(self) -> SharedDecoder:
@@ -351,6 +355,15 @@ class Higgs:
                     yield Piece(utterance, quiet.finish(), result, codes[:, :kept], heard)
                     break
             yield from pause(utterance, utterance.after, self.rate)
+
+
+def _chosen(folder: Path, adapters: Sequence[Choice]) -> list[Weighted]:
+    """Adapters as they are folded in; of those that are read here it is told what is amiss."""
+    found = chosen(adapters)
+    read = [one for one, choice in zip(found, adapters, strict=True) if one is not choice]
+    for note in notes(weights_of(folder), read) if read else ():
+        logging.getLogger(__name__).warning(note)
+    return found
 
 
 def _seeded(sampling: Sampling) -> Sampling:

@@ -19,6 +19,7 @@ from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.audio.reference import LONGEST_CLIP
 from faster_higgs.audio.save import save
+from faster_higgs.checkpoint.adapted import Choice
 from faster_higgs.checkpoint.choice import Plan
 from faster_higgs.checkpoint.codec_files import save_codec
 from faster_higgs.checkpoint.save import save_model
@@ -227,7 +228,7 @@ class FakeHiggs(Higgs):
             _add_voices(VoiceStore(folders[-1:], self.encode, "fake"))
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913  as that of Higgs
         cls,
         model: str | Path | None = None,
         *,
@@ -238,6 +239,7 @@ class FakeHiggs(Higgs):
         text_head: bool = False,
         quantization: Quantization | None = None,
         engine: EngineConfig | None = None,
+        adapters: Sequence[Choice] = (),
     ) -> FakeHiggs:
         """As `Higgs.load`, but nothing is loaded; of a folder only its voices are used."""
         return cls(model if model and Path(model).is_dir() else None, voices)

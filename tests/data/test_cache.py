@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from faster_higgs.data.cache import SHARDS, Cache, read_shard, write_shard
+from faster_higgs.data.cache import SHARDS, Cache, read_shard, write_about, write_shard
 from faster_higgs.errors import DataError
 from tests.data.tiny import tiny_cache, tiny_clips
 
@@ -61,3 +61,17 @@ def test_equal_data_have_equal_fingerprints(tmp_path: Path) -> None:
     first, second = (Cache(tiny_cache(tmp_path / name)) for name in "ab")
     other = Cache(tiny_cache(tmp_path / "c", clips=23))
     assert first.fingerprint == second.fingerprint != other.fingerprint
+
+
+def test_equal_sound_has_equal_digests(tmp_path: Path) -> None:
+    one, two, three = tiny_clips(3)
+    folder = tmp_path / "data"
+    (folder / SHARDS).mkdir(parents=True)
+    shards = []
+    for name, part in (("a", [one, two]), ("b", []), ("c", [three, one])):
+        digest = write_shard(folder / SHARDS / name, part)
+        shards.append({"name": name, "clips": len(part), "sha256": digest})
+    write_about(folder, {"codec": {"num_codebooks": 8}, "shards": shards})
+    digests = Cache(folder).digests()
+    assert len(digests) == 4 and digests[0] == digests[3]
+    assert len(set(digests)) == 3

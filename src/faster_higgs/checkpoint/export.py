@@ -97,7 +97,7 @@ def export(
     _refuse_place(out)
     _refuse_lack_of_room(out, network, before / _count(files.shapes.values()))
     with _appearing(out) as part:
-        left_out = _copy_beside(model, part, list(files.files))
+        left_out = copy_beside(model, part, list(files.files))
         shards, dtype = Shards(part, shard_bytes), None
         for name, value in _counted(values, targets, progress):
             shards.add(_NAMES.stored(name), value)
@@ -169,7 +169,7 @@ def _appearing(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _copy_beside(model: Path, part: Path, weights: Sequence[Path]) -> tuple[str, ...]:
+def copy_beside(model: Path, part: Path, weights: Sequence[Path]) -> tuple[str, ...]:
     """Copy the tokenizer and the like, and the codec and voices inside; the names of the rest."""
     left_out = []
     for path in sorted(model.iterdir()):

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from faster_higgs.checkpoint.adapted import adapted, refuse_packed
+from faster_higgs.checkpoint.folding import Weighted
 from faster_higgs.checkpoint.layout import Layout, match
 from faster_higgs.checkpoint.layouts import LANGUAGE_MODEL
 from faster_higgs.checkpoint.quantized import CONFIG, check, read_stamp, settled, with_packed
@@ -49,6 +51,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     text_head: bool = True,
     quantization: Quantization | None = None,
+    adapters: Sequence[Weighted] = (),
 ) -> tuple[ModelConfig, DualFFN]:
     """The model in `folder`, either published layout; each tensor placed or an error naming it.
 
@@ -56,6 +59,7 @@ def load_model(
     of a safetensors file is the mapped file itself, so loading takes no time and processes share
     the memory. `quantization` None takes the weights as the folder has them; else each is packed
     when it arrives, so that never more than one whole layer is in memory beside the packed ones.
+    `adapters` are folded in before that; what they do not touch is as without them.
     Raises CheckpointError, CheckpointNotFound, SettingError.
     """
     folder = Path(folder)
@@ -63,6 +67,8 @@ def load_model(
     layout = choose_layout(files, LAYOUTS)
     data = read_config(folder)
     stamp = read_stamp(folder, data)
+    if adapters and stamp is not None:
+        refuse_packed(stamp)
     held = settled(folder, stamp, quantization)
     refuse_without_fp8(held, device)
     config, model = built(folder, data, text_head)
@@ -72,6 +78,7 @@ def load_model(
         targets = packing(targets, model, device, mapped=not files.pickled)
     else:
         check(stamp, files.files)
+    targets = adapted(targets, adapters)
     place(model, finished(files, layout, targets, () if text_head else ("text_head.*",)))
     return config, model
 

@@ -5,7 +5,7 @@ Knows nothing of files and their names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from faster_higgs.checkpoint.arena import Arena, arena_for, room_of
 from faster_higgs.quant.host import HostLinear, on_host
 from faster_higgs.quant.linear import PackedLinear
+
+Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Target:
     linear: PackedLinear | None = None  # packs it
     copied: bool = False  # else it may map its file, and keep what was read of it in memory
     arena: Arena | None = None  # takes what is packed
+    change: Change | None = None  # is done to what was read; gives it its type, too
 
     @property
     def read_to(self) -> torch.device | str:
@@ -46,6 +49,8 @@ class Target:
     def made(self, name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
         """What the module gets, by name. Weights are packed as stored, before any cast."""
         value = value.to(self.read_to, self.kept(value.dtype), copy=self.copied)
+        if self.change is not None:
+            value = self.change(value)
         if self.linear is not None:
             packed = self.linear.pack(value)
             del value

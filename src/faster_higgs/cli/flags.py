@@ -39,6 +39,12 @@ codec_flag = partial(
 revision_flag = partial(
     _model, "--revision", "NAME", "Which version of a hub id. [default: the tested one]"
 )
+adapter_flag = partial(
+    _model,
+    "--adapter",
+    "DIR[=WEIGHT]",
+    "An adapter to put on the model, as `higgs train` makes them; again for more.",
+)
 memory_flag = partial(
     _model,
     "--max-memory",
@@ -135,6 +141,7 @@ class SayFlags:
     model: str | None = model_flag()
     audio_tokenizer: str | None = codec_flag()
     revision: str | None = revision_flag()
+    adapter: list[str] | None = adapter_flag()
     device: str = _model(
         "--device",
         "DEVICE",

@@ -30,6 +30,7 @@ COMMANDS = {
     "voices": "List, add, show, play and remove voices.",
     "doctor": "Say what this machine can run, and whether a model is the right one.",
     "download": "Fetch the full model.",
+    "train": "Teach a model a voice or a language, from prepared recordings.",
     "export": "Write a copy of a model with smaller weights.",
 }
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141  # as a shell reports the signals

@@ -88,6 +88,7 @@ def _check_extras(flags: SayFlags) -> None:
 
 def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
     from faster_higgs.checkpoint.load import holds_text_head
+    from faster_higgs.cli import adapters
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, plan_for, voice_folders
     from faster_higgs.cli.output import writer
     from faster_higgs.cli.progress import Bar
@@ -102,6 +103,7 @@ def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
     planned(asked, model.folder)
     for note in [*asked.notes, *([PICO_NOTE] if model.packaged else [])]:
         warn(note)
+    changes = adapters.read(flags.adapter, model.folder, warn)
     tell: Tell = warn if flags.verbose else _silent
     tell(f"Model: {model.folder}")
     # By the original's rules the model writes text after the sound, if it can.
@@ -111,7 +113,9 @@ def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
     for note in plan.notes:
         warn(note)
     (warn if asked.wish.automatic else tell)(f"Precision: {plan.reason}")
-    with Higgs.load(model.folder, codec=codec, device=plan, voices=own, text_head=head) as higgs:
+    with Higgs.load(
+        model.folder, codec=codec, device=plan, voices=own, text_head=head, adapters=changes
+    ) as higgs:
         voices = _voices(higgs, asked)
         cuts = higgs.plan(asked.text, voices, asked.delivery)
         seed = asked.sampling.seed

@@ -20,9 +20,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faster_higgs.cli import adapters
 from faster_higgs.cli.command import Command, as_command, flag, verbose
 from faster_higgs.cli.environment import completed, in_vain
-from faster_higgs.cli.flags import codec_flag, memory_flag, model_flag, revision_flag
+from faster_higgs.cli.flags import adapter_flag, codec_flag, memory_flag, model_flag, revision_flag
 from faster_higgs.cli.ports import EVERYWHERE, PORTS, lines, sockets_of
 from faster_higgs.errors import MissingExtra, SettingError, VoiceNotFound
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 ARENAS = -8  # glibc's M_ARENA_MAX
 _OF_A_MODEL = (
-    *("model", "audio_tokenizer", "revision", "device", "precision", "max_memory", "context"),
+    *("model", "audio_tokenizer", "revision", "adapter"),
+    *("device", "precision", "max_memory", "context"),
 )
 EXTRA = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 SLOTS = 16  # speeches whose sound is decoded at the same time, as memory is planned
@@ -79,6 +81,7 @@ class ServeFlags:
     model: str | None = model_flag()
     audio_tokenizer: str | None = codec_flag()
     revision: str | None = revision_flag()
+    adapter: list[str] | None = adapter_flag()
     device: str = _model(
         "--device", "DEVICE", "auto, cpu, cuda, cuda:N or mps. [default: auto]", default="auto"
     )
@@ -229,10 +232,11 @@ def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> Any:
     notes = _check_voices(model.folder, own, settings)
     if model.packaged:
         notes.append(PICO_NOTE)
+    changes = adapters.named(flags.adapter)
     plan = _plan(flags, model, settings)
     for note in (*notes, *plan.notes):
         print(note, file=sys.stderr)
-    load = partial(Higgs.load, model.folder, codec=codec, device=plan, voices=own)
+    load = partial(Higgs.load, model.folder, codec=codec, device=plan, voices=own, adapters=changes)
     facts, higgs = _machine(plan), stack.enter_context(load())
     return create_app(higgs, settings, model=model_id(model), facts=facts, load=load)
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ class Cache:
         """One value of every clip: id, speaker, text, frames, weight ..."""
         return [value for table in self._tables for value in table.column(name).to_pylist()]
 
+    def digests(self) -> list[bytes]:
+        """Of the codes of every clip; equal sound has equal ones."""
+        return [
+            hashlib.blake2b(codes, digest_size=16).digest()
+            for table in self._tables
+            for chunk in table.column("codes").chunks
+            for codes in _pieces(chunk)
+        ]
+
     @cached_property
     def fingerprint(self) -> str:
         """The same for equal data."""
@@ -176,6 +186,12 @@ def _clip(table: Any, row: int, books: int) -> Clip:
         tokens=tuple(values["tokens"].as_py()),
         columns=json.loads(values["columns"].as_py()),
     )
+
+
+def _pieces(lists: Any) -> Iterator[bytes]:
+    """The bytes of each list of an Arrow array."""
+    values, ends = lists.values.to_numpy(), lists.offsets.to_numpy()
+    return (values[a:b].tobytes() for a, b in pairwise(ends))
 
 
 def _arrow() -> Any:

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.train.config import LanguageSettings, OptimizerSettings
+from faster_higgs.train.config import LanguageSettings
 from faster_higgs.train.guide import Guide
 from faster_higgs.train.loss import Counts, Loss, count, language_loss
+from faster_higgs.train.modes import Learnt
+from faster_higgs.train.optimizers import optimizer
 from faster_higgs.train.packing import Batch, Examples, Packer, Place, fill, join, silenced
 from faster_higgs.train.sample import corrupt
 from faster_higgs.train.spread import norm_of, spread
@@ -26,23 +28,6 @@ from faster_higgs.train.team import ALONE, Team
 
 FRAME_SECONDS = 0.04
 LEAK = 0.5  # nats; no real held-out speech is that predictable in every codebook
-
-
-def adamw(model: nn.Module, settings: OptimizerSettings) -> AdamW:
-    """AdamW over what requires gradients; only matrices that are not embeddings decay."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            (plain if weight.ndim < 2 or name.startswith("embed_") else decayed).append(weight)
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return AdamW(
-        groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True
-    )
 
 
 class LanguageTask:
@@ -65,13 +50,17 @@ class LanguageTask:
         self.model, self.settings, self.guide, self.team = model, settings, guide, team
         self.spread = spread(model, team, settings.parallel, settings.autocast)
         self.packer = Packer(examples, settings.budget, seed=settings.seed, window=settings.window)
-        self.optimizer = adamw(model, settings.optimizer)
+        self.optimizer = optimizer(model, settings.optimizer)
+        some_frozen = not all(weight.requires_grad for weight in model.parameters())
+        self.kept: nn.Module = Learnt(model) if some_frozen else model
+        self.seen: tuple[str, ...] = ()  # names of what the last step read
         self.device = model.norm.weight.device
         self.held_out = [] if held_out is None else whole(held_out, settings.budget)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"model": self.model}
+        """What a checkpoint keeps: of a model with frozen weights the others."""
+        return {"model": self.kept}
 
     @property
     def optimizers(self) -> Mapping[str, Optimizer]:
@@ -98,6 +87,8 @@ class LanguageTask:
         batches = self._batches()
         counts = _sum([count(batch) for batch in batches.values()], self.team)
         counts = counts.to(self.device)
+        self.seen = tuple(name for batch in batches.values() for name in batch.names)
+        self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         parts, guides = [], []
         for number, batch in batches.items():
@@ -176,6 +167,7 @@ class LanguageTask:
         """Loss and accuracy on the held-out examples; `looks_leaked` where they are too good."""
         if not self.held_out:
             return {}
+        self.model.eval()
         counts = _sum([count(batch) for batch in self.held_out]).to(self.device)
         losses = [self._held_out_loss(batch, counts) for batch in self._own_held_out()]
         metrics = _merge(losses, counts, self.team)

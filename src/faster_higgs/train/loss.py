@@ -140,7 +140,8 @@ class _HeadLoss(torch.autograd.Function):
             sums = torch.zeros(books, device=hidden.device)
             hits = torch.zeros(books, device=hidden.device)
             grad_hidden = torch.empty_like(hidden) if keep else None
-            grad_weight = torch.zeros_like(weight, dtype=torch.float32) if keep else None
+            learns = keep and ctx.needs_input_grad[1]  # a frozen head needs no gradient of its own
+            grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learns else None
             for start in range(0, rows, step):
                 part = slice(start, start + step)
                 inputs = hidden.detach()[part].to(fast)
@@ -150,19 +151,22 @@ class _HeadLoss(torch.autograd.Function):
                 )
                 sums += sums_part
                 hits += hits_part
-                if grad_hidden is not None and grad_weight is not None:
+                if grad_hidden is not None:
                     slope = logits.to(fast)
                     grad_hidden[part] = slope @ head
-                    grad_weight += slope.T @ inputs
-        if grad_hidden is not None and grad_weight is not None:
-            ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
+                    if grad_weight is not None:
+                        grad_weight += slope.T @ inputs
+        if grad_hidden is not None:
+            made = None if grad_weight is None else grad_weight.to(weight.dtype)
+            ctx.save_for_backward(grad_hidden, made)
         ctx.mark_non_differentiable(sums, hits)
         return (sums * scale).sum(), sums, hits
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None
+        slope = None if grad_weight is None else grad_weight * grads[0]
+        return grad_hidden * grads[0], slope, None, None, None
 
 
 def _slice_loss(logits: Tensor, labels: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
