@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,9 @@ class TrainFlags:
         "--accumulate --gradient-accumulation-steps", "N", "Batches that make one step."
     )
     seed: int | None = _how("--seed", "N", "Of the order, the mixture and the pairs.")
+    parallel: str | None = _how(
+        "--parallel", "WAY", "Of several processes: auto, ddp (copies) or fsdp (a share each)."
+    )
     device: str | None = _how("--device", "DEVICE", "auto, cpu, cuda, cuda:N or mps.")
     dtype: str | None = _how("--dtype", "TYPE", "Of weights and products: auto, float32, bfloat16.")
 
@@ -128,7 +131,7 @@ SETTINGS: Mapping[str, str] = {
     **{name: name for name in ("data", "eval_data", "out", "model", "codec", "mode", "device")},
     **{name: f"adapter.{name}" for name in ("rank", "alpha", "dropout")},
     **{name: f"training.optimizer.{name}" for name in ("weight_decay", "clip")},
-    **{name: f"training.{name}" for name in ("accumulate", "seed")},
+    **{name: f"training.{name}" for name in ("accumulate", "seed", "parallel")},
     **{name: f"run.{name}" for name in ("epochs", "steps", "minutes", "warmup", "keep")},
     **{name: f"run.{name}" for name in ("log_every", "eval_every", "save_every", "patience")},
     "lr": "training.optimizer.learning_rate",
@@ -189,11 +192,16 @@ def run(flags: TrainFlags) -> None:
         return
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     from faster_higgs.cli.loading import model_folder
+    from faster_higgs.train.team import assembled
     from faster_higgs.train.tune import tune
 
     folder = model_folder(settings.model).folder
-    for line in _end(tune(settings, folder, _tell, _again(flags)), settings, folder):
-        print(line)
+    with assembled(os.environ, settings.device) as team:
+        settings = replace(settings, device=team.device)
+        tuned = tune(settings, folder, _tell, _again(flags), team=team)
+    if team.leads:
+        for line in _end(tuned, settings, folder):
+            print(line)
 
 
 def settled(flags: TrainFlags) -> tuple[TuneSettings, list[str]]:

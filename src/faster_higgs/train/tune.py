@@ -30,6 +30,7 @@ from faster_higgs.train.results import ABOUT, Results
 from faster_higgs.train.run import Outcome, Run
 from faster_higgs.train.settings_file import as_yaml, flattened
 from faster_higgs.train.state import Checkpoints
+from faster_higgs.train.team import ALONE, Team
 from faster_higgs.train.tune_config import FREE, TuneSettings
 
 Again = Literal["if any", "resume", "fresh"]
@@ -73,24 +74,29 @@ def tune(
     say: Say,
     again: Again = "if any",
     listening: Callable[[Base, Examples | None], Listen] | None = None,
+    team: Team = ALONE,
 ) -> Tuned:
     """Train the model in `folder` as the settings say, and leave the result in settings.out.
 
+    In a team all members do this; the first alone speaks and writes, and knows the place.
     Raises HiggsError in all its kinds.
     """
+    say = say if team.leads else _nothing
     results = Results(_out(settings))
     found = Checkpoints(results.folder).find()
     if again == "resume" and found is None:
         raise CheckpointNotFound(f"There is no checkpoint in '{results.folder}' to resume from.")
     if again == "fresh":
-        results.clear()
+        if team.leads:
+            results.clear()
+        team.any(False)
     train, held_out, data = _examples(settings, folder, say)
     base = Base.load(folder, settings)
     for line in modes.table(base.model).lines():
         say(line)
-    training, pace = planned(settings, Lengths.of(train), say)
+    training, pace = planned(settings, Lengths.of(train), say, team)
     torch.manual_seed(training.seed)
-    task = LanguageTask(base.model, train, training, held_out=held_out)
+    task = LanguageTask(base.model, train, training, held_out=held_out, team=team)
     run = Run(
         task,
         pace,
@@ -99,15 +105,18 @@ def tune(
         identity={**identity(settings), "the data": data, "the model": base.fingerprint},
         listen=listening(base, held_out) if listening else None,
         keep_best=lambda step: results.keep_best(base),
+        team=team,
     )
     run.resume_if_any()
     about = {"data": data, "model": base.fingerprint, "version": faster_higgs.__version__}
     _tell_version(results, say)
-    results.open(as_yaml(settings), about)
+    if team.leads:
+        results.open(as_yaml(settings), about)
     outcome = run.go()
     if outcome.reason == "signal":
         return Tuned(outcome, None)
-    return Tuned(outcome, results.finish(base))
+    with task.whole():
+        return Tuned(outcome, results.finish(base) if team.leads else None)
 
 
 def identity(settings: TuneSettings) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def identity(settings: TuneSettings) -> dict[str, Any]:
 
 
 def planned(
-    settings: TuneSettings, lengths: Lengths, say: Say
+    settings: TuneSettings, lengths: Lengths, say: Say, team: Team = ALONE
 ) -> tuple[LanguageSettings, RunSettings]:
     """Settings whose numbers are those of the data: clips to positions, epochs to steps."""
     training, pace = settings.training, settings.run
@@ -124,7 +133,7 @@ def planned(
         budget = max(round(settings.batch_clips * lengths.mean), math.ceil(1.5 * lengths.longest))
         training = replace(training, budget=budget)
         say(f"{settings.batch_clips} clips a batch are about {budget} positions.")
-    each = lengths.steps(training)
+    each = lengths.steps(replace(training, accumulate=training.accumulate * team.size))
     steps = pace.steps
     if pace.epochs is not None:
         steps = max(1, round(pace.epochs * each))
@@ -170,6 +179,10 @@ def _examples(
     elif settings.run.patience is not None:
         say("Nothing is held out for validation, so the last step counts as the best.")
     return with_replay(train, replayed, settings.mixture), held_out, " ".join(fingerprints)
+
+
+def _nothing(line: str) -> None:
+    """What those say who do not lead."""
 
 
 def _any(cache: Cache, split: str) -> bool:
