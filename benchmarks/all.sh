@@ -17,5 +17,6 @@ done
 "$python" benchmarks/host_cost.py --json "$results/host_cost.json"
 "$python" benchmarks/server_overhead.py --json "$results/server_overhead.json"
 "$python" benchmarks/data_encode.py --json "$results/data_encode.json"
+"$python" benchmarks/train_throughput.py --json "$results/train_throughput.json"
 # Last: it stops where torchaudio, which its rival needs, is not installed.
 "$python" benchmarks/cpu_codec.py --json "$results/cpu_codec.json"

@@ -97,3 +97,20 @@ def test_fp8_is_left_to_torch_on_the_processor(rows):
     assert layer(x.bfloat16()).dtype == torch.bfloat16
     with pytest.raises(AssertionError):
         layer.stored().in_c()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_the_gradient_is_that_of_the_dequantized_weights_and_none_of_them_are_kept(
+    kind, inputs, outputs
+):
+    layer, _ = filled(kind, inputs, outputs)
+    x, slope = activations(FEW_ROWS + 5, inputs).requires_grad_(), activations(3, outputs)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda none: none):
+        made = layer(x)[:3]
+    made.backward(slope)
+    wanted = torch.zeros_like(x)
+    wanted[:3] = slope @ layer.dequantized()
+    assert distance(x.grad, wanted) < 1e-5
+    assert not kept

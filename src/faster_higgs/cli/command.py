@@ -87,10 +87,11 @@ class Command(TyperCommand):
     """Shows its options under their headings, in the order of the settings."""
 
     facts: Facts = dict
-    value_if_none: Mapping[str, str] = {}  # of options whose value, a number, may be left out
+    value_if_none: Mapping[str, str] = {}  # of options whose value may be left out
+    is_value: Callable[[str], bool] = staticmethod(str.isdecimal)  # and is told by this from others
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(_completed(args, self.value_if_none)))
+        return super().parse_args(ctx, list(_completed(args, self.value_if_none, self.is_value)))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         facts = self.facts()
@@ -104,7 +105,9 @@ class Command(TyperCommand):
                 formatter.write_dl(headings[heading])
 
 
-def _completed(args: Sequence[str], value_if_none: Mapping[str, str]) -> Iterator[str]:
+def _completed(
+    args: Sequence[str], value_if_none: Mapping[str, str], is_value: Callable[[str], bool]
+) -> Iterator[str]:
     """The arguments, with each value that was left out."""
     rest, plain = list(args), False
     while rest:
@@ -114,7 +117,7 @@ def _completed(args: Sequence[str], value_if_none: Mapping[str, str]) -> Iterato
         if plain or value is None:
             yield arg
         else:
-            yield f"{arg}={rest.pop(0) if rest and rest[0].isdecimal() else value}"
+            yield f"{arg}={rest.pop(0) if rest and is_value(rest[0]) else value}"
 
 
 def _row(param: Any, facts: Mapping[str, str]) -> tuple[str, str]:

@@ -34,6 +34,7 @@ COMMANDS = {
     "download": "Fetch the full model.",
     "prepare": "Make training data of recordings.",
     "merge": "Write a model with adapters merged into it, or an adapter taken out of one.",
+    "train": "Teach a model a voice or a language, from prepared recordings.",
     "export": "Write a copy of a model with smaller weights.",
 }
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141  # as a shell reports the signals

@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from faster_higgs.errors import SettingError
 
+Parallel = Literal["auto", "ddp", "fsdp"]
+"""Several processes: equal copies of the model, or a share of it each."""
+
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -34,19 +37,28 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW. Norms and embeddings are never decayed."""
+    """AdamW. Norms and embeddings are never decayed.
+
+    adamw: beside weights of 16 bits stand masters in fp32, which are what is trained.
+    adamw8bit: the moments have 8 bits (bitsandbytes), weights of 16 bits have no master.
+    """
 
     learning_rate: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.01
     clip: float = 1.0  # of the gradient's norm; 0 means: not clipped
+    kind: Literal["adamw", "adamw8bit"] = "adamw"
+    plus: float = 1.0  # LoRA+: how much faster the B of a pair learns than its A
 
     def __post_init__(self) -> None:
+        _choice("optimizer", self.kind, ("adamw", "adamw8bit"))
         if not 0 < self.learning_rate < 1:
             raise SettingError(
                 f"The learning rate is {self.learning_rate}; it must lie between 0 and 1."
             )
+        if self.plus <= 0:
+            raise SettingError(f"plus is {self.plus}; it must be above 0.")
         _at_least("clip", self.clip, 0)
         _at_least("weight_decay", self.weight_decay, 0)
 
@@ -57,8 +69,10 @@ class RunSettings:
 
     steps: int | None = None  # of the whole training, earlier runs included
     minutes: float | None = None  # of this run
+    epochs: float | None = None  # in place of steps; who knows the data makes steps of them
     schedule: Literal["constant", "trapezoid", "cosine"] = "trapezoid"
     warmup: int = 200
+    warmup_share: float | None = None  # of the steps, in place of `warmup` where it is less
     decay: float = 0.2  # share of the steps (or of the minutes) in which a trapezoid comes down
     floor: float = 0.0  # where it comes down to, as a share of the learning rate
     log_every: int = 20
@@ -66,15 +80,18 @@ class RunSettings:
     save_every: int = 1000
     save_minutes: float = 10.0
     keep: int = 3
+    patience: int | None = None  # evaluations in a row that are no better, after which it ends
     non_finite: Literal["raise", "skip"] = "raise"
     max_skips: int = 10  # in a row
 
     def __post_init__(self) -> None:
         _choice("schedule", self.schedule, ("constant", "trapezoid", "cosine"))
         _choice("non_finite", self.non_finite, ("raise", "skip"))
-        if self.steps is None and self.minutes is None:
+        if self.steps is None and self.minutes is None and self.epochs is None:
             raise SettingError("A training run needs an end: give steps, minutes or both.")
-        if self.schedule == "cosine" and self.steps is None:
+        if self.steps is not None and self.epochs is not None:
+            raise SettingError("steps and epochs are two ways to say the same; leave one out.")
+        if self.schedule == "cosine" and self.steps is None and self.epochs is None:
             raise SettingError(
                 "A cosine schedule needs a number of steps; give steps or use 'trapezoid'."
             )
@@ -82,6 +99,9 @@ class RunSettings:
             _at_least(name, getattr(self, name), 1)
         for name in ("warmup", "decay", "floor", "max_skips"):
             _at_least(name, getattr(self, name), 0)
+        for name in ("steps", "minutes", "epochs", "warmup_share", "patience"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise SettingError(f"{name} is {value}; it must be above 0.")
         if self.decay > 1 or self.floor > 1:
             raise SettingError(
                 f"decay ({self.decay}) and floor ({self.floor}) are shares and at most 1."
@@ -98,6 +118,8 @@ class LanguageSettings:
     seed: int = 0
     autocast: bool = False  # bfloat16 matrix products
     checkpointing: bool = False  # less memory, about a third more time
+    compile: bool = False  # the feed-forwards, by torch.compile; slow to begin
+    parallel: Parallel = "auto"  # of several processes; see spread.spread
     code_noise: float = 0.0  # share of the codes that are replaced by random ones on the way in
     look_every: int = 20  # steps; then the likeliest five and the ends are looked at, which costs
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -106,6 +128,11 @@ class LanguageSettings:
     def __post_init__(self) -> None:
         for name in ("budget", "accumulate", "window", "look_every"):
             _at_least(name, getattr(self, name), 1)
+        _choice("parallel", self.parallel, ("auto", "ddp", "fsdp"))
+        if self.parallel == "fsdp" and self.optimizer.kind == "adamw8bit":
+            raise SettingError(
+                "Moments of 8 bits cannot be shared out; use the optimizer adamw, or parallel ddp."
+            )
         if not 0 <= self.code_noise < 1:
             raise SettingError(
                 f"code_noise is {self.code_noise}; it is a share, from 0 to less than 1."

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
+from faster_higgs.errors import OutputError
+
 Say = Callable[[str], None]
 
 
@@ -55,8 +57,15 @@ class Journal:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Scalars of a step, to both places."""
-        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        path = self._folder / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{path} cannot be written: {error.strerror}. The last checkpoint is whole; free "
+                "some space and resume."
+            ) from error
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
@@ -74,6 +83,13 @@ class Journal:
         """Write out what is held back."""
         if self._board is not None:
             self._board.close()
+
+
+class Quiet:
+    """The journal of those who do not lead: whatever it is told, it says nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
 
 
 def _board(folder: Path, say: Say) -> Any:

@@ -36,6 +36,10 @@ class Counts(NamedTuple):
     audio: Tensor  # [K]
     text: Tensor  # []
 
+    def to(self, device: torch.device | str) -> Counts:
+        """The same on another device."""
+        return Counts(self.audio.to(device), self.text.to(device))
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -90,7 +94,8 @@ def language_loss(
     """
     own = count(batch)
     counts = counts or own
-    audio = hidden[batch.is_audio]
+    texts = len(batch.ids) - len(batch.columns)
+    audio = hidden.index_select(0, torch.argsort(batch.is_audio, stable=True)[texts:])
     here, labels = _targets(batch.audio_labels)
     scale = _scale(counts.audio, settings, labels.shape[1])
     total, sums, hits, closer = _head_loss(

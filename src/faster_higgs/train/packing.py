@@ -37,11 +37,13 @@ class Batch:
     text_labels: Tensor  # [T]
     audio_labels: Tensor  # [A, K]
     centres: Tensor | None = None  # [A]
+    names: tuple[str, ...] = ()  # of the clips that are learnt
+    lengths: tuple[int, ...] = ()  # of the documents
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved = {k: v.to(device) for k, v in vars(self).items() if v is not None}
-        return replace(self, **moved)
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)  # type: ignore[arg-type]
 
     @property
     def num_positions(self) -> int:
@@ -91,13 +93,20 @@ class Packer:
 
     def next(self) -> Batch:
         """The batch at `place`, which moves on."""
+        return join(self._pass())
+
+    def skip(self) -> None:
+        """Leave the batch at `place` to somebody else."""
+        self._pass()
+
+    def _pass(self) -> list[Example]:
         groups = self._groups(self.place.epoch, self.place.window)
         if self.place.batch >= len(groups):  # the data or the budget changed since it was noted
             self.place = self._after(self.place, 0)
-            return self.next()
-        batch = join(groups[self.place.batch])
+            return self._pass()
+        group = groups[self.place.batch]
         self.place = self._after(self.place, len(groups))
-        return batch
+        return group
 
     def _after(self, place: Place, batches: int) -> Place:
         if place.batch + 1 < batches:
@@ -152,6 +161,17 @@ def join(examples: Sequence[Example]) -> Batch:
         text_labels=torch.cat([_first_ignored(example.text_labels) for example in examples]),
         audio_labels=torch.cat([example.audio_labels.reshape(-1, books) for example in examples]),
         centres=_join_centres(examples),
+        names=tuple(example.name for example in examples if example.name),
+        lengths=tuple(lengths.tolist()),
+    )
+
+
+def silenced(batch: Batch) -> Batch:
+    """The same batch with nothing to be learnt in it."""
+    return replace(
+        batch,
+        text_labels=torch.full_like(batch.text_labels, IGNORE),
+        audio_labels=torch.full_like(batch.audio_labels, IGNORE),
     )
 
 

@@ -9,22 +9,28 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from torch import nn
 from torch.optim import Optimizer
 
 from faster_higgs.errors import HiggsError
 from faster_higgs.train.config import RunSettings
-from faster_higgs.train.journal import Journal, Say
+from faster_higgs.train.journal import Journal, Quiet, Say
 from faster_higgs.train.schedule import Schedule
 from faster_higgs.train.state import Checkpoints
+from faster_higgs.train.team import ALONE, Team
 
 OVERTIME = 1.2  # share of the minutes after which a run ends even if its descent is not over
+
+
+Reason = Literal["steps", "minutes", "signal", "patience"]
+JUDGE = "eval_loss_audio"  # the less the better
 
 
 class Task(Protocol):
@@ -49,13 +55,16 @@ class Task(Protocol):
     def seek(self, place: dict[str, Any]) -> None:
         """Go back to a place."""
 
+    def whole(self) -> AbstractContextManager[None]:
+        """Every member of the team has all weights, so that the first one can speak with them."""
+
 
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended."""
 
     step: int
-    reason: Literal["steps", "minutes", "signal"]
+    reason: Reason
     metrics: dict[str, float]
     checkpoint: Path
 
@@ -85,7 +94,10 @@ class Stopper:
 
 
 class Run:
-    """One run of a task in a folder, where it leaves a checkpoint behind."""
+    """One run of a task in a folder, where it leaves a checkpoint behind.
+
+    In a team all members run; the first one alone speaks, listens and writes, and its clock counts.
+    """
 
     def __init__(
         self,
@@ -96,11 +108,15 @@ class Run:
         say: Say,
         identity: Mapping[str, Any] | None = None,
         listen: Callable[[int, Journal], None] | None = None,
+        keep_best: Callable[[int], None] | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.task, self.settings, self.listen = task, settings, listen
+        self.task, self.settings, self.listen, self.keep_best = task, settings, listen, keep_best
+        self.team = team
+        self.best, self.worse = math.inf, 0  # the least held-out loss, and how often since
         self.identity = dict(identity or {})
-        self.checkpoints = Checkpoints(folder, settings.keep)
-        self.journal = Journal(Path(folder), say)
+        self.checkpoints = Checkpoints(folder, settings.keep, team)
+        self.journal = Journal(Path(folder), say) if team.leads else cast(Journal, Quiet())
         self.schedule = Schedule(settings)
         self.step = self.skipped = self._skips_in_row = 0
         self.seconds = 0.0  # of training before this run
@@ -113,6 +129,7 @@ class Run:
         task = self.task
         state = self.checkpoints.restore(name, task.modules, task.optimizers, self.identity)
         self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
+        self.best, self.worse = state.get("best") or math.inf, state.get("worse", 0)
         self.schedule.restore(state["schedule"], self.step)
         task.seek(state["place"])
         for module in state["joining"]:
@@ -141,7 +158,7 @@ class Run:
                         metrics = self._evaluate()
                     self._save_in_time()
                 path = self._save()
-            if reason != "signal" and self.step % self.settings.eval_every:
+            if reason in ("steps", "minutes") and self.step % self.settings.eval_every:
                 metrics = self._evaluate()
             self.journal.line(f"Stopped by {reason} at step {self.step}; saved as {path.name}.")
         finally:
@@ -170,16 +187,17 @@ class Run:
             return
         self.skipped += 1
         self._skips_in_row += 1
+        seen = told(getattr(self.task, "seen", ()))
         bad = ", ".join(f"{k} = {v}" for k, v in metrics.items() if not math.isfinite(v))
         for name in [name for name, value in metrics.items() if not math.isfinite(value)]:
             del metrics[name]
         if self.settings.non_finite == "raise" or self._skips_in_row > self.settings.max_skips:
             raise HiggsError(
                 f"Step {self.step} gave numbers that are not finite ({bad}), "
-                f"{self._skips_in_row} in a row. The last checkpoint is sound; resume from it "
-                "with a lower learning rate, or without autocast."
+                f"{self._skips_in_row} in a row.{seen} The last checkpoint is sound; resume "
+                "from it with a lower learning rate, or without autocast."
             )
-        self.journal.line(f"Step {self.step} was left out: {bad}. {self.skipped} left out so far.")
+        self.journal.line(f"Step {self.step} was left out: {bad}.{seen} {self.skipped} so far.")
 
     def _evaluate(self) -> dict[str, float]:
         metrics = {f"eval_{name}": value for name, value in self.task.evaluate().items()}
@@ -191,14 +209,31 @@ class Run:
             self.journal.write(self.step, metrics)
             shown = "  ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:4])
             self.journal.line(f"step {self.step}  {shown}")
+        self._judge(metrics)
         if self.listen is not None:
-            self.listen(self.step, self.journal)
+            with self.task.whole():
+                if self.team.leads:
+                    self.listen(self.step, self.journal)
         return metrics
 
-    def _reason(self, stopper: Stopper) -> Literal["steps", "minutes", "signal"] | None:
+    def _judge(self, metrics: Mapping[str, float]) -> None:
+        """Keep what is better on held-out data than all before it."""
+        if (loss := metrics.get(JUDGE)) is None:
+            return
+        self.worse += 1
+        if loss < self.best:
+            self.best, self.worse = loss, 0
+            if self.keep_best is not None:
+                with self.task.whole():
+                    if self.team.leads:
+                        self.keep_best(self.step)
+
+    def _reason(self, stopper: Stopper) -> Reason | None:
         settings = self.settings
-        if stopper.wanted:
+        if self.team.any(stopper.wanted):
             return "signal"
+        if settings.patience is not None and self.worse >= settings.patience:
+            return "patience"
         if settings.steps is not None and self.step >= settings.steps:
             return "steps"
         if self.schedule.end is not None and self.step >= self.schedule.end:
@@ -213,7 +248,7 @@ class Run:
         return share * self.settings.minutes * 60 - self._elapsed()
 
     def _elapsed(self) -> float:
-        return time.monotonic() - self._begun
+        return self.team.first(time.monotonic() - self._begun)
 
     def _come_down_in_time(self) -> None:
         """Where only a time is given, a trapezoid comes down when its share of it is left."""
@@ -240,7 +275,8 @@ class Run:
         )
 
     def _save_in_time(self) -> None:
-        due = time.monotonic() - self._saved >= self.settings.save_minutes * 60
+        since = self.team.first(time.monotonic() - self._saved)
+        due = since >= self.settings.save_minutes * 60
         if due or self.step % self.settings.save_every == 0:
             self._save()
 
@@ -255,6 +291,8 @@ class Run:
             "seconds": self.seconds + self._elapsed(),
             "schedule": self.schedule.to_json(),
             "place": self.task.place(),
+            "best": self.best if math.isfinite(self.best) else None,
+            "worse": self.worse,
             "identity": self.identity,
         }
 
@@ -274,3 +312,11 @@ class Run:
                 f"The warm-up of {settings.warmup} steps is more than a fifth of all "
                 f"{settings.steps} steps."
             )
+
+
+def told(names: Sequence[str], most: int = 20) -> str:
+    """The clips of a step, in a sentence."""
+    if not names:
+        return ""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f" It read {', '.join(names[:most])}{more}."

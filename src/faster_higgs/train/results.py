@@ -1,0 +1,92 @@
+"""What a tuning leaves behind: an adapter or a model, the best and the last. Knows no training.
+
+out/
+    config.yaml     the settings of the last run
+    run.json        what the data, the model and the code were
+    step-*/         checkpoints, to go on from
+    best/           the best on held-out data: an adapter, or a whole model
+    adapter/        of lora and qlora: the best, or the last where nothing is held out
+    model/          of other modes, where nothing is held out
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from faster_higgs.checkpoint.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, write_adapter
+from faster_higgs.checkpoint.appearing import copy_beside
+from faster_higgs.checkpoint.load import holds_text_head, load_model
+from faster_higgs.checkpoint.replacing import replacing
+from faster_higgs.checkpoint.save import save_model
+from faster_higgs.checkpoint.tensors import open_tensors
+from faster_higgs.errors import OutputPlaceError
+from faster_higgs.train.base import Base
+
+CONFIG, ABOUT = "config.yaml", "run.json"
+BEST, ADAPTER, MODEL = "best", "adapter", "model"
+_OURS = (BEST, ADAPTER, MODEL, "stable", "curves", "latest", "metrics.jsonl", CONFIG, ABOUT)
+
+
+class Results:
+    """The folder of one tuning."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def open(self, config: str, about: Mapping[str, Any]) -> None:
+        """Make the folder and say what is done in it. Raises OutputError, OutputPlaceError."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputPlaceError(f"'{self.folder}' is a file; name a folder for the results.")
+        with replacing(self.folder, "settings") as partial:
+            partial(CONFIG).write_text(config, encoding="utf-8")
+            partial(ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+
+    def clear(self) -> None:
+        """Remove what earlier runs left, and nothing else."""
+        for path in (*self.folder.glob("step-*"), *(self.folder / name for name in _OURS)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def keep_best(self, base: Base) -> None:
+        """The model as it is now is the best."""
+        _write(base, self.folder / BEST)
+
+    def finish(self, base: Base) -> Path:
+        """Put the result where it is looked for; returns that place."""
+        best = self.folder / BEST
+        if not base.settings.has_adapter:
+            target = best if best.is_dir() else self.folder / MODEL
+            if target != best:
+                _write(base, target)
+            return target
+        if best.is_dir():
+            with replacing(self.folder / ADAPTER, "adapter") as partial:
+                for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
+                    shutil.copyfile(best / name, partial(name))
+        else:
+            _write(base, self.folder / ADAPTER)
+        return self.folder / ADAPTER
+
+
+def _write(base: Base, folder: Path) -> None:
+    if base.settings.has_adapter:
+        write_adapter(folder, base.adapter())
+        return
+    model, lent = base.model, not hasattr(base.model, "text_head")
+    if lent and holds_text_head(base.folder):
+        _, whole = load_model(base.folder, dtype=model.norm.weight.dtype)
+        model.text_head = whole.text_head
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            copy_beside(base.folder, folder, list(open_tensors(base.folder).files))
+        save_model(model, base.config, folder)
+    finally:
+        if lent and hasattr(model, "text_head"):
+            del model.text_head

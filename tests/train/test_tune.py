@@ -1,0 +1,358 @@
+"""A tuning from its settings to what it leaves: exact when resumed, whole whatever stops it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from faster_higgs.checkpoint.adapter import read_adapter
+from faster_higgs.cli.main import main
+from faster_higgs.errors import (
+    CheckpointError,
+    CheckpointNotFound,
+    DataError,
+    HiggsError,
+    SettingError,
+)
+from faster_higgs.sampling import Sampling
+from faster_higgs.speech import Higgs
+from faster_higgs.testing import tiny_checkpoint
+from faster_higgs.train import state
+from faster_higgs.train.base import Base
+from faster_higgs.train.loop import LanguageTask
+from faster_higgs.train.packing import Batch
+from faster_higgs.train.run import Run
+from faster_higgs.train.settings_file import built, checked
+from faster_higgs.train.state import Checkpoints
+from faster_higgs.train.tune import Lengths, Tuned, planned, tune
+from faster_higgs.train.tune_config import TuneSettings, completed
+from tests.train.tiny_cache import clips, prepared
+
+pytest.importorskip("peft")
+
+FAST = {
+    "adapter.rank": 4,
+    "training.budget": 400,
+    "training.accumulate": 1,
+    "training.optimizer.learning_rate": 1e-2,
+    "run.steps": 8,
+    "run.log_every": 4,
+    "run.eval_every": 4,
+    "run.save_every": 3,
+    "run.schedule": "constant",
+    "run.keep": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    return prepared(tmp_path_factory.mktemp("data") / "prepared", model)
+
+
+@pytest.fixture
+def train(tmp_path: Path, model: Path, data: Path) -> Callable[..., Tuned]:
+    """Tune the tiny model; settings by full name with `__` for the dot."""
+
+    def go(out: str = "out", *, again: Any = "if any", lines: Any = None, **more: Any) -> Tuned:
+        settings = asked(tmp_path / out, more.pop("data", data), **more)
+        say = (lines if lines is not None else []).append
+        return tune(settings, model, say, again)
+
+    return go
+
+
+def asked(out: Path, data: Path, **more: Any) -> TuneSettings:
+    own = {name.replace("__", "."): value for name, value in more.items()}
+    values = {**FAST, "out": str(out), "data": str(data), **own}
+    return built(TuneSettings, completed(checked(values, TuneSettings, "test")))
+
+
+def stopped_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """SIGTERM to this process at the end of step number `steps`."""
+    original = LanguageTask.step
+
+    def step(self: LanguageTask, number: int) -> dict[str, float]:
+        metrics = original(self, number)
+        if number + 1 == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return metrics
+
+    monkeypatch.setattr(LanguageTask, "step", step)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"adapter__dropout": 0.2, "training__code_noise": 0.1},
+        {"mode": "qlora", "adapter__whole": ["audio_head"]},
+        {"dtype": "bfloat16", "adapter__init": "pissa"},
+        {"mode": "audio_path", "dtype": "bfloat16"},
+    ],
+)
+def test_a_tuning_that_was_stopped_ends_as_one_that_was_not(
+    train: Callable[..., Tuned],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: dict[str, Any],
+) -> None:
+    whole = train("whole", **more)
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 5)
+        first = train("parts", **more)
+    assert (first.outcome.reason, first.place) == ("signal", None)
+    lines: list[str] = []
+    second = train("parts", lines=lines, **more)
+    assert any("Resumed at step 5" in line for line in lines)
+    assert second.outcome.step == whole.outcome.step == 8
+    states = [load_file(out.outcome.checkpoint / "model.safetensors") for out in (whole, second)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert second.outcome.metrics == whole.outcome.metrics
+
+
+def test_what_is_kept_is_what_learns_and_the_best_is_the_result(
+    train: Callable[..., Tuned], tmp_path: Path, model: Path
+) -> None:
+    before = (model / "model.safetensors").read_bytes()
+    done = train(adapter__whole=["embed_audio"])
+    out = tmp_path / "out"
+    assert done.place == out / "adapter"
+    assert sorted(path.name for path in out.glob("step-*")) == ["step-00000006", "step-00000008"]
+    kept = load_file(done.outcome.checkpoint / "model.safetensors")
+    assert all(".lora_" in name or name == "embed_audio.weight" for name in kept)
+    adapter = read_adapter(done.place)
+    assert adapter.config.rank == 4 and set(adapter.replaced) == {"embed_audio.weight"}
+    best = json.loads((done.outcome.checkpoint / "state.json").read_text())["best"]
+    assert best <= done.outcome.metrics["eval_loss_audio"]
+    told = json.loads((out / "run.json").read_text())
+    assert told.keys() == {"data", "model", "version"}
+    assert "steps: 8" in (out / "config.yaml").read_text()
+    assert (model / "model.safetensors").read_bytes() == before
+
+
+def test_the_adapter_speaks_as_the_trained_model_did(
+    train: Callable[..., Tuned], model: Path, tmp_path: Path
+) -> None:
+    """Trained, written, read and folded in: the held-out loss is the one that was told."""
+    from faster_higgs.checkpoint.folding import folded
+
+    done = train(run__eval_every=8)
+    base = Base.load(model, asked(tmp_path, tmp_path, mode="full"))
+    assert done.place is not None
+    adapter = read_adapter(done.place)
+    state = {name: folded(name, w, adapter) for name, w in base.model.state_dict().items()}
+    base.model.load_state_dict(state)
+    wanted = done.outcome.metrics["eval_loss_audio"]
+    assert held_out_loss(base, tmp_path) == pytest.approx(wanted, rel=1e-4)
+
+
+def held_out_loss(base: Base, tmp_path: Path) -> float:
+    from faster_higgs.data.cache import Cache
+    from faster_higgs.train.dataset import Dataset
+    from tests.train.tiny_cache import demands
+
+    made = Cache(prepared(tmp_path / "again", base.folder))
+    settings = asked(tmp_path, tmp_path)
+    wanted = demands(base.folder)
+    train = Dataset(made, wanted, settings.mixture)
+    held_out = Dataset(made, wanted, settings.mixture, "validation")
+    return LanguageTask(base.model, train, settings.training, held_out=held_out).evaluate()[
+        "loss_audio"
+    ]
+
+
+@pytest.mark.parametrize("mode", ["full", "audio_only"])
+def test_a_mode_without_pairs_leaves_a_model_that_loads_and_speaks(
+    train: Callable[..., Tuned], model: Path, mode: str
+) -> None:
+    before = (model / "model.safetensors").read_bytes()
+    done = train(mode=mode, run__steps=4)
+    assert done.place is not None and done.place.name == "best"
+    old, new = load_file(model / "model.safetensors"), load_file(done.place / "model.safetensors")
+    assert old.keys() == new.keys()  # the text head too, which was not even loaded
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert ("model.layers.0.mlp.up_proj.weight" in changed) == (mode == "full")
+    assert "model.layers.0.audio_mlp.up_proj.weight" in changed
+    assert (model / "model.safetensors").read_bytes() == before
+    with Higgs.load(done.place, device="cpu") as higgs:
+        assert higgs.speak("a", sampling=Sampling(seed=1, max_new_tokens=12)).samples.size
+
+
+def test_without_better_evaluations_it_ends_early_and_the_best_stays(
+    train: Callable[..., Tuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.2, 2.1, 1.0])
+    monkeypatch.setattr(LanguageTask, "evaluate", lambda self: {"loss_audio": next(losses)})
+    done = train(run__steps=50, run__eval_every=2, run__patience=3)
+    assert (done.outcome.reason, done.outcome.step) == ("patience", 10)
+    assert done.place is not None
+    best, last = read_adapter(done.place), load_file(done.outcome.checkpoint / "model.safetensors")
+    path = "layers.0.q_proj"
+    assert not torch.equal(best.pairs[path][0], last[f"{path}.lora_A.default.weight"])
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_changed_settings_are_told_all_at_once_and_those_of_pace_may_change(
+    train: Callable[..., Tuned], others: int
+) -> None:
+    train(run__steps=2)
+    if not others:
+        assert train(run__steps=3, run__log_every=1, run__keep=1).outcome.step == 3
+        return
+    with pytest.raises(SettingError) as caught:
+        train(adapter__dropout=0.5, training__seed=9)
+    said = str(caught.value)
+    assert "adapter.dropout = 0.0, this run has 0.5" in said
+    assert "training.seed = 0, this run has 9" in said
+    assert train(again="fresh", adapter__dropout=0.5).outcome.step == 8
+
+
+def test_other_data_and_another_model_are_refused(
+    train: Callable[..., Tuned], model: Path, tmp_path: Path
+) -> None:
+    train(run__steps=2)
+    other = prepared(tmp_path / "other", model, clips(model, 18))
+    with pytest.raises(SettingError, match="the data"):
+        train(data=(other))
+    with pytest.raises(SettingError, match="the model"):
+        train_on = tiny_checkpoint(tmp_path / "stranger", seed=5)
+        tune(asked(tmp_path / "out", prepared(tmp_path / "d", train_on)), train_on, str)
+
+
+def test_resuming_what_is_not_there_and_what_is_damaged_is_refused(
+    train: Callable[..., Tuned], tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointNotFound, match="no checkpoint"):
+        train(again="resume")
+    path = train(run__steps=2).outcome.checkpoint / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        train()
+
+
+def test_a_damaged_shard_is_refused(
+    train: Callable[..., Tuned], tmp_path: Path, model: Path
+) -> None:
+    folder = prepared(tmp_path / "broken", model)
+    shard = next((folder / "clips").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-64] + bytes(64))
+    with pytest.raises(DataError, match="is damaged"):
+        train(data=(folder))
+
+
+def test_a_number_that_is_not_finite_ends_it_with_the_step_and_the_clips(
+    train: Callable[..., Tuned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, read = LanguageTask._backward, []
+
+    def broken(self: LanguageTask, batch: Batch, *more: Any) -> Any:
+        loss = original(self, batch, *more)
+        if len(read) == 3:
+            weight = next(w for w in self.model.parameters() if w.requires_grad)
+            assert weight.grad is not None
+            weight.grad[0, 0] = math.nan
+        read.append(batch.names)
+        return loss
+
+    monkeypatch.setattr(LanguageTask, "_backward", broken)
+    with pytest.raises(HiggsError) as caught:
+        train()
+    assert "Step 3 gave numbers that are not finite" in str(caught.value)
+    assert f"It read {', '.join(read[3])}." in str(caught.value)
+    assert read[3] and all(name.startswith("clip-") for name in read[3])
+
+
+def test_epochs_and_clips_become_steps_and_positions(data: Path) -> None:
+    lengths = Lengths(1000, 100.0, 200)
+    lines: list[str] = []
+    settings = asked(data, data, run__steps=None, run__epochs=2, run__schedule="cosine")
+    training, pace = planned(settings, lengths, lines.append)
+    assert training.budget == 400
+    assert pace.steps == 2 * (128 + 122)  # windows of 512 and 488 clips, 4 clips a batch
+    assert pace.warmup == round(0.03 * 500)
+    settings = asked(data, data, batch_clips=10)
+    assert planned(settings, lengths, lines.append)[0].budget == 1000
+    assert any("10 clips a batch" in line for line in lines)
+
+
+def in_a_child(work: Callable[[], None]) -> int:
+    """Do it in another process, which may die of it; the status as subprocess tells it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, which the child does not use
+        child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)
+            work()
+        finally:
+            os._exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def at_call(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int, act: Any) -> None:
+    """Do something before the call of that number of a function."""
+    original, calls = getattr(owner, name), []
+
+    def counted(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == number:
+            act()
+        return original(*given)
+
+    monkeypatch.setattr(owner, name, counted)
+
+
+@pytest.mark.parametrize("place", ["save_file", "_replace_folder", "_replace_text"])
+def test_a_kill_while_saving_leaves_the_checkpoint_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, train: Callable[..., Tuned]
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        at_call(patch, state, place, 2, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        assert in_a_child(train) == -signal.SIGKILL
+    assert Checkpoints(out).find() == out / "step-00000003"
+    lines: list[str] = []
+    done = train(lines=lines)
+    assert any("Resumed at step 3" in line for line in lines)
+    assert done.outcome.step == 8
+    assert not list(out.glob(".*"))
+
+
+def test_a_full_disk_ends_it_in_a_sentence_with_status_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Path, model: Path
+) -> None:
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    def work() -> None:
+        with Path(tmp_path / "said").open("w") as said, redirect_stderr(said):
+            ended = main([*map(str, words)])
+        os._exit(ended)
+
+    out = tmp_path / "out"
+    words = ["train", "--data", data, "--model", model, "--out", out, "--device", "cpu"]
+    words += [f"--set={name}={value}" for name, value in FAST.items()]
+    at_call(monkeypatch, Run, "_save", 2, fill)
+    assert in_a_child(work) == 1
+    said = (tmp_path / "said").read_text()
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("Error: The checkpoint step-00000006 could not")
+    assert Checkpoints(out).find() == out / "step-00000003"
+    assert not list(out.glob(".*"))
