@@ -30,7 +30,7 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
 from faster_higgs.train import state
-from faster_higgs.train.base import Base
+from faster_higgs.train.learner import Learner
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.packing import Batch
 from faster_higgs.train.run import Run
@@ -154,26 +154,26 @@ def test_the_adapter_speaks_as_the_trained_model_did(
     from faster_higgs.checkpoint.folding import folded
 
     done = train(run__eval_every=8)
-    base = Base.load(model, asked(tmp_path, tmp_path, mode="full"))
+    learner = Learner.load(model, asked(tmp_path, tmp_path, mode="full"))
     assert done.place is not None
     adapter = read_adapter(done.place)
-    state = {name: folded(name, w, adapter) for name, w in base.model.state_dict().items()}
-    base.model.load_state_dict(state)
+    state = {name: folded(name, w, adapter) for name, w in learner.model.state_dict().items()}
+    learner.model.load_state_dict(state)
     wanted = done.outcome.metrics["eval_loss_audio"]
-    assert held_out_loss(base, tmp_path) == pytest.approx(wanted, rel=1e-4)
+    assert held_out_loss(learner, tmp_path) == pytest.approx(wanted, rel=1e-4)
 
 
-def held_out_loss(base: Base, tmp_path: Path) -> float:
+def held_out_loss(learner: Learner, tmp_path: Path) -> float:
     from faster_higgs.data.cache import Cache
     from faster_higgs.train.dataset import Dataset
     from tests.train.tiny_cache import demands
 
-    made = Cache(prepared(tmp_path / "again", base.folder))
+    made = Cache(prepared(tmp_path / "again", learner.folder))
     settings = asked(tmp_path, tmp_path)
-    wanted = demands(base.folder)
+    wanted = demands(learner.folder)
     train = Dataset(made, wanted, settings.mixture)
     held_out = Dataset(made, wanted, settings.mixture, "validation")
-    return LanguageTask(base.model, train, settings.training, held_out=held_out).evaluate()[
+    return LanguageTask(learner.model, train, settings.training, held_out=held_out).evaluate()[
         "loss_audio"
     ]
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -247,10 +248,10 @@ def _end(tuned: Tuned, settings: TuneSettings, folder: Path) -> Iterator[str]:
         _tell("Give the same command again to go on.")
         return
     yield str(tuned.place)
-    spoken = f"--model {tuned.place}"
+    words = ["--model", str(tuned.place)]
     if settings.has_adapter:
-        spoken = f"--model {folder} --adapter {tuned.place}"
-    _tell(f'Hear it: higgs say "Hello." {spoken}')
+        words = ["--model", str(folder), "--adapter", str(tuned.place)]
+    _tell(f'Hear it: higgs say "Hello." {shlex.join(words)}')
 
 
 def _tell(line: str) -> None:

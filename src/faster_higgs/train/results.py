@@ -24,7 +24,7 @@ from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.checkpoint.save import save_model
 from faster_higgs.checkpoint.tensors import open_tensors
 from faster_higgs.errors import OutputPlaceError
-from faster_higgs.train.base import Base
+from faster_higgs.train.learner import Learner
 
 CONFIG, ABOUT = "config.yaml", "run.json"
 BEST, ADAPTER, MODEL = "best", "adapter", "model"
@@ -53,40 +53,40 @@ class Results:
             else:
                 path.unlink(missing_ok=True)
 
-    def keep_best(self, base: Base) -> None:
+    def keep_best(self, learner: Learner) -> None:
         """The model as it is now is the best."""
-        _write(base, self.folder / BEST)
+        _write(learner, self.folder / BEST)
 
-    def finish(self, base: Base) -> Path:
+    def finish(self, learner: Learner) -> Path:
         """Put the result where it is looked for; returns that place."""
         best = self.folder / BEST
-        if not base.settings.has_adapter:
+        if not learner.settings.has_adapter:
             target = best if best.is_dir() else self.folder / MODEL
             if target != best:
-                _write(base, target)
+                _write(learner, target)
             return target
         if best.is_dir():
             with replacing(self.folder / ADAPTER, "adapter") as partial:
                 for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
                     shutil.copyfile(best / name, partial(name))
         else:
-            _write(base, self.folder / ADAPTER)
+            _write(learner, self.folder / ADAPTER)
         return self.folder / ADAPTER
 
 
-def _write(base: Base, folder: Path) -> None:
-    if base.settings.has_adapter:
-        write_adapter(folder, base.adapter())
+def _write(learner: Learner, folder: Path) -> None:
+    if learner.settings.has_adapter:
+        write_adapter(folder, learner.adapter())
         return
-    model, lent = base.model, not hasattr(base.model, "text_head")
-    if lent and holds_text_head(base.folder):
-        _, whole = load_model(base.folder, dtype=model.norm.weight.dtype)
+    model, lent = learner.model, not hasattr(learner.model, "text_head")
+    if lent and holds_text_head(learner.folder):
+        _, whole = load_model(learner.folder, dtype=model.norm.weight.dtype)
         model.text_head = whole.text_head
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True)
-            copy_beside(base.folder, folder, list(open_tensors(base.folder).files))
-        save_model(model, base.config, folder)
+            copy_beside(learner.folder, folder, list(open_tensors(learner.folder).files))
+        save_model(model, learner.config, folder)
     finally:
         if lent and hasattr(model, "text_head"):
             del model.text_head

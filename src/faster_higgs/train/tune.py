@@ -9,21 +9,21 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-import faster_higgs
 from faster_higgs.data.cache import Cache
 from faster_higgs.data.record import Split
 from faster_higgs.errors import CheckpointNotFound, OutputPlaceError, SettingError
 from faster_higgs.train import modes
-from faster_higgs.train.base import Base
 from faster_higgs.train.config import LanguageSettings, RunSettings
 from faster_higgs.train.dataset import Dataset, with_replay
 from faster_higgs.train.demands import Demands
 from faster_higgs.train.journal import Journal, Say
+from faster_higgs.train.learner import Learner
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.packing import Examples
 from faster_higgs.train.results import ABOUT, Results
@@ -72,7 +72,7 @@ def tune(
     folder: Path,
     say: Say,
     again: Again = "if any",
-    listening: Callable[[Base, Examples | None], Listen] | None = None,
+    listening: Callable[[Learner, Examples | None], Listen] | None = None,
 ) -> Tuned:
     """Train the model in `folder` as the settings say, and leave the result in settings.out.
 
@@ -82,32 +82,32 @@ def tune(
     found = Checkpoints(results.folder).find()
     if again == "resume" and found is None:
         raise CheckpointNotFound(f"There is no checkpoint in '{results.folder}' to resume from.")
-    if again == "fresh":
-        results.clear()
     train, held_out, data = _examples(settings, folder, say)
-    base = Base.load(folder, settings)
-    for line in modes.table(base.model).lines():
+    learner = Learner.load(folder, settings)
+    for line in modes.table(learner.model).lines():
         say(line)
     training, pace = planned(settings, Lengths.of(train), say)
+    if again == "fresh":
+        results.clear()
     torch.manual_seed(training.seed)
-    task = LanguageTask(base.model, train, training, held_out=held_out)
+    task = LanguageTask(learner.model, train, training, held_out=held_out)
     run = Run(
         task,
         pace,
         results.folder,
         say=say,
-        identity={**identity(settings), "the data": data, "the model": base.fingerprint},
-        listen=listening(base, held_out) if listening else None,
-        keep_best=lambda step: results.keep_best(base),
+        identity={**identity(settings), "the data": data, "the model": learner.fingerprint},
+        listen=listening(learner, held_out) if listening else None,
+        keep_best=lambda step: results.keep_best(learner),
     )
     run.resume_if_any()
-    about = {"data": data, "model": base.fingerprint, "version": faster_higgs.__version__}
+    about = {"data": data, "model": learner.fingerprint, "version": version("faster-higgs")}
     _tell_version(results, say)
     results.open(as_yaml(settings), about)
     outcome = run.go()
     if outcome.reason == "signal":
         return Tuned(outcome, None)
-    return Tuned(outcome, results.finish(base))
+    return Tuned(outcome, results.finish(learner))
 
 
 def identity(settings: TuneSettings) -> dict[str, Any]:
@@ -181,5 +181,5 @@ def _tell_version(results: Results, say: Say) -> None:
     if not path.is_file():
         return
     before = json.loads(path.read_text()).get("version")
-    if before != faster_higgs.__version__:
+    if before != version("faster-higgs"):
         say(f"This run was begun with version {before} of the program.")
