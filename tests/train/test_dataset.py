@@ -60,6 +60,7 @@ def test_what_is_trained_begins_with_the_prompt_of_inference(folder: Path, task:
         assert len(example.columns) - columns == answer + 9
         assert int((example.audio_labels != IGNORE).sum()) == 8 * (answer + 1)
         assert (example.text_labels != IGNORE).sum() == 3
+        assert example.name == "+".join(clip(i).id for i in talk.turns)
         seen.add((len(talk.turns), len(talk.references), talk.in_system, talk.scene))
     assert len(seen) >= 4
 
@@ -109,6 +110,22 @@ def test_held_out_conversations_are_the_same_in_every_epoch_and_run(folder: Path
     assert once == [other.draw(i, 3) for i in range(len(other))]
     assert all(talk.scene for talk in once)
     assert sorted(made.indices) == made.cache.indices("test")
+
+
+def test_data_that_are_only_for_evaluation_are_held_out_too(folder: Path) -> None:
+    train = data.dataset(folder, replace(EVEN, seed=3))
+    made = Dataset(train.cache, data.demands(), replace(EVEN, seed=3), "train", held_out=True)
+    assert [made.draw(i, 4) for i in range(9)] == [made.draw(i, 0) for i in range(9)]
+    assert talks(made, 1) != talks(train, 1)
+
+
+def test_reference_turns_are_learnt_where_all_is_asked_for(folder: Path) -> None:
+    settings = MixtureSettings.only(TASKS[1], in_system=0.5, loss_on="all", drop_reference=0.0)
+    made = data.dataset(folder, settings)
+    eos = data.demands().config.audio_stream_eos_id
+    for index in range(len(made)):
+        ends = (made.example(index, 0).audio_labels == eos).sum(0).tolist()
+        assert ends == [1 if made.draw(index, 0).in_system else 2] * 8
 
 
 def test_tasks_and_conditions_come_as_often_as_asked(folder: Path) -> None:
@@ -185,6 +202,7 @@ def test_speakers_with_one_clip_are_counted_and_spoken_without_a_voice(tmp_path:
     assert any(talk.references for talk in drawn if talk.turns[0] == 3)
     with pytest.raises(DataError, match=r"3 of 6 clips .* \(s0, s1, s2\)"):
         Dataset(cache, data.demands(), MixtureSettings.only(TASKS[1]))
+    assert Dataset(cache, data.demands(), MixtureSettings.only(TASKS[1]), held_out=True).notes
     with pytest.raises(DataError, match="needs two speakers with 2 clip"):
         Dataset(cache, data.demands(), MixtureSettings.only(TASKS[3]))
 

@@ -8,21 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny_training as tiny
-from faster_higgs.config import ModelConfig
 from faster_higgs.delay import undelay, unwrap, wrap
-from faster_higgs.errors import CheckpointError, SettingError
+from faster_higgs.errors import SettingError
 from faster_higgs.train.sample import IGNORE, assistant_turns, build, clip_labels, corrupt
-
-
-def test_the_label_table_of_the_delay_pattern() -> None:
-    codes = torch.arange(12).reshape(4, 3)
-    assert clip_labels(codes, 99).tolist() == [
-        [IGNORE, 0, 1, 2, 99, IGNORE, IGNORE, IGNORE],
-        [IGNORE, IGNORE, 3, 4, 5, 99, IGNORE, IGNORE],
-        [IGNORE, IGNORE, IGNORE, 6, 7, 8, 99, IGNORE],
-        [IGNORE, IGNORE, IGNORE, IGNORE, 9, 10, 11, 99],
-    ]
-    assert wrap(codes, 98, 99)[3].tolist() == [98, 98, 98, 98, 9, 10, 11, 99]
 
 
 @settings(deadline=None, max_examples=30)
@@ -37,15 +25,6 @@ def test_labels_supervise_every_code_and_one_end_of_stream_per_codebook(k: int, 
     assert torch.equal(undelay(labels)[:, 1:-1], codes)
     assert bool((labels[labels != IGNORE] == columns[labels != IGNORE]).all())
     assert bool((clip_labels(codes, 51, is_trained=False) == IGNORE).all())
-
-
-def test_text_labels_are_as_long_as_the_expanded_ids_and_mark_the_trained_turn_only() -> None:
-    made = tiny.example(frames=3, seed=1, reference=2)
-    columns = 3 + tiny.BOOKS + 1
-    assert made.text_labels.shape == made.ids.shape == made.is_audio.shape
-    expected = [tiny.OUT_BOS, *[IGNORE] * columns, tiny.AUDIO_EOS, tiny.EOT]
-    assert made.text_labels[-len(expected) :].tolist() == expected
-    assert bool((made.text_labels[: -len(expected)] == IGNORE).all())
 
 
 def test_only_the_last_clip_is_supervised_unless_all_are_asked_for() -> None:
@@ -80,13 +59,6 @@ def test_a_reference_that_is_the_target_is_refused() -> None:
     tokens = [*tiny.asks(12), *tiny.ANSWER, *tiny.asks(13), *tiny.ANSWER]
     with pytest.raises(SettingError, match="equals the clip"):
         build(tokens, [tiny.clip(3, 1), tiny.clip(3, 1)], tiny.MARKS)
-
-
-def test_a_checkpoint_without_the_delay_pattern_is_refused() -> None:
-    data = tiny.config().to_json("original")
-    assert ModelConfig.from_json(data) == tiny.config()
-    with pytest.raises(CheckpointError, match="use_delay_pattern"):
-        ModelConfig.from_json({**data, "use_delay_pattern": False})
 
 
 @pytest.mark.parametrize(

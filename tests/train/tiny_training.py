@@ -62,11 +62,14 @@ def asks(*words: int) -> list[int]:
 ANSWER = [*HEADER, OUT_BOS, AUDIO_OUT, AUDIO_EOS, EOT]
 
 
+def words(seed: int) -> list[int]:
+    return [WORDS + 1 + seed % 30, WORDS + 1 + (seed // 30) % 30]
+
+
 def example(frames: int = 5, seed: int = 0, reference: int | None = None) -> Example:
     """A user turn that names `seed`, its answer, and a reference turn before it if wanted."""
-    words = [WORDS + 1 + seed % 30, WORDS + 1 + (seed // 30) % 30]
     clips = [clip(frames, seed)]
-    tokens = [*asks(*words), *ANSWER]
+    tokens = [*asks(*words(seed)), *ANSWER]
     if reference is not None:
         clips = [clip(reference, seed + 1000), *clips]
         tokens = [*asks(WORDS), *ANSWER, *tokens]

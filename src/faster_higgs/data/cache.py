@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -188,10 +188,10 @@ def _clip(table: Any, row: int, books: int) -> Clip:
     )
 
 
-def _pieces(lists: Any) -> Iterator[bytes]:
+def _pieces(lists: Any) -> list[bytes]:
     """The bytes of each list of an Arrow array."""
     values, ends = lists.values.to_numpy(), lists.offsets.to_numpy()
-    return (values[a:b].tobytes() for a, b in pairwise(ends))
+    return [values[a:b].tobytes() for a, b in pairwise(ends)]
 
 
 def _arrow() -> Any:

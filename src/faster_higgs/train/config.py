@@ -10,13 +10,6 @@ from typing import Any, Literal
 
 from faster_higgs.errors import SettingError
 
-TASKS = (
-    "single_speaker_smart_voice",
-    "zero_shot_voice_cloning",
-    "multi_speaker_smart_voice",
-    "multi_speaker_voice_cloning",
-)
-
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -123,16 +116,25 @@ class LanguageSettings:
     autocast: bool = False  # bfloat16 matrix products
     checkpointing: bool = False  # less memory, about a third more time
     code_noise: float = 0.0  # share of the codes that are replaced by random ones on the way in
+    look_every: int = 20  # steps; then the likeliest five and the ends are looked at, which costs
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     loss: LossSettings = field(default_factory=LossSettings)
 
     def __post_init__(self) -> None:
-        for name in ("budget", "accumulate", "window"):
+        for name in ("budget", "accumulate", "window", "look_every"):
             _at_least(name, getattr(self, name), 1)
         if not 0 <= self.code_noise < 1:
             raise SettingError(
                 f"code_noise is {self.code_noise}; it is a share, from 0 to less than 1."
             )
+
+
+TASKS = (
+    "single_speaker_smart_voice",
+    "zero_shot_voice_cloning",
+    "multi_speaker_smart_voice",
+    "multi_speaker_voice_cloning",
+)
 
 
 @dataclass(frozen=True)

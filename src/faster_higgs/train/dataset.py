@@ -49,7 +49,8 @@ class Talk:
 class Dataset:
     """The clips of one split as conversations. Equal (index, epoch) give equal ones.
 
-    Raises DataError for data of another model, or that cannot give what the tasks need, and
+    All but the training split are held out; `held_out` says so of data that are there for nothing
+    else. Raises DataError for data of another model, or that cannot give what the tasks need, and
     SettingError for rules that are not the checkpoint's. `notes` tell what there is too little of.
     """
 
@@ -59,10 +60,12 @@ class Dataset:
         demands: Demands,
         settings: MixtureSettings,
         split: Split = "train",
+        *,
+        held_out: bool = False,
     ) -> None:
         demands.refuse_other_data(cache)
         demands.refuse_other_rules(settings)
-        self.cache, self.demands, self.trains = cache, demands, split == "train"
+        self.cache, self.demands, self.trains = cache, demands, split == "train" and not held_out
         fixed = replace(settings, seed=0, drop_reference=0.0, drop_scene=0.0)
         self.settings = settings if self.trains else fixed
         self.marks = Marks.of(demands.wording.tokenizer, demands.config)
@@ -198,7 +201,7 @@ class Dataset:
         names = sorted({self._speakers[i] for i in self.alone})
         count = f"{len(self.alone):,} of {len(self):,} clips"
         who = f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-        if all(task.endswith("cloning") for task in weights):
+        if self.trains and all(task.endswith("cloning") for task in weights):
             raise DataError(
                 f"{count} in '{folder}' have no other clip of their speaker ({who}) of at most "
                 f"{limit} to be cloned from; give single_speaker_smart_voice a weight, or leave "

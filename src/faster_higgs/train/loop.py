@@ -108,7 +108,8 @@ class LanguageTask:
                 checkpointing=settings.checkpointing,
                 watch=watch,
             )
-            loss = language_loss(self.model, hidden, batch, settings.loss, counts)
+            close = step % settings.look_every == 0
+            loss = self._loss(hidden, batch, counts, closely=close)
         total = loss.total
         guide = 0.0
         if self.guide is not None and watch is not None:
@@ -145,7 +146,11 @@ class LanguageTask:
             hidden = self.model.train_forward(
                 batch.ids, batch.columns, batch.is_audio, batch.segment, batch.positions
             )
-            return language_loss(self.model, hidden, batch, self.settings.loss, counts)
+            return self._loss(hidden, batch, counts, closely=True)
+
+    def _loss(self, hidden: Tensor, batch: Batch, counts: Counts, *, closely: bool) -> Loss:
+        eos = self.model.config.audio_stream_eos_id if closely else None
+        return language_loss(self.model, hidden, batch, self.settings.loss, counts, eos)
 
 
 def whole(examples: Examples, budget: int) -> list[Batch]:
@@ -166,10 +171,12 @@ def _merge(parts: list[Loss], counts: Counts) -> dict[str, float]:
     def total(values: list[Tensor]) -> Tensor:
         return torch.stack(values).sum(0)
 
+    closer = [part.closer for part in parts if part.closer is not None]
     return Loss(
         total([part.total.detach() for part in parts]),
         total([part.audio for part in parts]),
         total([part.hits for part in parts]),
         total([part.text.detach() for part in parts]),
         counts,
+        total(closer) if len(closer) == len(parts) else None,
     ).metrics()

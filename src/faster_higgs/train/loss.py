@@ -46,6 +46,7 @@ class Loss:
     hits: Tensor  # [K] codes that were the likeliest
     text: Tensor
     counts: Counts
+    closer: Tensor | None = None  # [3, K] codes among the likeliest five; ends: loss, number
 
     def metrics(self) -> dict[str, float]:
         """Scalars for a log: the loss, and per codebook the mean cross entropy and the accuracy."""
@@ -53,11 +54,18 @@ class Loss:
         values = {
             "loss": float(self.total.detach()),
             "loss_audio": float(self.audio.sum() / counts.sum()),
+            "accuracy": float(self.hits.sum() / counts.sum()),
         }
         for k, mean in enumerate((self.audio / counts).tolist()):
             values[f"loss_codebook_{k}"] = mean
         for k, share in enumerate((self.hits / counts).tolist()):
             values[f"accuracy_codebook_{k}"] = share
+        if self.closer is not None:
+            near, ends, ended = self.closer
+            values["accuracy_top5"] = float(near.sum() / counts.sum())
+            values["loss_eos"] = float(ends.sum() / ended.sum().clamp(min=1))
+            for k, share in enumerate((near / counts).tolist()):
+                values[f"accuracy_top5_codebook_{k}"] = share
         if float(self.text):
             values["loss_text"] = float(self.text / self.counts.text)
         return values
@@ -69,26 +77,34 @@ def count(batch: Batch) -> Counts:
 
 
 def language_loss(
-    model: Heads, hidden: Tensor, batch: Batch, settings: LossSettings, counts: Counts | None = None
+    model: Heads,
+    hidden: Tensor,
+    batch: Batch,
+    settings: LossSettings,
+    counts: Counts | None = None,
+    eos: int | None = None,
 ) -> Loss:
-    """The loss of `hidden` [T, D], divided by `counts` where several batches make one step."""
+    """The loss of `hidden` [T, D], divided by `counts` where several batches make one step.
+
+    `eos`, the end of stream, has the loss tell how well ends are learnt, and more that costs time.
+    """
     own = count(batch)
     counts = counts or own
     audio = hidden[batch.is_audio]
     here, labels = _targets(batch.audio_labels)
     scale = _scale(counts.audio, settings, labels.shape[1])
-    total, sums, hits = _head_loss(
-        audio.index_select(0, here), model.audio_head.weight, labels, scale
+    total, sums, hits, closer = _head_loss(
+        audio.index_select(0, here), model.audio_head.weight, labels, scale, eos
     )
     text = total.new_zeros(())
     if settings.text_weight:
         here, labels = _targets(batch.text_labels[:, None])
         scale = settings.text_weight / counts.text.clamp(min=1).float()[None]
-        extra, text_sums, _ = _head_loss(
+        extra, text_sums, _, _ = _head_loss(
             hidden.index_select(0, here), model.text_head.weight, labels, scale
         )
         total, text = total + extra, text_sums[0]
-    return Loss(total, sums, hits, text, own)
+    return Loss(total, sums, hits, text, own, None if eos is None else closer)
 
 
 def _targets(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,11 +127,12 @@ def _scale(counts: Tensor, settings: LossSettings, books: int) -> Tensor:
 
 
 def _head_loss(
-    hidden: Tensor, weight: Tensor, labels: Tensor, scale: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    hidden: Tensor, weight: Tensor, labels: Tensor, scale: Tensor, eos: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     keep = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    total, sums, hits = _HeadLoss.apply(hidden, weight, labels, scale, keep)  # type: ignore[no-untyped-call]
-    return total, sums.detach(), hits.detach()
+    total, seen = _HeadLoss.apply(hidden, weight, labels, scale, keep, eos)  # type: ignore[no-untyped-call]
+    sums, hits, *closer = seen.detach()
+    return total, sums, hits, torch.stack(closer)
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -123,8 +140,14 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, scale: Tensor, keep: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        labels: Tensor,
+        scale: Tensor,
+        keep: bool,
+        eos: int | None,
+    ) -> tuple[Tensor, Tensor]:
         device = hidden.device.type
         fast = (
             torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -133,8 +156,7 @@ class _HeadLoss(torch.autograd.Function):
             rows, books = labels.shape
             head = weight.detach().to(fast)
             step = max(1, SLICE // weight.shape[0])
-            sums = torch.zeros(books, device=hidden.device)
-            hits = torch.zeros(books, device=hidden.device)
+            seen = torch.zeros(5, books, device=hidden.device)
             grad_hidden = torch.empty_like(hidden) if keep else None
             learns = keep and ctx.needs_input_grad[1]  # a frozen head needs no gradient of its own
             grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learns else None
@@ -142,11 +164,9 @@ class _HeadLoss(torch.autograd.Function):
                 part = slice(start, start + step)
                 inputs = hidden.detach()[part].to(fast)
                 logits = (inputs @ head.T).float()  # [n, K*V]
-                sums_part, hits_part = _slice_loss(
-                    logits.view(len(inputs), books, -1), labels[part], scale, keep
+                seen += _slice_loss(
+                    logits.view(len(inputs), books, -1), labels[part], scale, keep, eos
                 )
-                sums += sums_part
-                hits += hits_part
                 if grad_hidden is not None:
                     slope = logits.to(fast)
                     grad_hidden[part] = slope @ head
@@ -155,23 +175,29 @@ class _HeadLoss(torch.autograd.Function):
         if grad_hidden is not None:
             made = None if grad_weight is None else grad_weight.to(weight.dtype)
             ctx.save_for_backward(grad_hidden, made)
-        ctx.mark_non_differentiable(sums, hits)
-        return (sums * scale).sum(), sums, hits
+        ctx.mark_non_differentiable(seen)
+        return (seen[0] * scale).sum(), seen
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
         slope = None if grad_weight is None else grad_weight * grads[0]
-        return grad_hidden * grads[0], slope, None, None, None
+        return grad_hidden * grads[0], slope, None, None, None, None
 
 
-def _slice_loss(logits: Tensor, labels: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
-    """Losses and hits [K] of logits [n, K, V], which become their own gradient when `keep`."""
+def _slice_loss(
+    logits: Tensor, labels: Tensor, scale: Tensor, keep: bool, eos: int | None
+) -> Tensor:
+    """[5, K] of logits [n, K, V], which become their own gradient when `keep`.
+
+    The rows: losses, hits, and where `eos` is given: hits among five, losses and number of ends.
+    """
     valid = labels != IGNORE
     index = labels.clamp(min=0)[..., None]
     picked = logits.gather(-1, index)
     top, best = logits.max(-1, keepdim=True)
-    hits = ((best == index)[..., 0] & valid).sum(0).float()
+    hits = (best == index)[..., 0]
+    near = hits if eos is None else (logits > picked).sum(-1) < 5
     logits.sub_(top)
     if keep:
         logits.exp_()
@@ -182,4 +208,6 @@ def _slice_loss(logits: Tensor, labels: Tensor, scale: Tensor, keep: bool) -> tu
     else:
         normaliser = logits.exp_().sum(-1, keepdim=True)
     entropy = (normaliser.log() + top - picked)[..., 0]
-    return (entropy * valid).sum(0), hits
+    ends = torch.zeros_like(valid) if eos is None else labels == eos
+    seen = (entropy * valid, hits & valid, near & valid, entropy * ends, ends)
+    return torch.stack([one.sum(0).float() for one in seen])
