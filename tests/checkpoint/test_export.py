@@ -13,8 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from faster_higgs.checkpoint import export as exporting
-from faster_higgs.checkpoint import shards
+from faster_higgs.checkpoint import appearing, shards
 from faster_higgs.checkpoint.export import export
 from faster_higgs.checkpoint.load import load_model
 from faster_higgs.checkpoint.save import save_model
@@ -196,10 +195,10 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
     model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil._ntuple_diskusage  # type: ignore[attr-defined]
-    monkeypatch.setattr(exporting.shutil, "disk_usage", lambda _: usage(10, 10, 1000))
+    monkeypatch.setattr(appearing.shutil, "disk_usage", lambda _: usage(10, 10, 1000))
     assert "0.0 GB free" in refused(OutputError, model, out)
     size = sum(value.nbytes for value in load_file(model / "model.safetensors").values())
-    monkeypatch.setattr(exporting.shutil, "disk_usage", lambda _: usage(10, 10, size))
+    monkeypatch.setattr(appearing.shutil, "disk_usage", lambda _: usage(10, 10, size))
     export(model, out, INT8)
 
 

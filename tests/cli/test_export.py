@@ -121,10 +121,10 @@ def test_ctrl_c_leaves_nothing(run, here, tiny, monkeypatch):
 
 
 def test_a_bar_is_shown_to_who_looks_and_to_no_other(run, here, tiny, monkeypatch, capsys):
-    with command._bar() as progress:
+    with command.progress_bar() as progress:
         assert progress is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with command._bar() as progress:
+    with command.progress_bar() as progress:
         assert progress is not None
         progress(3_000_000, 7_000_000)
     assert "3 of 7 M weights" in capsys.readouterr().err

@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
+from faster_higgs.checkpoint.appearing import (
+    Progress,
+    appearing,
+    copy_beside,
+    counted,
+    refuse_lack_of_room,
+    refuse_place,
+)
 from faster_higgs.checkpoint.layouts import TRANSFORMERS
 from faster_higgs.checkpoint.load import LAYOUTS, built, holds_text_head, read_config, shrink
 from faster_higgs.checkpoint.quantized import (
@@ -30,30 +35,14 @@ from faster_higgs.checkpoint.quantized import (
     with_packed,
 )
 from faster_higgs.checkpoint.shards import Shards
-from faster_higgs.checkpoint.targets import Targets, packing, targets_of
-from faster_higgs.checkpoint.tensors import (
-    INDEX,
-    choose_layout,
-    finished,
-    open_tensors,
-)
-from faster_higgs.errors import (
-    CheckpointError,
-    OutputError,
-    OutputPlaceError,
-    SettingError,
-    unwritten,
-)
+from faster_higgs.checkpoint.targets import packing, targets_of
+from faster_higgs.checkpoint.tensors import choose_layout, finished, open_tensors
+from faster_higgs.errors import CheckpointError, SettingError
 from faster_higgs.quant.apply import Quantization
 
 SHARD_BYTES = 1_000_000_000
 
-_SMALL = 50_000_000  # bytes of a file that belongs to a model but is none of its weights
-_FOLDERS = ("codec", "voices")
-_WEIGHTS = (".safetensors", ".pth")
 _NAMES = with_packed(TRANSFORMERS)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -94,12 +83,12 @@ def export(
     targets = packing(targets, network, "cpu", mapped=not files.pickled)
     values = finished(files, layout, targets)
     before = sum(path.stat().st_size for path in files.files)
-    _refuse_place(out)
+    refuse_place(out)
     _refuse_lack_of_room(out, network, before / _count(files.shapes.values()))
-    with _appearing(out) as part:
+    with appearing(out) as part:
         left_out = copy_beside(model, part, list(files.files))
         shards, dtype = Shards(part, shard_bytes), None
-        for name, value in _counted(values, targets, progress):
+        for name, value in counted(values, targets, progress):
             shards.add(_NAMES.stored(name), value)
             dtype = value.dtype if name == "norm.weight" else dtype
         made = Stamp(out, quantization, shards.finish())
@@ -121,84 +110,13 @@ def _refuse_wish(quantization: Quantization) -> None:
         )
 
 
-def _refuse_place(out: Path) -> None:
-    """Raises OutputPlaceError for what is there already, and for a place that is not."""
-    if out.is_dir() and any(out.iterdir()):
-        raise OutputPlaceError(f"The folder '{out}' is not empty; name one that is not there yet.")
-    if out.exists() and not out.is_dir():
-        raise OutputPlaceError(f"'{out}' is a file; name a folder that is not there yet.")
-    if not out.parent.is_dir():
-        raise OutputPlaceError(f"'{out}' cannot be made: its folder does not exist; make it first.")
-
-
 def _refuse_lack_of_room(out: Path, network: nn.Module, bytes_of_weight: float) -> None:
     """Raises OutputError when the disk cannot hold the weights."""
     sizes = [
         value.nbytes if name.endswith(PACKED) else value.numel() * bytes_of_weight
         for name, value in network.state_dict().items()
     ]
-    free = shutil.disk_usage(out.parent).free
-    if free < sum(sizes):
-        raise OutputError(
-            f"The weights take {sum(sizes) / 1e9:.1f} GB, and there are {free / 1e9:.1f} GB free "
-            f"for '{out}'; free some space, or name another folder."
-        )
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `out` at the end; if anything stops it, it is gone.
-
-    An `out` that is there already may be a disk of its own: what is written moves into it, the
-    config last, without which it is no checkpoint.
-    """
-    name = f".{out.name}.{secrets.token_hex(4)}.partial"
-    part = out / name if out.is_dir() else out.with_name(name)
-    try:
-        part.mkdir()
-        yield part
-        if part.parent == out:
-            for path in sorted(part.iterdir(), key=lambda path: path.name == CONFIG):
-                path.rename(out / path.name)
-        else:
-            part.rename(out)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise unwritten(f"The model cannot be written to '{out}': {reason}.", error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def copy_beside(model: Path, part: Path, weights: Sequence[Path]) -> tuple[str, ...]:
-    """Copy the tokenizer and the like, and the codec and voices inside; the names of the rest."""
-    left_out = []
-    for path in sorted(model.iterdir()):
-        if path in weights or path.name in (CONFIG, INDEX) or path.name.startswith("."):
-            continue
-        if path.is_dir() and path.name in _FOLDERS:
-            shutil.copytree(path, part / path.name)
-        elif path.is_file() and _is_small(path):
-            shutil.copyfile(path, part / path.name)
-        else:
-            left_out.append(path.name)
-    return tuple(left_out)
-
-
-def _is_small(path: Path) -> bool:
-    return path.suffix not in _WEIGHTS and path.stat().st_size <= _SMALL
-
-
-def _counted(
-    values: Iterator[tuple[str, Tensor]], targets: Targets, progress: Progress | None
-) -> Iterator[tuple[str, Tensor]]:
-    """The same values; `progress` is told after each."""
-    sizes = {name.removesuffix("weight"): math.prod(t.shape) for name, t in targets.items()}
-    done, total = 0, sum(sizes.values())
-    for name, value in values:
-        yield name, value
-        done += sizes.pop(name.removesuffix("weight").removesuffix("codes"), 0)
-        if progress is not None:
-            progress(done, total)
+    refuse_lack_of_room(out, sum(sizes))
 
 
 def _count(shapes: Iterable[tuple[int, ...]]) -> int:

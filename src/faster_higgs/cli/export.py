@@ -74,7 +74,7 @@ def run(flags: ExportFlags) -> None:
     *named, out = flags.places
     wish = _wish(flags)
     model = model_folder(named[0] if named else None).folder
-    with _bar() as progress:
+    with progress_bar() as progress:
         done = export(model, Path(out).expanduser(), wish, progress)
     print(done.folder)
     _tell(
@@ -82,7 +82,7 @@ def run(flags: ExportFlags) -> None:
     )
     if done.left_out:
         _tell(f"Not copied: {', '.join(done.left_out)}.")
-    _tell(_codec(done.folder))
+    _tell(codec_told(done.folder))
     _tell(f'Hear it: higgs say "Hello." --model {done.folder}')
 
 
@@ -103,7 +103,7 @@ def _wish(flags: ExportFlags) -> Quantization:
     return Quantization(flags.to, None if text == SAME else text, group)  # type: ignore[arg-type]
 
 
-def _codec(folder: Path) -> str:
+def codec_told(folder: Path) -> str:
     """How the codec is found, or how to get it."""
     from faster_higgs.checkpoint.files import find_codec
 
@@ -117,8 +117,10 @@ def _codec(folder: Path) -> str:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error, if that is a terminal; told of weights done and all of them."""
+def progress_bar(
+    what: str = "M weights", unit: float = 1e6
+) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error, if that is a terminal; told of what is done and all of it."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -130,7 +132,7 @@ def _bar() -> Iterator[Callable[[int, int], None] | None]:
         task = progress.add_task("")
 
         def show(done: int, total: int) -> None:
-            told = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} M weights"
+            told = f"{done / unit:,.0f} of {total / unit:,.0f} {what}"
             progress.update(task, completed=done, total=total, description=told)
 
         yield show

@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": "Say what this machine can run, and whether a model is the right one.",
     "download": "Fetch the full model.",
     "train": "Teach a model a voice or a language, from prepared recordings.",
+    "merge": "Write a model with adapters merged into it, or an adapter taken out of one.",
     "export": "Write a copy of a model with smaller weights.",
 }
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141  # as a shell reports the signals
