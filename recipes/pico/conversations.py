@@ -19,8 +19,9 @@ from sentences import plain
 from torch import Tensor
 from voices import TEACHERS
 
+from faster_higgs.config import ModelConfig
 from faster_higgs.prompt.conversation import QUIET_ROOM, Conversation, Setting
-from faster_higgs.prompt.template import Clip, Message, write
+from faster_higgs.prompt.template import Clip, Message, record
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.text.lexicon import PHONES
@@ -48,6 +49,7 @@ class Conversations:
         corpus: Corpus,
         codes: Path,
         tokenizer: TextTokenizer,
+        config: ModelConfig,
         held_out: set[str],
         *,
         validation: bool = False,
@@ -69,21 +71,7 @@ class Conversations:
         for i in self.indices:
             self.by_voice[corpus.utterances[i].voice].append(i)
         self.validation = validation
-        header = [
-            tokenizer.special("<|start_header_id|>"),
-            *tokenizer.text("assistant"),
-            tokenizer.special("<|end_header_id|>"),
-            *tokenizer.text("\n\n"),
-        ]
-        ends = frozenset({tokenizer.special("<|eot_id|>"), tokenizer.special("<|eom_id|>")})
-        self.marks = Marks(
-            tuple(header),
-            ends,
-            tokenizer.special("<|AUDIO|>"),
-            tokenizer.special("<|AUDIO_OUT|>"),
-            1024,
-            1025,
-        )
+        self.marks = Marks.of(tokenizer, config)
         self.phone_of = {tokenizer.text(letter)[0]: name for name, letter, _ in PHONES}
 
     def __len__(self) -> int:
@@ -182,12 +170,8 @@ class Conversations:
     def close(self, messages: list[Message], answers: list[list[int]]) -> Example:
         """Add the last answer, write the tokens, align the learnt clips with their text."""
         codes = torch.cat([self.clip(i) for i in answers[-1]], dim=1)
-        prompt = write(
-            [*messages, Message("assistant", (Clip(codes),))], self.tokenizer, force_audio=False
-        )
-        ids = list(prompt.ids)[
-            : -len(self.marks.assistant_header)
-        ]  # the header of an answer nobody gives
+        prompt = record([*messages, Message("assistant", (Clip(codes),))], self.tokenizer)
+        ids = list(prompt.ids)
         turns = sum(1 for m in messages if m.role == "assistant") + 1
         learnt = range(turns - len(answers), turns)
         alignments: list[Tensor | None] = [None] * (len(prompt.clips) - len(answers))

@@ -124,11 +124,12 @@ def main() -> None:
     tokenizer = TextTokenizer(raw)
     lines = args.held_out.read_text().splitlines() if args.held_out else []
     corpus, codes = Corpus(args.work / "corpus"), args.work / "codes"
+    config, kept = shape(tokenizer, raw.get_vocab_size()), {plain(line) for line in lines}
     data, held_out = (
-        Conversations(corpus, codes, tokenizer, {plain(line) for line in lines}, validation=held)
+        Conversations(corpus, codes, tokenizer, config, kept, validation=held)
         for held in (False, True)
     )
-    model = DualFFN(shape(tokenizer, raw.get_vocab_size()))
+    model = DualFFN(config)
     model.initialize(torch.Generator().manual_seed(0))
     settings = LanguageSettings(
         budget=args.budget,

@@ -46,7 +46,7 @@ def main() -> None:
     sound = assemble(args.work).eval()
     save_codec(sound.half(), args.out / "codec", "transformers")
     corpus = Corpus(args.work / "corpus")
-    talks = Conversations(corpus, args.work / "codes", tokenizer, set())
+    talks = Conversations(corpus, args.work / "codes", tokenizer, config, set())
     made_by = fingerprint(sound)
     for name, teacher in TEACHERS.items():
         i = talks.references[name]

@@ -287,11 +287,9 @@ class Higgs:
         """How speech is written for this checkpoint: as it is, or in phonemes."""
         if self.config.text_input == "text":
             return str
-        from faster_higgs.text.normalize import speakable
-        from faster_higgs.text.pronounce import Pronouncer
+        from faster_higgs.text.pronounce import spelling
 
-        pronounce = Pronouncer.load()
-        return lambda text: pronounce(speakable(text))
+        return spelling(self.config.text_input)
 
     @cached_property
     def _decoder(self) -> SharedDecoder:

@@ -134,10 +134,19 @@ def _checked(codes: Tensor, config: ModelConfig) -> Tensor:
 
 def write(messages: Sequence[Message], tokenizer: Tokenizer, *, force_audio: bool = True) -> Prompt:
     """The conversation, then the assistant's header; `force_audio` has it begin with sound."""
+    said = record(messages, tokenizer)
+    begin = [] if messages else [tokenizer.special(tokens.BEGIN_OF_TEXT)]
+    forced = [tokenizer.special(tokens.AUDIO_OUT_BOS)] if force_audio else []
+    return Prompt((*said.ids, *begin, *header("assistant", tokenizer), *forced), said.clips)
+
+
+def record(messages: Sequence[Message], tokenizer: Tokenizer) -> Prompt:
+    """A conversation that is over: nobody is asked to answer. Training reads it."""
     ids: list[int] = []
     clips: list[Tensor] = []
     for i, message in enumerate(messages):
-        ids += _header(message.role, tokenizer, first=i == 0)
+        ids += [] if i else [tokenizer.special(tokens.BEGIN_OF_TEXT)]
+        ids += header(message.role, tokenizer)
         if message.recipient is not None:
             ids += [*encode(tokenizer, message.recipient), tokenizer.special(tokens.RECIPIENT)]
         for part in message.parts:
@@ -150,20 +159,13 @@ def write(messages: Sequence[Message], tokenizer: Tokenizer, *, force_audio: boo
             "assistant"
         ]
         ids.append(tokenizer.special(tokens.EOM if goes_on else tokens.EOT))
-    ids += _header("assistant", tokenizer, first=not messages)
-    if force_audio:
-        ids.append(tokenizer.special(tokens.AUDIO_OUT_BOS))
     return Prompt(tuple(ids), tuple(clips))
 
 
-def _header(role: str, tokenizer: Tokenizer, *, first: bool) -> list[int]:
-    begin = [tokenizer.special(tokens.BEGIN_OF_TEXT)] if first else []
-    header = [
-        tokenizer.special(tokens.START_HEADER),
-        *encode(tokenizer, role),
-        tokenizer.special(tokens.END_HEADER),
-    ]
-    return [*begin, *header, *encode(tokenizer, "\n\n")]
+def header(role: str, tokenizer: Tokenizer) -> list[int]:
+    """What opens a turn of that role."""
+    begin, end = tokenizer.special(tokens.START_HEADER), tokenizer.special(tokens.END_HEADER)
+    return [begin, *encode(tokenizer, role), end, *encode(tokenizer, "\n\n")]
 
 
 def _slot(role: str, tokenizer: Tokenizer) -> list[int]:

@@ -6,15 +6,15 @@ multiplied as integers: by the compiled kernels, or where there are none by torc
 numbers. Rows of prompts are not rounded: in bf16 they meet weights rounded to bf16, in the kernels
 of a processor that multiplies tiles. On a graphics card up to sixteen rows are multiplied as they
 are. Other rows, rows that need a gradient, and fp8 on the CPU, which has no kernel for it, are
-multiplied by the dequantised weights, a block of tiles at a time. Knows nothing of files, nor which
-layers of a model are small.
+multiplied by the dequantised weights, a block of tiles at a time; for the gradient they are
+dequantised again, not kept. Knows nothing of files, nor which layers of a model are small.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +99,9 @@ class PackedLinear(nn.Module, ABC):
         card = None if needs_grad or len(x) > cuda.FEW_ROWS else self._card(x.dtype)
         if card is not None:
             return card.linear(x.contiguous(), self.stored())
+        if needs_grad:
+            made: Tensor = _Multiply.apply(x, self)  # type: ignore[no-untyped-call]
+            return made
         return self._by_blocks(x)
 
     def extra_repr(self) -> str:
@@ -118,6 +121,15 @@ class PackedLinear(nn.Module, ABC):
         parts = [x @ self._columns(tiles, x.dtype) for tiles in self._blocks(block)]
         return torch.cat(parts, 1)[:, : self.out_features]
 
+    def back(self, slope: Tensor) -> Tensor:
+        """slope W: the gradient of what was multiplied, in fp32."""
+        total = torch.zeros(len(slope), self.in_features, device=slope.device)
+        block = _BLOCK if self._card(slope.dtype) is None else _CARD_BLOCK
+        for tiles in self._blocks(block):
+            rows = slope[:, tiles.start * LANES : tiles.stop * LANES]
+            total += rows @ self._columns(tiles, slope.dtype).T[: rows.shape[1]]
+        return total
+
     def _columns(self, tiles: slice, dtype: torch.dtype) -> Tensor:
         """The weights of some tiles, [in, rows]."""
         here = self.codes.is_cpu and dtype in COMPILED
@@ -135,6 +147,19 @@ class PackedLinear(nn.Module, ABC):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.scales = scales
         return self
+
+
+class _Multiply(torch.autograd.Function):
+    """x W^T of a packed layer, of which nothing is kept for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: PackedLinear) -> Tensor:
+        ctx.layer, ctx.dtype = layer, x.dtype
+        return layer._by_blocks(x)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return ctx.layer.back(slopes[0]).to(ctx.dtype), None
 
 
 class ByteLinear(PackedLinear):

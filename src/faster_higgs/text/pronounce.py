@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from faster_higgs.errors import TextError
 from faster_higgs.text.languages.en_sounds import DIGITS, ENDINGS, LETTERS, USES
 from faster_higgs.text.lexicon import LONGEST_KNOWN, PACKAGED, Lexicon, code, letters
+from faster_higgs.text.normalize import speakable
 from faster_higgs.text.tags import TAG
 
 PIECE = re.compile(
@@ -169,6 +170,14 @@ class Pronouncer:
 
     def _spell(self, word: str) -> str:
         return "".join(LETTER_NAMES.get(c, "") for c in word)
+
+
+def spelling(text_input: str) -> Callable[[str], str]:
+    """How speech is written for a checkpoint of that `text_input`: as it is, or in phonemes."""
+    if text_input == "text":
+        return str
+    pronounce = Pronouncer.load()
+    return lambda text: pronounce(speakable(text))
 
 
 def unreadable(text: str) -> str:

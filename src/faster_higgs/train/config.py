@@ -34,15 +34,21 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW. Norms and embeddings are never decayed."""
+    """AdamW. Norms and embeddings are never decayed.
+
+    adamw: beside weights of 16 bits stand masters in fp32, which are what is trained.
+    adamw8bit: the moments have 8 bits (bitsandbytes), weights of 16 bits have no master.
+    """
 
     learning_rate: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.01
     clip: float = 1.0  # of the gradient's norm; 0 means: not clipped
+    kind: Literal["adamw", "adamw8bit"] = "adamw"
 
     def __post_init__(self) -> None:
+        _choice("optimizer", self.kind, ("adamw", "adamw8bit"))
         if not 0 < self.learning_rate < 1:
             raise SettingError(
                 f"The learning rate is {self.learning_rate}; it must lie between 0 and 1."
@@ -57,8 +63,10 @@ class RunSettings:
 
     steps: int | None = None  # of the whole training, earlier runs included
     minutes: float | None = None  # of this run
+    epochs: float | None = None  # in place of steps; who knows the data makes steps of them
     schedule: Literal["constant", "trapezoid", "cosine"] = "trapezoid"
     warmup: int = 200
+    warmup_share: float | None = None  # of the steps, in place of `warmup` where it is less
     decay: float = 0.2  # share of the steps (or of the minutes) in which a trapezoid comes down
     floor: float = 0.0  # where it comes down to, as a share of the learning rate
     log_every: int = 20
@@ -66,15 +74,16 @@ class RunSettings:
     save_every: int = 1000
     save_minutes: float = 10.0
     keep: int = 3
+    patience: int | None = None  # evaluations in a row that are no better, after which it ends
     non_finite: Literal["raise", "skip"] = "raise"
     max_skips: int = 10  # in a row
 
     def __post_init__(self) -> None:
         _choice("schedule", self.schedule, ("constant", "trapezoid", "cosine"))
         _choice("non_finite", self.non_finite, ("raise", "skip"))
-        if self.steps is None and self.minutes is None:
+        if self.steps is None and self.minutes is None and self.epochs is None:
             raise SettingError("A training run needs an end: give steps, minutes or both.")
-        if self.schedule == "cosine" and self.steps is None:
+        if self.schedule == "cosine" and self.steps is None and self.epochs is None:
             raise SettingError(
                 "A cosine schedule needs a number of steps; give steps or use 'trapezoid'."
             )
@@ -82,6 +91,9 @@ class RunSettings:
             _at_least(name, getattr(self, name), 1)
         for name in ("warmup", "decay", "floor", "max_skips"):
             _at_least(name, getattr(self, name), 0)
+        for name in ("steps", "minutes", "epochs", "warmup_share", "patience"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise SettingError(f"{name} is {value}; it must be above 0.")
         if self.decay > 1 or self.floor > 1:
             raise SettingError(
                 f"decay ({self.decay}) and floor ({self.floor}) are shares and at most 1."

@@ -37,10 +37,11 @@ class Batch:
     text_labels: Tensor  # [T]
     audio_labels: Tensor  # [A, K]
     centres: Tensor | None = None  # [A]
+    names: tuple[str, ...] = ()  # of the clips that are learnt
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved = {k: v.to(device) for k, v in vars(self).items() if v is not None}
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
     @property
@@ -152,6 +153,7 @@ def join(examples: Sequence[Example]) -> Batch:
         text_labels=torch.cat([_first_ignored(example.text_labels) for example in examples]),
         audio_labels=torch.cat([example.audio_labels.reshape(-1, books) for example in examples]),
         centres=_join_centres(examples),
+        names=tuple(example.name for example in examples if example.name),
     )
 
 

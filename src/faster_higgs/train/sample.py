@@ -2,7 +2,7 @@
 
 The labels of a clip stand in the coordinates of its columns: the codes and the first end of stream
 of every row are supervised, so K * (F + 1) of them. The label of a column is predicted at the
-column before it. Knows nothing of files, tokenizers or how examples are batched.
+column before it. Knows nothing of files, corpora or how examples are batched.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from faster_higgs.config import ModelConfig
 from faster_higgs.delay import delay, wrap
 from faster_higgs.errors import SettingError
+from faster_higgs.prompt.template import header
+from faster_higgs.prompt.tokens import EOM, EOT, Tokenizer
 
 IGNORE = -100
 
@@ -31,6 +34,19 @@ class Marks:
     stream_bos: int
     stream_eos: int
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, config: ModelConfig) -> Marks:
+        """Those of a checkpoint."""
+        ends = frozenset(map(tokenizer.special, (EOT, EOM)))
+        return cls(
+            tuple(header("assistant", tokenizer)),
+            ends,
+            config.audio_in_token_id,
+            config.audio_out_token_id,
+            config.audio_stream_bos_id,
+            config.audio_stream_eos_id,
+        )
+
 
 @dataclass(frozen=True)
 class Example:
@@ -42,6 +58,7 @@ class Example:
     text_labels: Tensor  # [T] int64
     audio_labels: Tensor  # [A, K] int64
     centres: Tensor | None = None  # [A] float, the position of the text being spoken, nan: unknown
+    name: str = ""  # of the clip that is learnt, for people
 
     def __len__(self) -> int:
         return int(self.ids.shape[0])

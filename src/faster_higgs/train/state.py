@@ -215,8 +215,10 @@ def _check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], path: 
     """What the checkpoint says nothing of, because it is older than the setting, is not refused."""
     changed = sorted(key for key in saved if saved[key] != current.get(key))
     if changed:
-        key = changed[0]
+        told = "; with ".join(
+            f"{key} = {saved[key]!r}, this run has {current.get(key)!r}" for key in changed
+        )
         raise SettingError(
-            f"The checkpoint {path.name} was made with {key} = {saved.get(key)!r}, this run has "
-            f"{current.get(key)!r}; resume with the same value, or start a run in another folder."
+            f"The checkpoint {path.name} was made with {told}; resume with the same "
+            f"value{'s' if changed[1:] else ''}, or start a run in another folder."
         )
