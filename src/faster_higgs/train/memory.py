@@ -12,59 +12,43 @@ from typing import Literal
 
 from faster_higgs.config import ModelConfig
 from faster_higgs.errors import SettingError
+from faster_higgs.train.modes import TRAINED
+from faster_higgs.train.tune_config import Part, TuneSettings
 
 Base = Literal["bf16", "fp32", "int8", "int4", "nf4"]
 Optimizer = Literal["adamw", "adamw8bit"]
 
-ITEM: Mapping[str, float] = {"bf16": 2, "fp32": 4, "int8": 1.0, "int4": 0.516, "nf4": 0.516}
+ITEM: Mapping[Base, float] = {"bf16": 2, "fp32": 4, "int8": 1.0, "int4": 0.516, "nf4": 0.516}
 """Bytes of a weight of the layers' linears, scales included; everything else has two or four."""
-
-STATES: Mapping[str, float] = {"adamw": 2.0, "adamw8bit": 2.03}
-"""Moments of a weight: copies of it, or bytes."""
 
 CONTEXT = 700_000_000  # bytes that CUDA and its libraries take of a card
 RESERVE = 0.06  # share that the allocator holds beside what is used
 SLICE = 4_000_000  # logits that exist at once, as in train/loss.py
 LOGIT = 12  # bytes of each: scores, their fp32, and their gradient
-WORKED = 6  # tensors as wide as the inner layer that are alive in the backward pass of one layer
+WORKED = 3  # tensors as wide as the inner layer that are alive in the backward pass of one layer
+WIDENED = 1 << 26  # gradients of 16 bits that are widened at once, as in train/optimizers.py
+MASTERS, MOMENTS, SMALL_MOMENTS = 12, 8, 2.03  # bytes a weight: with a master, without, of 8 bits
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-INNER = ("gate", "up", "down")
 SIDES = ("text_mlp", "audio_mlp")
-BOTH = tuple(f"{side}.{name}" for side in SIDES for name in INNER)
-AUDIO = BOTH[3:]
-TABLES = ("embed_audio", "audio_head")
-EVERYTHING = (*ATTENTION, *BOTH, *TABLES, "embed_text", "norms")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What learns: linears with adapters, and parts that learn whole."""
-
-    adapters: tuple[str, ...] = ()
-    whole: tuple[str, ...] = ()
-
-
-MODES: Mapping[str, Trained] = {
-    "light": Trained(ATTENTION),
-    "voice": Trained((*ATTENTION, *AUDIO)),
-    "language": Trained((*ATTENTION, *BOTH), TABLES),
-    "audio_only": Trained(whole=(*AUDIO, *TABLES)),
-    "audio_path": Trained(whole=(*ATTENTION, *AUDIO, *TABLES)),
-    "full": Trained(whole=EVERYTHING),
+LINEARS: Mapping[Part, tuple[str, ...]] = {
+    "attention": ATTENTION,
+    "text_ffn": ("text_mlp.gate", "text_mlp.up", "text_mlp.down"),
+    "audio_ffn": ("audio_mlp.gate", "audio_mlp.up", "audio_mlp.down"),
 }
 
 
 @dataclass(frozen=True)
 class Job:
-    """One way to train; `mode` names what learns."""
+    """One way to train: `adapters` stand on some parts, others learn `whole`."""
 
-    mode: str = "voice"
+    adapters: tuple[Part, ...] = ("attention", "audio_ffn")
+    whole: tuple[Part, ...] = ()
     positions: int = 2048  # of a packed batch
     audio: float = 0.6  # share of them that are columns of sound
     checkpointing: bool = False
     base: Base = "bf16"  # how the weights are held; fp32 is computed under autocast
-    adapter: Literal["bf16", "fp32"] = "fp32"
+    adapter: Literal["bf16", "fp32"] = "bf16"
     rank: int = 16
     optimizer: Optimizer = "adamw"
     accumulate: int = 1  # batches that make one step
@@ -72,21 +56,35 @@ class Job:
     autocast: bool = True  # where the base is fp32
 
     def __post_init__(self) -> None:
-        _known("mode", self.mode, MODES)
-        _known("base", self.base, ITEM)
-        _known("optimizer", self.optimizer, STATES)
         for name in ("positions", "rank", "accumulate", "gpus"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; use 1 or more.")
         if not 0 < self.audio <= 1:
             raise SettingError(f"The share of audio is {self.audio}; it lies between 0 and 1.")
-        if self.trained.whole and self.base not in ("bf16", "fp32") and not self.trained.adapters:
-            raise SettingError(f"Mode '{self.mode}' changes weights, so they cannot be {self.base}.")
+        if self.base not in ("bf16", "fp32") and set(self.whole) & set(LINEARS):
+            raise SettingError(f"Linear layers that learn cannot be {self.base}; use bf16.")
 
-    @property
-    def trained(self) -> Trained:
-        """What learns."""
-        return MODES[self.mode]
+    @classmethod
+    def of(cls, settings: TuneSettings, audio: float = 0.6) -> Job:
+        """A fine-tuning as it is set."""
+        training, adapter = settings.training, settings.adapter
+        whole = adapter.whole if settings.has_adapter else TRAINED[settings.mode]
+        if not training.loss.text_weight:
+            whole = tuple(part for part in whole if part != "text_head")
+        wide = settings.dtype == "float32"
+        return cls(
+            adapters=adapter.parts if settings.has_adapter else (),
+            whole=whole,
+            positions=training.budget,
+            audio=audio,
+            checkpointing=training.checkpointing,
+            base=settings.base if settings.mode == "qlora" else "fp32" if wide else "bf16",
+            adapter="fp32" if adapter.dtype == "float32" or wide else "bf16",
+            rank=adapter.rank,
+            optimizer=training.optimizer.kind,
+            accumulate=training.accumulate,
+            autocast=training.autocast,
+        )
 
     @property
     def item(self) -> int:
@@ -102,6 +100,14 @@ class Job:
     def low(self) -> int:
         """Bytes of an adapter's weight."""
         return 4 if self.adapter == "fp32" or self.base == "fp32" else 2
+
+    def adapts(self, linear: str) -> bool:
+        """Whether a linear has an adapter, by the name it has in a layer."""
+        return any(linear in LINEARS[part] for part in self.adapters)
+
+    def learns(self, linear: str) -> bool:
+        """Whether a linear learns whole."""
+        return any(linear in LINEARS.get(part, ()) for part in self.whole)
 
 
 @dataclass(frozen=True)
@@ -145,10 +151,8 @@ def estimate(config: ModelConfig, job: Job) -> Estimate:
             "activations": kept + working,
             "logits": head,
         },
-        "the end of the way back": {
-            "gradients": gradient,
-            "activations": working,
-        },
+        "the end of the way back": {"gradients": gradient, "activations": working},
+        "the optimiser's step": {"gradients": gradient + _widened(config, job)},
     }
     found = [
         Estimate(moment, {**always, "gradients": 0, "activations": 0, "logits": 0, **parts})
@@ -163,27 +167,27 @@ def linears(config: ModelConfig) -> dict[str, tuple[int, int]]:
     heads, shared = _heads(config)
     attention = ((heads, width), (shared, width), (shared, width), (width, heads))
     gated = ((inner, width), (inner, width), (width, inner))
-    return dict(zip((*ATTENTION, *BOTH), (*attention, *gated, *gated), strict=True))
+    names = [name for part in LINEARS.values() for name in part]
+    return dict(zip(names, (*attention, *gated, *gated), strict=True))
 
 
-def counts(config: ModelConfig) -> dict[str, int]:
-    """Weights of each part; those of linears are of all layers together."""
-    width, layers = config.hidden_size, config.num_hidden_layers
+def counts(config: ModelConfig) -> dict[Part, int]:
+    """Weights of each part."""
+    width, layers, shapes = config.hidden_size, config.num_hidden_layers, linears(config)
     codes = config.num_codebooks * config.codebook_size * width
-    found = {name: layers * a * b for name, (a, b) in linears(config).items()}
     text = config.vocab_size * width
-    others = {"embed_text": text, "embed_audio": codes, "audio_head": codes, "text_head": text}
-    return {**found, **others, "norms": width * (4 * layers + 1)}
+    found: dict[Part, int] = {
+        part: layers * sum(shapes[name][0] * shapes[name][1] for name in names)
+        for part, names in LINEARS.items()
+    }
+    found |= {"embed_text": text, "embed_audio": codes, "text_head": text, "audio_head": codes}
+    return {**found, "text_norms": width * (2 * layers + 1), "audio_norms": width * 2 * layers}
 
 
 def adapters(config: ModelConfig, job: Job) -> int:
     """Weights of all adapters."""
-    shapes = linears(config)
-    return (
-        config.num_hidden_layers
-        * job.rank
-        * sum(outputs + inputs for outputs, inputs in map(shapes.get, job.trained.adapters))  # type: ignore[misc]
-    )
+    each = (sum(shape) for name, shape in linears(config).items() if job.adapts(name))
+    return config.num_hidden_layers * job.rank * sum(each)
 
 
 def trainable(config: ModelConfig, job: Job) -> int:
@@ -192,12 +196,11 @@ def trainable(config: ModelConfig, job: Job) -> int:
 
 
 def weights(config: ModelConfig, job: Job) -> int:
-    """Bytes of the model, of its adapters, and of the copies that learn in a frozen one."""
+    """Bytes of the model and of its adapters."""
     parts = counts(config)
-    packed = sum(parts[name] for name in linears(config))
+    packed = sum(parts[part] for part in LINEARS)
     held = packed * ITEM[job.base] + (sum(parts.values()) - packed) * job.stored
-    copied = _whole(config, job) * job.stored if job.trained.adapters else 0
-    return round(held + adapters(config, job) * job.low + copied)
+    return round(held + adapters(config, job) * job.low)
 
 
 def gradients(config: ModelConfig, job: Job) -> int:
@@ -208,8 +211,19 @@ def gradients(config: ModelConfig, job: Job) -> int:
 def moments(config: ModelConfig, job: Job) -> int:
     """Bytes of what the optimiser remembers."""
     if job.optimizer == "adamw8bit":
-        return round(STATES["adamw8bit"] * trainable(config, job))
-    return round(STATES["adamw"] * gradients(config, job))
+        return round(SMALL_MOMENTS * trainable(config, job))
+    narrow = MASTERS if job.low == 2 else MOMENTS
+    whole = MASTERS if job.stored == 2 else MOMENTS
+    return adapters(config, job) * narrow + _whole(config, job) * whole
+
+
+def _widened(config: ModelConfig, job: Job) -> int:
+    """Gradients in fp32 while masters take them up."""
+    if job.optimizer != "adamw" or job.stored == 4:
+        return 0
+    narrow = (adapters(config, job) if job.low == 2 else 0) + _whole(config, job)
+    largest = max((counts(config)[part] for part in job.whole if "embed" in part), default=0)
+    return 4 * min(narrow, max(WIDENED, largest))
 
 
 def activations(config: ModelConfig, job: Job) -> int:
@@ -224,7 +238,7 @@ def layer_activations(config: ModelConfig, job: Job) -> int:
 
 def _kept(config: ModelConfig, job: Job) -> Iterator[int]:
     """Layer by layer. Before the first thing that learns, nothing is kept."""
-    flows = "embed_text" in job.trained.whole or "embed_audio" in job.trained.whole
+    flows = "embed_text" in job.whole or "embed_audio" in job.whole
     for _ in range(config.num_hidden_layers):
         if job.checkpointing:
             yield job.item * config.hidden_size * job.positions
@@ -235,24 +249,29 @@ def _kept(config: ModelConfig, job: Job) -> Iterator[int]:
 
 def _layer(config: ModelConfig, job: Job, flows: bool) -> int:
     audio = round(job.audio * job.positions)
-    attends = flows or _learns(job, ATTENTION)
-    found = _norm(config, job) * flows * job.positions
-    found += (_attention(config, job) if attends else 0) * job.positions
+    attends = flows or any(job.adapts(name) or job.learns(name) for name in ATTENTION)
+    found = (_attention(config, job) if attends else 0) * job.positions
     found += _inputs(config, job, ATTENTION) * job.positions
-    for side, rows in (("text_mlp", job.positions - audio), ("audio_mlp", audio)):
-        names = tuple(f"{side}.{name}" for name in INNER)
+    for side, part, norms, rows in (
+        ("text_mlp", "text_ffn", "text_norms", job.positions - audio),
+        ("audio_mlp", "audio_ffn", "audio_norms", audio),
+    ):
+        gained = norms in job.whole
+        names = LINEARS[part]  # type: ignore[index]
         inner = 3 * job.item * config.intermediate_size
-        if attends:
-            found += (_norm(config, job) + inner) * rows
-        elif _learns(job, names):
+        if flows or gained:
+            found += _norm(config, gained) * rows
+        if attends or gained:
+            found += _norm(config, gained) * rows
+        if attends or gained or any(job.adapts(name) or job.learns(name) for name in names):
             found += inner * rows
         found += _inputs(config, job, names) * rows
     return found + _copies(config, job, flows)
 
 
-def _norm(config: ModelConfig, job: Job) -> int:
-    """Statistics are fp32, and so is what is kept; the gain's gradient needs one copy more."""
-    return 4 * config.hidden_size * (2 if "norms" in job.trained.whole else 1) + 4
+def _norm(config: ModelConfig, gained: bool) -> int:
+    """Statistics are fp32, and so is what is kept; a gain that learns needs one copy more."""
+    return 4 * config.hidden_size * (2 if gained else 1) + 4
 
 
 def _attention(config: ModelConfig, job: Job) -> int:
@@ -266,25 +285,23 @@ def _inputs(config: ModelConfig, job: Job, names: tuple[str, ...]) -> int:
 
     An adapter of another type than the activations reads a copy of its own.
     """
-    shapes, trained = linears(config), job.trained
+    shapes = linears(config)
     low = job.item if job.base == "fp32" else job.low
     own = job.low != job.item
-    once = {_site(name): shapes[name][1] for name in names if name in trained.whole}
+    once = {_site(name): shapes[name][1] for name in names if job.learns(name)}
     found = 0
-    for name in names:
-        if name in trained.adapters:
-            found += low * job.rank
-            if own:
-                found += low * shapes[name][1]
-            else:
-                once[_site(name)] = shapes[name][1]
+    for name in filter(job.adapts, names):
+        found += low * job.rank
+        if own:
+            found += low * shapes[name][1]
+        else:
+            once[_site(name)] = shapes[name][1]
     return found + job.item * sum(once.values())
 
 
 def _site(name: str) -> str:
     """Layers of one site read the same input."""
-    side, _, inner = name.rpartition(".")
-    return name if name in ("o_proj",) or inner == "down" else f"{side} in"
+    return name if name.endswith(("o_proj", "down")) else "in"
 
 
 def _copies(config: ModelConfig, job: Job, flows: bool) -> int:
@@ -299,14 +316,14 @@ def _copies(config: ModelConfig, job: Job, flows: bool) -> int:
     low = adapters(config, job) // config.num_hidden_layers
     if not flows:
         layer -= sum(shapes[name][0] * width for name in ATTENTION[:3]) + 2 * width
-        low -= job.rank * width * sum(name in job.trained.adapters for name in ATTENTION[:3])
+        low -= job.rank * width * sum(map(job.adapts, ATTENTION[:3]))
     return 2 * (layer + low) + 2 * 4 * width
 
 
 def _around(config: ModelConfig, job: Job) -> int:
     """What is kept beside the layers: the last norm, positions, orders and ids."""
-    whole, ids = job.trained.whole, 8
-    found = _norm(config, job) + ids
+    whole, ids = job.whole, 8
+    found = _norm(config, "text_norms" in whole) + ids
     if not job.checkpointing:
         found += job.item * config.head_dim + 2 * ids
     if "embed_text" in whole:
@@ -318,7 +335,7 @@ def _around(config: ModelConfig, job: Job) -> int:
 
 def _working(config: ModelConfig, job: Job) -> int:
     """What the way back through one layer takes beside what was kept."""
-    gradient = WORKED * job.item * job.positions * config.intermediate_size // 2
+    gradient = WORKED * job.item * job.positions * config.intermediate_size
     widest = max(a * b for a, b in linears(config).values())
     unpacked = 2 * widest if job.base in ("int8", "int4", "nf4") else 0
     again = _layer(config, job, flows=True) if job.checkpointing else 0
@@ -347,11 +364,7 @@ def _gathered(config: ModelConfig, job: Job) -> int:
 
 def _whole(config: ModelConfig, job: Job) -> int:
     parts = counts(config)
-    return sum(parts[name] for name in job.trained.whole)
-
-
-def _learns(job: Job, names: tuple[str, ...]) -> bool:
-    return any(name in job.trained.adapters or name in job.trained.whole for name in names)
+    return sum(parts[part] for part in job.whole)
 
 
 def _heads(config: ModelConfig) -> tuple[int, int]:
@@ -360,8 +373,3 @@ def _heads(config: ModelConfig) -> tuple[int, int]:
         config.num_attention_heads * config.head_dim,
         config.num_key_value_heads * config.head_dim,
     )
-
-
-def _known(name: str, value: str, known: Mapping[str, object]) -> None:
-    if value not in known:
-        raise SettingError(f"The {name} is '{value}'; use one of {', '.join(known)}.")

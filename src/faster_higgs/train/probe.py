@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -39,10 +38,9 @@ class Measured:
 
 def probe(config: ModelConfig, job: Job, device: str, threads: int | None = None) -> Measured:
     """What two steps took. Raises SettingError for what cannot be tried, HiggsError if it fails."""
-    if job.base not in ("bf16", "fp32") or job.optimizer != "adamw" or job.gpus > 1:
+    if job.base not in ("bf16", "fp32") or job.gpus > 1:
         raise SettingError(
-            "--probe tries weights of bf16 or fp32 with the optimiser adamw on one device; "
-            "leave out what asks for others."
+            "--probe tries weights of bf16 or fp32 on one device; leave out what asks for others."
         )
     asked = {"config": asdict(config), "job": asdict(job), "device": device, "threads": threads}
     command = [sys.executable, "-m", "faster_higgs.train.probe"]
@@ -99,55 +97,43 @@ def _steps(config: ModelConfig, job: Job, device: str) -> None:
 
 def _task(config: ModelConfig, job: Job, device: str) -> Any:
     """The training loop on random codes."""
-    from faster_higgs.train.config import LanguageSettings
+    from faster_higgs.train.config import LanguageSettings, OptimizerSettings
     from faster_higgs.train.loop import LanguageTask
+    from faster_higgs.train.optimizers import optimizer
 
     settings = LanguageSettings(
         budget=job.positions,
         accumulate=job.accumulate,
         autocast=job.base == "fp32" and job.autocast,
         checkpointing=job.checkpointing,
+        optimizer=OptimizerSettings(kind=job.optimizer),
     )
-    return LanguageTask(model(config, job, device), Noise(config, job), settings)
+    made = model(config, job, device)
+    task = LanguageTask(made, Noise(config, job), settings)
+    task.optimizer = optimizer(made, settings.optimizer)
+    return task
 
 
 def model(config: ModelConfig, job: Job, device: str) -> Any:
-    """Random weights, of which those learn that the mode names."""
+    """Random weights, of which those learn that the job names."""
     import torch
 
     from faster_higgs.model.dual_ffn import DualFFN
+    from faster_higgs.train.lora import put
+    from faster_higgs.train.modes import part_of
+    from faster_higgs.train.tune_config import AdapterSettings
 
     with torch.device(device):
         made = DualFFN(config)
     made.initialize(torch.Generator(device).manual_seed(0))
     made.to(torch.float32 if job.base == "fp32" else torch.bfloat16)
-    for name, weight in made.named_parameters():
-        weight.requires_grad_(part_of(name) in job.trained.whole)
-    if job.trained.adapters:
-        _adapt(made, job)
+    if job.adapters:
+        wide: Any = "float32" if job.low == 4 else "bfloat16"
+        put(made, AdapterSettings(job.adapters, job.whole, job.rank, dtype=wide))
+    else:
+        for name, weight in made.named_parameters():
+            weight.requires_grad_(part_of(name) in job.whole)
     return made
-
-
-def part_of(name: str) -> str:
-    """The part that a weight of the model belongs to, as memory.py names parts."""
-    short = re.sub(r"^layers\.\d+\.", "", name.removesuffix(".weight"))
-    return "norms" if short.endswith("norm") else short
-
-
-def _adapt(made: Any, job: Job) -> None:
-    import torch
-    from peft import LoraConfig, inject_adapter_in_model
-
-    whole = [weight for weight in made.parameters() if weight.requires_grad]
-    names = "|".join(map(re.escape, job.trained.adapters))
-    inject_adapter_in_model(
-        LoraConfig(r=job.rank, target_modules=rf"layers\.\d+\.({names})", lora_dropout=0.0), made
-    )
-    for name, weight in made.named_parameters():
-        if "lora_" in name:
-            weight.data = weight.data.to(torch.float32 if job.low == 4 else torch.bfloat16)
-    for weight in whole:  # the library froze them
-        weight.requires_grad_(True)
 
 
 class Noise:
