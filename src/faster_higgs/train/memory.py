@@ -15,10 +15,10 @@ from faster_higgs.errors import SettingError
 from faster_higgs.train.modes import TRAINED
 from faster_higgs.train.tune_config import Part, TuneSettings
 
-Base = Literal["bf16", "fp32", "int8", "int4", "nf4"]
+Base = Literal["bf16", "fp32", "int4", "nf4"]
 Optimizer = Literal["adamw", "adamw8bit"]
 
-ITEM: Mapping[Base, float] = {"bf16": 2, "fp32": 4, "int8": 1.0, "int4": 0.516, "nf4": 0.516}
+ITEM: Mapping[Base, float] = {"bf16": 2, "fp32": 4, "int4": 0.516, "nf4": 0.516}
 """Bytes of a weight of the layers' linears, scales included; everything else has two or four."""
 
 CONTEXT = 700_000_000  # bytes that CUDA and its libraries take of a card
@@ -128,9 +128,14 @@ class Estimate:
         return round(RESERVE * self.peak)
 
     @property
+    def context(self) -> int:
+        """What libraries take."""
+        return CONTEXT
+
+    @property
     def total(self) -> int:
         """Of a card."""
-        return self.peak + self.reserve + CONTEXT
+        return self.peak + self.reserve + self.context
 
 
 def estimate(config: ModelConfig, job: Job) -> Estimate:
@@ -337,7 +342,7 @@ def _working(config: ModelConfig, job: Job) -> int:
     """What the way back through one layer takes beside what was kept."""
     gradient = WORKED * job.item * job.positions * config.intermediate_size
     widest = max(a * b for a, b in linears(config).values())
-    unpacked = 2 * widest if job.base in ("int8", "int4", "nf4") else 0
+    unpacked = 2 * widest if job.base in ("int4", "nf4") else 0
     again = _layer(config, job, flows=True) if job.checkpointing else 0
     return gradient + unpacked + again
 
