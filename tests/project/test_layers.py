@@ -35,7 +35,7 @@ MAY_IMPORT = {
         *("audio", "checkpoint", "codec", "config", "errors", "model", "prompt", "quant"),
         *("speech", "text"),
     ],
-    "train": ["data", "device", "speech", *(name for name in _BELOW_SPEECH if name != "engine")],
+    "train": ["data", "device", "speech", *_BELOW_SPEECH],
     "answers": ["delivery", "engine", "prompt", "sampling"],
     "spoken": ["audio", "delivery", "engine", "errors", "prompt", "text"],
     "speech": ["answers", "device", "spoken", *_BELOW_SPEECH],

@@ -29,6 +29,7 @@ COMMANDS = {
     "monitor": "Write down what graphics cards do, as CSV.",
     "voices": "List, add, show, play and remove voices.",
     "doctor": "Say what this machine can run, and whether a model is the right one.",
+    "memory": "Say what a training run takes of a graphics card.",
     "download": "Fetch the full model.",
     "train": "Teach a model a voice or a language, from prepared recordings.",
     "merge": "Write a model with adapters merged into it, or an adapter taken out of one.",

@@ -1,11 +1,12 @@
 """Training of the language model: packed batches in, optimiser steps out.
 
-Knows nothing of files or of the clock.
+Knows nothing of files.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.train.config import LanguageSettings
+from faster_higgs.train.figures import operations
 from faster_higgs.train.guide import Guide
 from faster_higgs.train.loss import Counts, Loss, count, language_loss
 from faster_higgs.train.modes import Learnt
@@ -45,6 +47,7 @@ class LanguageTask:
         self.kept: nn.Module = Learnt(model) if some_frozen else model
         self.seen: tuple[str, ...] = ()  # names of what the last step read
         self.device = model.norm.weight.device
+        self._operations = operations(model)
         self.held_out = [] if held_out is None else whole(held_out, settings.budget)
 
     @property
@@ -66,8 +69,10 @@ class LanguageTask:
 
     def step(self, step: int) -> dict[str, float]:
         """One optimiser step; each of its batches is divided by what all of them supervise."""
+        began = time.perf_counter()
         batches = [self.packer.next().to(self.device) for _ in range(self.settings.accumulate)]
         self.seen = tuple(name for batch in batches for name in batch.names)
+        waited = time.perf_counter() - began
         counts = _sum([count(batch) for batch in batches])
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -81,13 +86,24 @@ class LanguageTask:
         if self.guide is not None:
             metrics["loss_guide"] = sum(guides)
         metrics["gradient_norm"] = norm
-        metrics["num_positions"] = sum(batch.num_positions for batch in batches)
+        metrics |= self._amounts(batches)
         metrics["num_audio_s"] = float(counts.audio.max()) * FRAME_SECONDS
+        metrics["seconds_waiting"] = waited
         if math.isfinite(norm) and math.isfinite(metrics["loss"]):
             self.optimizer.step()
         else:
             metrics["skipped"] = 1.0
         return metrics
+
+    def _amounts(self, batches: list[Batch]) -> dict[str, float]:
+        """What the batches hold; `fill` is the share of the budget that is no waste."""
+        positions = sum(batch.num_positions for batch in batches)
+        return {
+            "num_positions": positions,
+            "num_clips": sum(int(batch.segment[-1]) + 1 for batch in batches),
+            "num_operations": positions * self._operations,
+            "fill": positions / (self.settings.budget * len(batches)),
+        }
 
     def _backward(self, batch: Batch, counts: Counts, step: int, number: int) -> tuple[Loss, float]:
         settings = self.settings

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from faster_higgs.checkpoint.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, write_adapter
-from faster_higgs.checkpoint.export import copy_beside
+from faster_higgs.checkpoint.appearing import copy_beside
 from faster_higgs.checkpoint.load import holds_text_head, load_model
 from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.checkpoint.save import save_model

@@ -9,7 +9,7 @@ import pytest
 
 from faster_higgs.checkpoint.choice import LADDER, Wish, plans
 from faster_higgs.checkpoint.plan import PUBLISHED, Held
-from faster_higgs.cli.memory import (
+from faster_higgs.cli.precision import (
     CARDS,
     PROCESSORS,
     bytes_of,
