@@ -134,7 +134,7 @@ def test_two_commands_make_an_adapter_that_speaks(
     model = tiny_checkpoint(tmp_path / "model")
     data, out = prepared(tmp_path / "data", model), tmp_path / "out"
     words = ["--preset", "voice", "--data", data, "--out", out, "--model", model]
-    words += ["--steps", 3, "--device", "cpu", "--batch-positions", 400]
+    words += ["--set", "listen=1", "--steps", 3, "--device", "cpu", "--batch-positions", 400]
     assert main(["train", *map(str, words)]) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(out / "adapter")

@@ -44,6 +44,7 @@ pytest.importorskip("peft")
 
 FAST = {
     "adapter.rank": 4,
+    "listen": 0,
     "training.budget": 400,
     "training.accumulate": 1,
     "training.optimizer.learning_rate": 1e-2,
@@ -277,6 +278,16 @@ def test_a_number_that_is_not_finite_ends_it_with_the_step_and_the_clips(
     assert "Step 3 gave numbers that are not finite" in str(caught.value)
     assert f"It read {', '.join(read[3])}." in str(caught.value)
     assert read[3] and all(name.startswith("clip-") for name in read[3])
+
+
+def test_held_out_texts_are_spoken_at_every_evaluation(
+    train: Callable[..., Tuned], tmp_path: Path
+) -> None:
+    train(listen=1, run__steps=8)
+    heard = sorted(path.name for path in (tmp_path / "out" / "listen").iterdir())
+    assert [name for name in heard if name != "codec"] == ["step-00000004", "step-00000008"]
+    train(again="fresh", run__steps=2)
+    assert not (tmp_path / "out" / "listen").exists()
 
 
 def test_epochs_and_clips_become_steps_and_positions(data: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,11 +190,17 @@ def run(flags: TrainFlags) -> None:
         return
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     from faster_higgs.cli.loading import model_folder
+    from faster_higgs.device import named
+    from faster_higgs.train.team import assembled
     from faster_higgs.train.tune import tune
 
-    folder = model_folder(settings.model).folder
-    for line in _end(tune(settings, folder, _tell, _again(flags)), settings, folder):
-        print(line)
+    again, folder = _again(flags), model_folder(settings.model).folder
+    with assembled(os.environ, next(named(settings.device)).name) as team:
+        own = replace(settings, device=team.device)
+        tuned = tune(own, folder, _tell, again, team)
+    if team.leads:
+        for line in _end(tuned, settings, folder):
+            print(line)
 
 
 def settled(flags: TrainFlags) -> tuple[TuneSettings, list[str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -85,6 +86,10 @@ class CodecTask:
 
     def seek(self, place: dict[str, Any]) -> None:
         """Nothing to go back to."""
+
+    def whole(self) -> AbstractContextManager[None]:
+        """One process trains, and has all."""
+        return nullcontext()
 
     def step(self, step: int) -> dict[str, float]:
         """One optimiser step of the codec, and one of the discriminator once it has joined."""

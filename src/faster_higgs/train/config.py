@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from faster_higgs.errors import SettingError
 
+Parallel = Literal["auto", "ddp", "fsdp"]
+"""Several processes: equal copies of the model, or a share of it each."""
+
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -115,6 +118,8 @@ class LanguageSettings:
     seed: int = 0
     autocast: bool = False  # bfloat16 matrix products
     checkpointing: bool = False  # less memory, about a third more time
+    compile: bool = False  # the layers, by torch.compile
+    parallel: Parallel = "auto"  # of several processes; see spread.spread
     code_noise: float = 0.0  # share of the codes that are replaced by random ones on the way in
     look_every: int = 20  # steps; then the likeliest five and the ends are looked at, which costs
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -123,6 +128,7 @@ class LanguageSettings:
     def __post_init__(self) -> None:
         for name in ("budget", "accumulate", "window", "look_every"):
             _at_least(name, getattr(self, name), 1)
+        _choice("parallel", self.parallel, ("auto", "ddp", "fsdp"))
         if not 0 <= self.code_noise < 1:
             raise SettingError(
                 f"code_noise is {self.code_noise}; it is a share, from 0 to less than 1."

@@ -122,6 +122,13 @@ class Journal:
             self._board.close()
 
 
+class Quiet:
+    """The journal of those who do not lead: whatever it is told, it says nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
 def _board(folder: Path, say: Say) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter

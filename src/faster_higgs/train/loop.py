@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -21,15 +22,22 @@ from faster_higgs.train.guide import Guide
 from faster_higgs.train.loss import Counts, Loss, count, language_loss
 from faster_higgs.train.modes import Learnt
 from faster_higgs.train.optimizers import optimizer
-from faster_higgs.train.packing import Batch, Examples, Packer, Place, fill, join
+from faster_higgs.train.packing import Batch, Examples, Packer, Place, fill, join, silenced
 from faster_higgs.train.sample import corrupt
+from faster_higgs.train.spread import norm_of, spread
+from faster_higgs.train.spread import whole as whole_model
+from faster_higgs.train.team import ALONE, Team
 
 FRAME_SECONDS = 0.04
 LEAK = 0.5  # nats; no real held-out speech is that predictable in every codebook
 
 
 class LanguageTask:
-    """The language model, its data and its optimiser, one step at a time."""
+    """The language model, its data and its optimiser, one step at a time.
+
+    Of the one order of batches each member of a team takes its share; a step uses `accumulate` for
+    each member, and equals that of one process that uses as many.
+    """
 
     def __init__(
         self,
@@ -39,8 +47,10 @@ class LanguageTask:
         *,
         held_out: Examples | None = None,
         guide: Guide | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.model, self.settings, self.guide = model, settings, guide
+        self.model, self.settings, self.guide, self.team = model, settings, guide, team
+        self.spread = spread(model, team, settings.parallel, settings.autocast)
         self.packer = Packer(examples, settings.budget, seed=settings.seed, window=settings.window)
         self.optimizer = optimizer(model, settings.optimizer)
         some_frozen = not all(weight.requires_grad for weight in model.parameters())
@@ -67,26 +77,38 @@ class LanguageTask:
         """Put the packer back."""
         self.packer.place = Place.from_json(place)
 
+    def whole(self) -> AbstractContextManager[None]:
+        """All weights for every member, for as long as it lasts."""
+        return whole_model(self.model, self.team)
+
     def step(self, step: int) -> dict[str, float]:
         """One optimiser step; each of its batches is divided by what all of them supervise."""
+        with self.team.answering():
+            return self._step(step)
+
+    def _step(self, step: int) -> dict[str, float]:
         began = time.perf_counter()
-        batches = [self.packer.next().to(self.device) for _ in range(self.settings.accumulate)]
-        self.seen = tuple(name for batch in batches for name in batch.names)
+        batches = self._batches()
         waited = time.perf_counter() - began
-        counts = _sum([count(batch) for batch in batches])
+        counts = _sum([count(batch) for batch in batches.values()], self.team)
+        counts = counts.to(self.device)
+        self.seen = tuple(name for batch in batches.values() for name in batch.names)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         parts, guides = [], []
-        for number, batch in enumerate(batches):
-            loss, guide = self._backward(batch, counts, step, number)
+        for number, batch in batches.items():
+            if number == max(batches):
+                self.spread.last()
+            loss, guide = self._backward(batch.to(self.device), counts, step, number)
             parts.append(loss)
             guides.append(guide)
+        self.spread.finish()
         norm = self._gradient_norm()
-        metrics = _merge(parts, counts)
+        metrics = _merge(parts, counts, self.team)
         if self.guide is not None:
-            metrics["loss_guide"] = sum(guides)
+            metrics["loss_guide"] = float(self.team.sum(torch.tensor(sum(guides))))
         metrics["gradient_norm"] = norm
-        metrics |= self._amounts(batches)
+        metrics |= self._amounts(list(batches.values()))
         metrics["num_audio_s"] = float(counts.audio.max()) * FRAME_SECONDS
         metrics["seconds_waiting"] = waited
         if math.isfinite(norm) and math.isfinite(metrics["loss"]):
@@ -95,14 +117,26 @@ class LanguageTask:
             metrics["skipped"] = 1.0
         return metrics
 
+    def _batches(self) -> dict[int, Batch]:
+        """This member's batches of the next step, by their numbers in it."""
+        own = {}
+        for number in range(self.settings.accumulate * self.team.size):
+            if self.team.takes(number):
+                own[number] = self.packer.next()
+            else:
+                self.packer.skip()
+        return own
+
     def _amounts(self, batches: list[Batch]) -> dict[str, float]:
-        """What the batches hold; `fill` is the share of the budget that is no waste."""
-        positions = sum(batch.num_positions for batch in batches)
+        """What the team's batches hold; `fill` is the share of the budget that is no waste."""
+        clips = sum(int(batch.segment[-1]) + 1 for batch in batches)
+        own = torch.tensor([sum(batch.num_positions for batch in batches), clips])
+        positions, clips = self.team.sum(own).tolist()
         return {
             "num_positions": positions,
-            "num_clips": sum(int(batch.segment[-1]) + 1 for batch in batches),
+            "num_clips": clips,
             "num_operations": positions * self._operations,
-            "fill": positions / (self.settings.budget * len(batches)),
+            "fill": positions / (self.settings.budget * len(batches) * self.team.size),
         }
 
     def _backward(self, batch: Batch, counts: Counts, step: int, number: int) -> tuple[Loss, float]:
@@ -129,9 +163,10 @@ class LanguageTask:
         total = loss.total
         guide = 0.0
         if self.guide is not None and watch is not None:
-            extra = strength * self.guide.loss(watch.maps, batch) / settings.accumulate
+            share = settings.accumulate * self.team.size
+            extra = strength * self.guide.loss(watch.maps, batch) / share
             total, guide = total + extra, float(extra.detach())
-        total.backward()  # type: ignore[no-untyped-call]
+        (total * self.spread.factor).backward()  # type: ignore[no-untyped-call]
         return loss, guide
 
     def _gradient_norm(self) -> float:
@@ -142,7 +177,7 @@ class LanguageTask:
             if w.grad is not None
         ]
         clip = self.settings.optimizer.clip or math.inf
-        return float(nn.utils.clip_grad_norm_(weights, clip))
+        return norm_of(nn.utils.clip_grad_norm_(weights, clip))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -150,11 +185,19 @@ class LanguageTask:
         if not self.held_out:
             return {}
         self.model.eval()
-        counts = _sum([count(batch) for batch in self.held_out])
-        metrics = _merge([self._held_out_loss(batch, counts) for batch in self.held_out], counts)
+        counts = _sum([count(batch) for batch in self.held_out]).to(self.device)
+        losses = [self._held_out_loss(batch, counts) for batch in self._own_held_out()]
+        metrics = _merge(losses, counts, self.team)
+        self.spread.rest()
         books = [value for name, value in metrics.items() if name.startswith("loss_codebook_")]
         metrics["looks_leaked"] = float(max(books) < LEAK)
         return metrics
+
+    def _own_held_out(self) -> list[Batch]:
+        """This member's share; all have equally many, for they may need each other to read them."""
+        own = [batch for number, batch in enumerate(self.held_out) if self.team.takes(number)]
+        rounds = -(-len(self.held_out) // self.team.size)
+        return [*own, *[silenced(self.held_out[0])] * (rounds - len(own))]
 
     def _held_out_loss(self, batch: Batch, counts: Counts) -> Loss:
         batch = batch.to(self.device)
@@ -177,15 +220,16 @@ def whole(examples: Examples, budget: int) -> list[Batch]:
     ]
 
 
-def _sum(counts: list[Counts]) -> Counts:
+def _sum(counts: list[Counts], team: Team = ALONE) -> Counts:
     return Counts(
-        torch.stack([c.audio for c in counts]).sum(0), torch.stack([c.text for c in counts]).sum()
+        team.sum(torch.stack([c.audio for c in counts]).sum(0)),
+        team.sum(torch.stack([c.text for c in counts]).sum()),
     )
 
 
-def _merge(parts: list[Loss], counts: Counts) -> dict[str, float]:
+def _merge(parts: list[Loss], counts: Counts, team: Team = ALONE) -> dict[str, float]:
     def total(values: list[Tensor]) -> Tensor:
-        return torch.stack(values).sum(0)
+        return team.sum(torch.stack(values).sum(0))
 
     closer = [part.closer for part in parts if part.closer is not None]
     return Loss(

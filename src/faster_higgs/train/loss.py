@@ -36,6 +36,10 @@ class Counts(NamedTuple):
     audio: Tensor  # [K]
     text: Tensor  # []
 
+    def to(self, device: torch.device | str) -> Counts:
+        """The same on another device."""
+        return Counts(self.audio.to(device), self.text.to(device))
+
 
 @dataclass(frozen=True)
 class Loss:

@@ -92,13 +92,20 @@ class Packer:
 
     def next(self) -> Batch:
         """The batch at `place`, which moves on."""
+        return join(self._pass())
+
+    def skip(self) -> None:
+        """Leave the batch at `place` to somebody else."""
+        self._pass()
+
+    def _pass(self) -> list[Example]:
         groups = self._groups(self.place.epoch, self.place.window)
         if self.place.batch >= len(groups):  # the data or the budget changed since it was noted
             self.place = self._after(self.place, 0)
-            return self.next()
-        batch = join(groups[self.place.batch])
+            return self._pass()
+        group = groups[self.place.batch]
         self.place = self._after(self.place, len(groups))
-        return batch
+        return group
 
     def _after(self, place: Place, batches: int) -> Place:
         if place.batch + 1 < batches:
@@ -154,6 +161,15 @@ def join(examples: Sequence[Example]) -> Batch:
         audio_labels=torch.cat([example.audio_labels.reshape(-1, books) for example in examples]),
         centres=_join_centres(examples),
         names=tuple(example.name for example in examples if example.name),
+    )
+
+
+def silenced(batch: Batch) -> Batch:
+    """The same batch with nothing to be learnt in it."""
+    return replace(
+        batch,
+        text_labels=torch.full_like(batch.text_labels, IGNORE),
+        audio_labels=torch.full_like(batch.audio_labels, IGNORE),
     )
 
 

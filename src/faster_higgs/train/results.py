@@ -4,6 +4,8 @@ out/
     config.yaml     the settings of the last run
     run.json        what the data, the model and the code were
     step-*/         checkpoints, to go on from
+    curves/         for TensorBoard, beside metrics.jsonl
+    listen/         what was spoken at evaluations
     best/           the best on held-out data: an adapter, or a whole model
     adapter/        of lora and qlora: the best, or the last where nothing is held out
     model/          of other modes, where nothing is held out
@@ -28,7 +30,18 @@ from faster_higgs.train.learner import Learner
 
 CONFIG, ABOUT = "config.yaml", "run.json"
 BEST, ADAPTER, MODEL = "best", "adapter", "model"
-_OURS = (BEST, ADAPTER, MODEL, "stable", "curves", "latest", "metrics.jsonl", CONFIG, ABOUT)
+_OURS = (
+    BEST,
+    "listen",
+    ADAPTER,
+    MODEL,
+    "stable",
+    "curves",
+    "latest",
+    "metrics.jsonl",
+    CONFIG,
+    ABOUT,
+)
 
 
 class Results:

@@ -10,10 +10,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from torch import nn
 from torch.optim import Optimizer
@@ -21,9 +22,10 @@ from torch.optim import Optimizer
 from faster_higgs.errors import HiggsError
 from faster_higgs.train import figures
 from faster_higgs.train.config import RunSettings
-from faster_higgs.train.journal import Journal, Say
+from faster_higgs.train.journal import Journal, Quiet, Say
 from faster_higgs.train.schedule import Schedule
 from faster_higgs.train.state import Checkpoints
+from faster_higgs.train.team import ALONE, Team
 
 OVERTIME = 1.2  # share of the minutes after which a run ends even if its descent is not over
 
@@ -53,6 +55,9 @@ class Task(Protocol):
 
     def seek(self, place: dict[str, Any]) -> None:
         """Go back to a place."""
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Every member of the team has all weights, so that the first one can speak with them."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,10 @@ class Stopper:
 
 
 class Run:
-    """One run of a task in a folder, where it leaves a checkpoint behind."""
+    """One run of a task in a folder, where it leaves a checkpoint behind.
+
+    In a team all members run; the first one alone speaks, listens and writes, and its clock counts.
+    """
 
     def __init__(
         self,
@@ -102,12 +110,16 @@ class Run:
         identity: Mapping[str, Any] | None = None,
         listen: Callable[[int, Journal], None] | None = None,
         keep_best: Callable[[int], None] | None = None,
+        team: Team = ALONE,
     ) -> None:
         self.task, self.settings, self.listen, self.keep_best = task, settings, listen, keep_best
+        self.team = team
         self.best, self.worse = math.inf, 0  # the least held-out loss, and how often since
         self.identity = dict(identity or {})
-        self.checkpoints = Checkpoints(folder, settings.keep)
-        self.journal = Journal(Path(folder), say, figures.device_of(task.optimizers.values()))
+        self.checkpoints = Checkpoints(folder, settings.keep, team)
+        device = figures.device_of(task.optimizers.values())
+        journal = Journal(Path(folder), say, device) if team.leads else Quiet()
+        self.journal = cast(Journal, journal)
         self.schedule = Schedule(settings)
         self.step = self.skipped = self._skips_in_row = 0
         self.seconds = 0.0  # of training before this run
@@ -202,7 +214,9 @@ class Run:
             self.journal.line(f"step {self.step}  {shown}")
         self._judge(metrics)
         if self.listen is not None:
-            self.listen(self.step, self.journal)
+            with self.task.whole():
+                if self.team.leads:
+                    self.listen(self.step, self.journal)
         return metrics
 
     def _judge(self, metrics: Mapping[str, float]) -> None:
@@ -213,11 +227,13 @@ class Run:
         if loss < self.best:
             self.best, self.worse = loss, 0
             if self.keep_best is not None:
-                self.keep_best(self.step)
+                with self.task.whole():
+                    if self.team.leads:
+                        self.keep_best(self.step)
 
     def _reason(self, stopper: Stopper) -> Reason | None:
         settings = self.settings
-        if stopper.wanted:
+        if self.team.any(stopper.wanted):
             return "signal"
         if settings.patience is not None and self.worse >= settings.patience:
             return "patience"
@@ -235,7 +251,7 @@ class Run:
         return share * self.settings.minutes * 60 - self._elapsed()
 
     def _elapsed(self) -> float:
-        return time.monotonic() - self._begun
+        return self.team.first(time.monotonic() - self._begun)
 
     def _come_down_in_time(self) -> None:
         """Where only a time is given, a trapezoid comes down when its share of it is left."""
@@ -262,7 +278,8 @@ class Run:
         )
 
     def _save_in_time(self) -> None:
-        due = time.monotonic() - self._saved >= self.settings.save_minutes * 60
+        since = self.team.first(time.monotonic() - self._saved)
+        due = since >= self.settings.save_minutes * 60
         if due or self.step % self.settings.save_every == 0:
             self._save()
 

@@ -24,17 +24,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputError, SettingError
+from faster_higgs.train.spread import gathered, moments_like, shared_like
+from faster_higgs.train.team import ALONE, Team
 
 
 class Checkpoints:
-    """The checkpoints of one run; the newest `keep` stay."""
+    """The checkpoints of one run; the newest `keep` stay. The first of a team writes them."""
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
-        self.folder, self.keep = Path(folder), keep
+    def __init__(self, folder: Path, keep: int = 3, team: Team = ALONE) -> None:
+        self.folder, self.keep, self.team = Path(folder), keep, team
 
     def save(
         self,
@@ -45,13 +47,33 @@ class Checkpoints:
     ) -> Path:
         """Write one checkpoint. It appears under its name only when it is complete."""
         target = self.folder / (name or f"step-{state['step']:08d}")
+        weights = {k: gathered(module.state_dict(), self.team) for k, module in modules.items()}
+        moments = {k: gathered(opt.state_dict(), self.team) for k, opt in optimizers.items()}
+        failed: OutputError | None = None
+        if self.team.leads:
+            try:
+                self._write(target, state, weights, moments, name is None)
+            except OutputError as error:
+                failed = error
+        if self.team.any(failed is not None):
+            raise failed or OutputError(f"The checkpoint {target.name} could not be written.")
+        return target
+
+    def _write(
+        self,
+        target: Path,
+        state: Mapping[str, Any],
+        weights: Mapping[str, Mapping[str, Tensor]],
+        moments: Mapping[str, Any],
+        is_newest: bool,
+    ) -> None:
         partial = self.folder / f".{target.name}.partial"
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            _write(partial, state, modules, optimizers)
+            _write(partial, state, weights, moments)
             _replace_folder(partial, target)
-            if name is None:
+            if is_newest:
                 _replace_text(self.folder / "latest", target.name)
                 self._forget_old()
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -60,7 +82,6 @@ class Checkpoints:
                 f"The checkpoint {target.name} could not be written to {self.folder}: {error}. "
                 "The ones before it are whole; free some space and resume."
             ) from error
-        return target
 
     def find(self, name: str = "latest") -> Path | None:
         """The checkpoint of that name, by default the newest complete one."""
@@ -100,10 +121,12 @@ class Checkpoints:
             training = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
             state["joining"] = _joining(path, modules, training["optimizers"])
             for key in modules.keys() - state["joining"]:
-                modules[key].load_state_dict(load_file(path / f"{key}.safetensors"))
+                saved = load_file(path / f"{key}.safetensors")
+                modules[key].load_state_dict(shared_like(saved, modules[key]))
             for key in optimizers.keys() - state["joining"]:
                 _take_up(optimizers[key], training["optimizers"][key])
-            _restore_random(training["random"])
+            if self.team.leads:
+                _restore_random(training["random"])
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             said = " ".join(str(error).split())[:400].rstrip(".")
             raise CheckpointError(
@@ -134,7 +157,7 @@ def _joining(path: Path, modules: Mapping[str, nn.Module], trained: Mapping[str,
 def _take_up(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """The moments are the saved ones, the settings those of this run."""
     chosen = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    optimizer.load_state_dict(saved)
+    optimizer.load_state_dict(moments_like(saved, optimizer))
     for group, own in zip(optimizer.param_groups, chosen, strict=True):
         group.update(own)
 
@@ -149,18 +172,13 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
 def _write(
     folder: Path,
     state: Mapping[str, Any],
-    modules: Mapping[str, nn.Module],
-    optimizers: Mapping[str, Optimizer],
+    weights: Mapping[str, Mapping[str, Tensor]],
+    moments: Mapping[str, Any],
 ) -> None:
-    for key, module in modules.items():
-        tensors = {
-            name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()
-        }
-        save_file(tensors, folder / f"{key}.safetensors")
-    training = {
-        "optimizers": {key: opt.state_dict() for key, opt in optimizers.items()},
-        "random": _random(),
-    }
+    for key, tensors in weights.items():
+        kept = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(kept, folder / f"{key}.safetensors")
+    training = {"optimizers": dict(moments), "random": _random()}
     torch.save(training, folder / "training.pt")
     identity = state.get("identity", {})
     (folder / "state.json").write_text(
