@@ -30,18 +30,8 @@ from faster_higgs.train.learner import Learner
 
 CONFIG, ABOUT = "config.yaml", "run.json"
 BEST, ADAPTER, MODEL = "best", "adapter", "model"
-_OURS = (
-    BEST,
-    "listen",
-    ADAPTER,
-    MODEL,
-    "stable",
-    "curves",
-    "latest",
-    "metrics.jsonl",
-    CONFIG,
-    ABOUT,
-)
+_RUNS = ("stable", "curves", "listen", "latest", "metrics.jsonl")
+_OURS = (BEST, ADAPTER, MODEL, CONFIG, ABOUT, *_RUNS)
 
 
 class Results:

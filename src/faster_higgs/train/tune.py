@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,7 +119,7 @@ def tune(
     if team.leads:
         _tell_version(results, say)
         about = {"data": data.fingerprint, "model": learner.fingerprint}
-        results.open(as_yaml(settings), {**about, "version": version("faster-higgs")})
+        results.open(as_yaml(settings), {**about, "version": _version()})
     outcome = run.go()
     place = None
     if outcome.reason != "signal":
@@ -200,6 +200,14 @@ def _listener(
     return Listener(learner.model, codec, lines, results.folder)
 
 
+def _version() -> str:
+    """Of the program; a source tree that is not installed has none."""
+    try:
+        return version("faster-higgs")
+    except PackageNotFoundError:
+        return "from source"
+
+
 def _nothing(line: str) -> None:
     """Say nothing."""
 
@@ -213,5 +221,5 @@ def _tell_version(results: Results, say: Say) -> None:
     if not path.is_file():
         return
     before = json.loads(path.read_text()).get("version")
-    if before != version("faster-higgs"):
+    if before != _version():
         say(f"This run was begun with version {before} of the program.")
