@@ -16,5 +16,6 @@ done
 "$python" benchmarks/prefix.py --precision int4 --json "$results/prefix.json"
 "$python" benchmarks/host_cost.py --json "$results/host_cost.json"
 "$python" benchmarks/server_overhead.py --json "$results/server_overhead.json"
+"$python" benchmarks/train_throughput.py --json "$results/train_throughput.json"
 # Last: it stops where torchaudio, which its rival needs, is not installed.
 "$python" benchmarks/cpu_codec.py --json "$results/cpu_codec.json"

@@ -53,7 +53,7 @@ def read_flags(flags: Flags, arguments: Sequence[str] | None) -> Any:
         if getattr(found, name) is None:
             setattr(found, name, tiny if found.tiny else whole)
     if hasattr(found, "device"):
-        found.device = _device(found.device)  # before anything is written
+        found.device = device_named(found.device)  # before anything is written
     if found.tiny:
         found.folder = Path(tempfile.gettempdir()) / "faster-higgs-tiny"
     found.rival_model = model_folder(found.folder, found.layers, tiny=found.tiny)
@@ -69,7 +69,7 @@ def read_flags(flags: Flags, arguments: Sequence[str] | None) -> Any:
     return found
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
     """Its whole name. Raises SettingError for one that is not there."""
     if not name.startswith(("cpu", "cuda")):
         raise SettingError(f"--device is '{name}'; use cpu, cuda or cuda:N.")

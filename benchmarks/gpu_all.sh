@@ -9,5 +9,6 @@ for precision in bf16 int8 int4; do decode "$precision"; done
 for question in throughput first_audio; do
     "$python" "benchmarks/gpu_$question.py" --precision bf16 --json "$results/gpu_${question}_bf16.json"
 done
+"$python" benchmarks/gpu_train.py --json "$results/gpu_train.json"
 # Last: it stops where the card has no fp8.
 decode fp8

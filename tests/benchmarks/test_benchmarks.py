@@ -16,18 +16,26 @@ from benchmarks import (
     cpu_codec,
     cpu_decode,
     cpu_load,
+    gpu_train,
     host_cost,
     pico_cold,
     prefix,
     report,
     server_overhead,
+    train_throughput,
+    training,
     weights,
 )
 from benchmarks.apart import Apart, peak_memory
 from faster_higgs.checkpoint.load import load_model
+from faster_higgs.checkpoint.save import save_model
 from faster_higgs.errors import EngineError, HiggsError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.testing import tiny_config
+from faster_higgs.train.config import LossSettings
+from faster_higgs.train.flops import operations, peak_of
+from faster_higgs.train.loss import language_loss
+from faster_higgs.train.packing import join
 from tests.benchmarks.conftest import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -234,3 +242,48 @@ class TestReport:
         cpu_codec.refuse_different("decode", sound, sound + 1e-6)
         with pytest.raises(HiggsError, match="decode to different"):
             cpu_codec.refuse_different("decode", sound, sound + 0.1)
+
+
+class TestTraining:
+    def test_training_is_measured_beside_a_plain_loop_over_the_same_positions(self, tmp_path):
+        found = run(train_throughput, tmp_path, "--examples", "3")
+        speeds = found["positions_per_s"]
+        assert found["ratio"]["transformers"] == speeds["packed"] / speeds["transformers"] > 0
+        assert set(speeds) == {
+            *("packed", "one by one", "transformers", "transformers, one step"),
+        }
+
+    def test_ours_and_the_plain_loop_have_one_loss(self, tmp_path):
+        config = tiny_config()
+        clips = training.Clips(config, 3)
+        examples = [clips.example(number, 0) for number in range(3)]
+        model = train_throughput.fresh(config)
+        save_model(model, config, tmp_path)
+        rival = HiggsAudioV2ForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
+        theirs = rival(**training.padded(examples, config.pad_token_id)).loss
+        batch = join(examples)
+        hidden = model.train_forward(
+            batch.ids, batch.columns, batch.is_audio, batch.segment, batch.positions
+        )
+        ours = language_loss(model, hidden, batch, LossSettings("hf")).total
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+    def test_clips_are_as_long_as_those_of_the_seed_corpus(self):
+        clips = training.Clips(weights.MODEL, 300)
+        frames = [len(clips.example(number, 0).columns) - 9 for number in range(300)]
+        assert 3.6 < sum(frames) / len(frames) / 25 < 4.3
+
+    def test_each_way_of_fine_tuning_is_measured(self, tmp_path, capsys):
+        found = run(gpu_train, tmp_path, "--device", "cpu", "--only", "2048")
+        assert all(row["positions_per_s"] > 0 for row in found["rows"].values())
+        assert "LoRA r16, 2048" in capsys.readouterr().out
+
+    def test_operations_are_those_of_the_published_model(self):
+        """training.md (i): 5.69 GFLOP forward, twice that for pairs, thrice for all weights."""
+        assert operations(weights.MODEL, learns=False) == pytest.approx(11.4e9, rel=0.01)
+        assert operations(weights.MODEL, learns=True) == pytest.approx(17.1e9, rel=0.01)
+        assert operations(weights.MODEL, learns=True, recomputed=True) == pytest.approx(
+            22.8e9, rel=0.01
+        )
+        assert peak_of("NVIDIA A100-SXM4-40GB") == 312e12
+        assert peak_of("Riva") is None

@@ -71,6 +71,9 @@ class TrainFlags:
         "--accumulate --gradient-accumulation-steps", "N", "Batches that make one step."
     )
     seed: int | None = _how("--seed", "N", "Of the order, the mixture and the pairs.")
+    parallel: str | None = _how(
+        "--parallel", "WAY", "Of several processes: auto, ddp (copies) or fsdp (a share each)."
+    )
     device: str | None = _how("--device", "DEVICE", "auto, cpu, cuda, cuda:N or mps.")
     dtype: str | None = _how("--dtype", "TYPE", "Of weights and products: auto, float32, bfloat16.")
 
@@ -129,7 +132,7 @@ SETTINGS: Mapping[str, str] = {
     **{name: name for name in ("data", "eval_data", "out", "model", "codec", "mode", "device")},
     **{name: f"adapter.{name}" for name in ("rank", "alpha", "dropout")},
     **{name: f"training.optimizer.{name}" for name in ("weight_decay", "clip")},
-    **{name: f"training.{name}" for name in ("accumulate", "seed")},
+    **{name: f"training.{name}" for name in ("accumulate", "seed", "parallel")},
     **{name: f"run.{name}" for name in ("epochs", "steps", "minutes", "warmup", "keep")},
     **{name: f"run.{name}" for name in ("log_every", "eval_every", "save_every", "patience")},
     "lr": "training.optimizer.learning_rate",
@@ -190,12 +193,11 @@ def run(flags: TrainFlags) -> None:
         return
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     from faster_higgs.cli.loading import model_folder
-    from faster_higgs.device import named
     from faster_higgs.train.team import assembled
     from faster_higgs.train.tune import tune
 
     again, folder = _again(flags), model_folder(settings.model).folder
-    with assembled(os.environ, next(named(settings.device)).name) as team:
+    with assembled(os.environ, settings.device) as team:
         own = replace(settings, device=team.device)
         tuned = tune(own, folder, _tell, again, team)
     if team.leads:

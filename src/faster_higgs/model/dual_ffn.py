@@ -8,7 +8,7 @@ the rows in order of position and back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -200,14 +200,16 @@ class DualFFN(nn.Module):
         positions: Tensor,
         checkpointing: bool = False,
         watch: AttentionWatch | None = None,
+        lengths: Sequence[int] = (),
     ) -> Tensor:
         """Hidden states [T, D] of packed documents; `segment` [T] numbers the document of each row.
 
+        `lengths` are the documents' in their order; not given, a device is asked and waited for.
         `checkpointing` keeps only each layer's input for the backward pass, the rest runs again.
         """
         order, back = _sides_first(is_audio, columns)
         by_document = torch.argsort(segment, stable=True)
-        lengths = torch.unique(segment, return_counts=True)[1].tolist()
+        lengths = lengths or torch.unique(segment, return_counts=True)[1].tolist()
         attend = packed_attend(back[by_document], by_document.argsort()[order], lengths, watch)
         x = _narrowed(self._embed(ids[order], columns))
         recomputed = set(range(len(self.layers))) if checkpointing else set()

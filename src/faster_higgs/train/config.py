@@ -118,7 +118,7 @@ class LanguageSettings:
     seed: int = 0
     autocast: bool = False  # bfloat16 matrix products
     checkpointing: bool = False  # less memory, about a third more time
-    compile: bool = False  # the layers, by torch.compile
+    compile: bool = False  # the feed-forwards, by torch.compile; slow to begin
     parallel: Parallel = "auto"  # of several processes; see spread.spread
     code_noise: float = 0.0  # share of the codes that are replaced by random ones on the way in
     look_every: int = 20  # steps; then the likeliest five and the ends are looked at, which costs
@@ -129,6 +129,10 @@ class LanguageSettings:
         for name in ("budget", "accumulate", "window", "look_every"):
             _at_least(name, getattr(self, name), 1)
         _choice("parallel", self.parallel, ("auto", "ddp", "fsdp"))
+        if self.parallel == "fsdp" and self.optimizer.kind == "adamw8bit":
+            raise SettingError(
+                "Moments of 8 bits cannot be shared out; use the optimizer adamw, or parallel ddp."
+            )
         if not 0 <= self.code_noise < 1:
             raise SettingError(
                 f"code_noise is {self.code_noise}; it is a share, from 0 to less than 1."

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from faster_higgs.model.dual_ffn import DualFFN
+from faster_higgs.train.compiling import compiled
 from faster_higgs.train.config import LanguageSettings
 from faster_higgs.train.figures import operations
 from faster_higgs.train.guide import Guide
@@ -50,7 +51,11 @@ class LanguageTask:
         team: Team = ALONE,
     ) -> None:
         self.model, self.settings, self.guide, self.team = model, settings, guide, team
-        self.spread = spread(model, team, settings.parallel, settings.autocast)
+        shared = settings.optimizer.kind != "adamw8bit"
+        parallel = settings.parallel if shared or settings.parallel != "auto" else "ddp"
+        self.spread = spread(model, team, parallel, settings.autocast)
+        if settings.compile:
+            compiled(model.layers)
         self.packer = Packer(examples, settings.budget, seed=settings.seed, window=settings.window)
         self.optimizer = optimizer(model, settings.optimizer)
         some_frozen = not all(weight.requires_grad for weight in model.parameters())
@@ -157,6 +162,7 @@ class LanguageTask:
                 batch.positions,
                 checkpointing=settings.checkpointing,
                 watch=watch,
+                lengths=batch.lengths,
             )
             close = step % settings.look_every == 0
             loss = self._loss(hidden, batch, counts, closely=close)
@@ -203,7 +209,12 @@ class LanguageTask:
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
             hidden = self.model.train_forward(
-                batch.ids, batch.columns, batch.is_audio, batch.segment, batch.positions
+                batch.ids,
+                batch.columns,
+                batch.is_audio,
+                batch.segment,
+                batch.positions,
+                lengths=batch.lengths,
             )
             return self._loss(hidden, batch, counts, closely=True)
 

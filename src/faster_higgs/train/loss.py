@@ -94,7 +94,8 @@ def language_loss(
     """
     own = count(batch)
     counts = counts or own
-    audio = hidden[batch.is_audio]
+    texts = len(batch.ids) - len(batch.columns)
+    audio = hidden.index_select(0, torch.argsort(batch.is_audio, stable=True)[texts:])
     here, labels = _targets(batch.audio_labels)
     scale = _scale(counts.audio, settings, labels.shape[1])
     total, sums, hits, closer = _head_loss(

@@ -38,6 +38,7 @@ class Batch:
     audio_labels: Tensor  # [A, K]
     centres: Tensor | None = None  # [A]
     names: tuple[str, ...] = ()  # of the clips that are learnt
+    lengths: tuple[int, ...] = ()  # of the documents
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -161,6 +162,7 @@ def join(examples: Sequence[Example]) -> Batch:
         audio_labels=torch.cat([example.audio_labels.reshape(-1, books) for example in examples]),
         centres=_join_centres(examples),
         names=tuple(example.name for example in examples if example.name),
+        lengths=tuple(lengths.tolist()),
     )
 
 

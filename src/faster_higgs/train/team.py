@@ -82,6 +82,8 @@ def assembled(environment: Mapping[str, str], device: str = "cpu") -> Iterator[T
         yield Team(device=device)
         return
     rank, local = _number(environment, "RANK"), _number(environment, "LOCAL_RANK")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     on_card = device.startswith("cuda")
     if on_card:
         device = _own_card(local)

@@ -137,6 +137,7 @@ OF_RUN = "run.steps run.minutes run.epochs run.log_every run.eval_every run.save
 FREE = frozenset(
     {*OF_RUN, "run.save_minutes", "run.keep", "run.patience", "run.non_finite", "run.max_skips"}
     | {"model", "data", "eval_data", "replay_data", "codec", "out", "device", "listen"}
+    | {"training.parallel", "training.compile"}
 )
 """What may change when a run goes on; model and data are told apart by what is in them."""
 
