@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,7 +113,9 @@ def test_data_without_validation_is_refused(cache, wording, monkeypatch):
 
 
 def same(one: list[Tensor | None], two: list[Tensor | None]) -> bool:
-    return all(a is not None and b is not None and torch.equal(a, b) for a, b in zip(one, two))
+    return all(
+        a is not None and b is not None and torch.equal(a, b) for a, b in zip(one, two, strict=True)
+    )
 
 
 def test_the_same_weights_say_the_same_and_changed_ones_something_else(cache, wording, model):
@@ -168,7 +169,10 @@ def test_files_and_curves_hold_recording_codec_and_every_evaluation(
     cache, wording, model, tmp_path
 ):
     lines = [replace(short(cache, wording)[0], name="a/b c"), short(cache, wording)[1]]
-    listener, notes = Listener(model, load_codec(PICO / "codec", encoder=False), lines, tmp_path), Notes()
+    listener, notes = (
+        Listener(model, load_codec(PICO / "codec", encoder=False), lines, tmp_path),
+        Notes(),
+    )
     listener(10, notes)  # type: ignore[arg-type]
     listener(20, notes)  # type: ignore[arg-type]
     found = sorted(str(p.relative_to(tmp_path / "listen")) for p in tmp_path.rglob("*.wav"))

@@ -5,7 +5,6 @@ Knows nothing of losses, or of where figures are written.
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -61,9 +60,9 @@ def of_step(optimizers: Iterable[Optimizer]) -> dict[str, float]:
 
 def device_of(optimizers: Iterable[Optimizer]) -> torch.device:
     """Where the weights are that learn."""
-    return next(
-        weight.device for one in optimizers for group in one.param_groups for weight in group["params"]
-    )
+    groups = (group for one in optimizers for group in one.param_groups)
+    weight: Tensor = next(weight for group in groups for weight in group["params"])
+    return weight.device
 
 
 def left(seconds: float) -> str:
@@ -71,7 +70,9 @@ def left(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s left"
     minutes = round(seconds / 60)
-    return f"{minutes} min left" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min left"
+    return (
+        f"{minutes} min left" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min left"
+    )
 
 
 def of_machine(device: torch.device) -> dict[str, float]:
@@ -121,5 +122,7 @@ def _resident() -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
+        import resource
+
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
