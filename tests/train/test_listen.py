@@ -113,7 +113,9 @@ def test_data_without_validation_is_refused(cache, wording, monkeypatch):
 
 
 def same(one: list[Tensor | None], two: list[Tensor | None]) -> bool:
-    return all(a is not None and b is not None and torch.equal(a, b) for a, b in zip(one, two))
+    return all(
+        a is not None and b is not None and torch.equal(a, b) for a, b in zip(one, two, strict=True)
+    )
 
 
 def test_the_same_weights_say_the_same_and_changed_ones_something_else(cache, wording, model):

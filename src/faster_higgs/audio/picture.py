@@ -32,6 +32,6 @@ def pixels(samples: Samples, rate: int) -> NDArray[np.uint8]:
     """The picture as [height, width, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(draw(samples, rate))
+    canvas: Any = FigureCanvasAgg(draw(samples, rate))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()

@@ -5,7 +5,6 @@ Knows nothing of losses, or of where figures are written.
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -61,12 +60,9 @@ def of_step(optimizers: Iterable[Optimizer]) -> dict[str, float]:
 
 def device_of(optimizers: Iterable[Optimizer]) -> torch.device:
     """Where the weights are that learn."""
-    return next(
-        weight.device
-        for one in optimizers
-        for group in one.param_groups
-        for weight in group["params"]
-    )
+    groups = (group for one in optimizers for group in one.param_groups)
+    weight: Tensor = next(weight for group in groups for weight in group["params"])
+    return weight.device
 
 
 def left(seconds: float) -> str:
@@ -126,5 +122,7 @@ def _resident() -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
+        import resource
+
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024

@@ -165,7 +165,8 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     cards = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(cards), torch.autocast(device.type, enabled=False):
-            yield model.eval() and None
+            model.eval()
+            yield
     finally:
         for module, mode in modes:
             module.training = mode

@@ -22,6 +22,7 @@ ITEM: Mapping[Base, float] = {"bf16": 2, "fp32": 4, "int4": 0.516, "nf4": 0.516}
 """Bytes of a weight of the layers' linears, scales included; everything else has two or four."""
 
 CONTEXT = 700_000_000  # bytes that CUDA and its libraries take of a card
+SCRATCH = 25_000_000  # bytes that a processor's libraries take while they multiply; measured
 RESERVE = 0.06  # share that the allocator holds beside what is used
 SLICE = 4_000_000  # logits that exist at once, as in train/loss.py
 LOGIT = 12  # bytes of each: scores, their fp32, and their gradient
@@ -30,7 +31,6 @@ WIDENED = 1 << 26  # gradients of 16 bits that are widened at once, as in train/
 MASTERS, MOMENTS, SMALL_MOMENTS = 12, 8, 2.03  # bytes a weight: with a master, without, of 8 bits
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-SIDES = ("text_mlp", "audio_mlp")
 LINEARS: Mapping[Part, tuple[str, ...]] = {
     "attention": ATTENTION,
     "text_ffn": ("text_mlp.gate", "text_mlp.up", "text_mlp.down"),
@@ -121,6 +121,10 @@ class Estimate:
     def peak(self) -> int:
         """What tensors take."""
         return sum(self.parts.values())
+
+    def expected(self, device: str) -> int:
+        """What a measurement finds: on a processor that of all the process."""
+        return self.peak + (SCRATCH if device == "cpu" else 0)
 
     @property
     def reserve(self) -> int:
@@ -257,9 +261,9 @@ def _layer(config: ModelConfig, job: Job, flows: bool) -> int:
     attends = flows or any(job.adapts(name) or job.learns(name) for name in ATTENTION)
     found = (_attention(config, job) if attends else 0) * job.positions
     found += _inputs(config, job, ATTENTION) * job.positions
-    for side, part, norms, rows in (
-        ("text_mlp", "text_ffn", "text_norms", job.positions - audio),
-        ("audio_mlp", "audio_ffn", "audio_norms", audio),
+    for part, norms, rows in (
+        ("text_ffn", "text_norms", job.positions - audio),
+        ("audio_ffn", "audio_norms", audio),
     ):
         gained = norms in job.whole
         names = LINEARS[part]  # type: ignore[index]

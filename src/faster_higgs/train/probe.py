@@ -6,9 +6,8 @@ weights. Knows nothing of formulas.
 
 from __future__ import annotations
 
+import ctypes
 import json
-import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,7 @@ from faster_higgs.train.memory import Job
 STEPS = 2  # the optimiser remembers nothing before the end of the first
 DOCUMENT = 256  # positions of a conversation
 TEXT_IDS = 50  # of the ids that are read
-PLAIN_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""What is freed goes back to the system, else the high-water mark tells of holes, too."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, SMALL = -1, -3, 65_536  # for glibc's malloc
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,6 @@ def probe(config: ModelConfig, job: Job, device: str, threads: int | None = None
         input=json.dumps(asked),
         capture_output=True,
         text=True,
-        env={**os.environ, **PLAIN_MALLOC},
         check=False,
     )
     if done.returncode:
@@ -67,7 +64,17 @@ def main() -> None:
 
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
-    print(json.dumps(asdict(measure(config, Job(**asked["job"]), asked["device"]))))
+    _give_back_at_once()
+    found = measure(config, Job(**asked["job"]), asked["device"])
+    sys.stdout.write(json.dumps(asdict(found)) + "\n")
+
+
+def _give_back_at_once() -> None:
+    """What is freed goes back to the system, else the high-water mark tells of holes, too."""
+    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    for name in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        if choose is not None:
+            choose(name, SMALL)
 
 
 def measure(config: ModelConfig, job: Job, device: str) -> Measured:
@@ -109,7 +116,7 @@ def _task(config: ModelConfig, job: Job, device: str) -> Any:
         optimizer=OptimizerSettings(kind=job.optimizer),
     )
     made = model(config, job, device)
-    task = LanguageTask(made, Noise(config, job), settings)
+    task: Any = LanguageTask(made, Noise(config, job), settings)
     task.optimizer = optimizer(made, settings.optimizer)
     return task
 
@@ -234,6 +241,8 @@ def _status(name: str) -> int:
     try:
         lines: Iterator[str] = iter(Path("/proc/self/status").read_text().splitlines())
     except OSError:
+        import resource
+
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
