@@ -120,7 +120,17 @@ def test_what_cannot_be_is_told_in_one_line(run, here, adapter, flags, told):
 
 def test_an_adapter_that_names_no_base_needs_one(run, here, tiny):
     write_adapter(here / "mine", an_adapter(load_model(tiny)[1]))
-    assert "name it with --base" in run("merge", "--adapter", "mine", "--out", "o").error
+    assert "name no model as their base" in run("merge", "--adapter", "mine", "--out", "o").error
     write_adapter(here / "mine", an_adapter(load_model(tiny)[1], base="no/such"))
     ended = run("merge", "--adapter", "mine", "--out", "o")
-    assert ended.code == 2 and "'no/such'" in ended.error and "Name it with --base." in ended.error
+    assert ended.code == 2 and "'no/such'" in ended.error and "name it with --base." in ended.error
+
+
+def test_the_folder_of_a_training_will_do(run, here, tiny, adapter):
+    (here / "run").mkdir()
+    adapter.rename(here / "run" / "adapter")
+    assert sound(run, "a.wav", "--adapter", "run") == sound(
+        run, "b.wav", "--model", tiny, "--adapter", here / "run" / "adapter"
+    )
+    ended = run("merge", "--base_model_path", "run", "--lora_path", "run", "--output_path", "out")
+    assert ended.code == 0 and "the base is the one that it names" in ended.err

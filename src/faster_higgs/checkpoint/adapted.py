@@ -15,12 +15,19 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from faster_higgs.checkpoint.adapter import Weighted, folded_all, read_adapter, refuse_misfit
+from faster_higgs.checkpoint.adapter import (
+    ADAPTER_CONFIG,
+    Weighted,
+    folded_all,
+    read_adapter,
+    refuse_misfit,
+)
 from faster_higgs.checkpoint.quantized import Stamp, in_words
 from faster_higgs.checkpoint.targets import Target, Targets
 from faster_higgs.errors import CheckpointError, SettingError
 
 Choice = str | Path | tuple[str | Path, float] | Weighted
+_INSIDE = ("adapter", "lora_adapters")
 _UNUSED = "text_head.weight"  # of a model that is loaded without it
 
 
@@ -75,11 +82,17 @@ def refuse_packed(stamp: Stamp) -> NoReturn:
     )
 
 
+def place(folder: Path) -> Path:
+    """Where the adapter is in a folder that a training left, ours or another's; else the folder."""
+    places = [folder, *(folder / name for name in _INSIDE)]
+    return next((at for at in places if (at / ADAPTER_CONFIG).is_file()), folder)
+
+
 def _read(choice: str | Path | tuple[str | Path, float]) -> Weighted:
     folder, factor = choice if isinstance(choice, tuple) else (choice, 1.0)
     if not math.isfinite(factor):
         raise SettingError(f"The adapter '{folder}' cannot count {factor} times; give a number.")
-    return Weighted(read_adapter(Path(folder).expanduser()), float(factor), str(folder))
+    return Weighted(read_adapter(place(Path(folder).expanduser())), float(factor), str(folder))
 
 
 def _changed(

@@ -28,6 +28,7 @@ from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputPlaceError
 
 __all__ = [
+    "ADAPTER_CONFIG",
     "Adapter",
     "AdapterConfig",
     "Weighted",

@@ -19,7 +19,8 @@ _said = partial(flag, "What is said")
 _voice = partial(flag, "Who says it, and where")
 _output = partial(flag, "Output")
 _model = partial(flag, "Model and machine")
-_sampling = partial(flag, "Sampling")
+sampling_flag = partial(flag, "Sampling")
+_sampling = sampling_flag
 _chunks = partial(flag, "Long texts")
 
 # What names a model and bounds its memory, wherever one is loaded to speak.
@@ -43,7 +44,8 @@ adapter_flag = partial(
     _model,
     "--adapter",
     "DIR[=WEIGHT]",
-    "An adapter to put on the model, as `higgs train` makes them; again for more.",
+    "An adapter to put on the model, as `higgs train` makes them; again for more. Without --model "
+    "the model is the one it names, if that is here.",
 )
 memory_flag = partial(
     _model,
@@ -123,7 +125,7 @@ class SayFlags:
     )
 
     output: str = _output(
-        "--output -o --out-path",
+        "--output -o --out-path --output-path",
         "FILE",
         "The sound file, its format by its suffix; `-` writes the bytes to standard output.",
         default="output.wav",

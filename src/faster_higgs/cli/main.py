@@ -22,6 +22,7 @@ from faster_higgs.errors import HiggsError
 
 COMMANDS = {
     "say": "Speak a text into a sound file.",
+    "batch": "Speak many texts into sound files.",
     "serve": "Answer over HTTP: OpenAI's speech API, voices, health.",
     "bench": "Measure how fast a server speaks.",
     "wyoming": "Speak for Home Assistant, through a server that runs.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faster_higgs.cli.command import Command, as_command, flag, option, verbose
-from faster_higgs.errors import CheckpointError, HiggsError, SettingError
+from faster_higgs.errors import HiggsError, SettingError
 
 if TYPE_CHECKING:
     from faster_higgs.checkpoint.adapter import Weighted
@@ -115,18 +115,16 @@ def _refuse(other: str, flags: MergeFlags, names: Iterable[str]) -> None:
 
 
 def _merge(flags: MergeFlags) -> None:
-    from faster_higgs.checkpoint.adapted import chosen, notes
-    from faster_higgs.checkpoint.fingerprint import fingerprint
+    from faster_higgs.checkpoint.adapted import chosen
     from faster_higgs.checkpoint.merge import MergeSettings, merge
-    from faster_higgs.cli.adapters import named
+    from faster_higgs.cli.adapters import named, warn_of
     from faster_higgs.cli.export import codec_told, progress_bar
 
     scale = 1.0 if flags.scale is None else flags.scale
     pairs = [(folder, weight * scale) for folder, weight in named(flags.adapter)]
     adapters = chosen(pairs)
     base = _base(flags.base, adapters)
-    for note in notes(fingerprint(base), adapters):
-        _tell(note)
+    warn_of(adapters, base, _tell)
     settings = MergeSettings(
         flags.dtype,
         LAYOUTS.get(flags.layout or ""),  # type: ignore[arg-type]
@@ -149,20 +147,27 @@ def _merge(flags: MergeFlags) -> None:
 
 
 def _base(given: str | None, adapters: Sequence[Weighted]) -> Path:
-    """The model to merge into. Raises SettingError when nothing says which."""
+    """The model to merge into; of a folder of results, the one that they came from.
+
+    Raises CheckpointError, SettingError.
+    """
+    from faster_higgs.checkpoint.adapted import place
+    from faster_higgs.checkpoint.adapter import ADAPTER_CONFIG
     from faster_higgs.checkpoint.files import resolve
+    from faster_higgs.cli.adapters import base_of
 
     if given is not None:
-        return resolve(given)
-    wanted = {one.adapter.config.base for one in adapters}
-    if len(wanted) == 1 and (name := wanted.pop()):
-        try:
-            return resolve(name)
-        except CheckpointError as error:
-            raise SettingError(
-                f"The adapter's base is not here ({error}) Name it with --base."
-            ) from None
-    raise SettingError("The adapters do not say which model they belong to; name it with --base.")
+        folder = resolve(given)
+        if (folder / "config.json").exists() or not (place(folder) / ADAPTER_CONFIG).exists():
+            return folder
+        _tell(f"Note: {given} holds an adapter and no model; the base is the one that it names.")
+    if (base := base_of(adapters)) is not None:
+        return Path(base)
+    names = ", ".join(f"'{one.adapter.config.base}'" for one in adapters if one.adapter.config.base)
+    raise SettingError(
+        f"The adapters name {names or 'no model'} as their base, which is not one that is here; "
+        "name it with --base."
+    )
 
 
 def table(moved: Sequence[Moved]) -> Iterator[str]:

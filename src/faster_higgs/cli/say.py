@@ -15,7 +15,7 @@ from faster_higgs.cli.flags import SayFlags, facts
 from faster_higgs.errors import GenerationError, SettingError
 
 if TYPE_CHECKING:
-    from faster_higgs.cli.request import Request
+    from faster_higgs.cli.request import ClipFile, Request
     from faster_higgs.cli.take import Take
     from faster_higgs.prompt.voices import Voice
     from faster_higgs.speech import Higgs
@@ -87,36 +87,15 @@ def _check_extras(flags: SayFlags) -> None:
 
 
 def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
-    from faster_higgs.checkpoint.load import holds_text_head
-    from faster_higgs.cli import adapters
-    from faster_higgs.cli.loading import PICO_NOTE, model_folder, plan_for, voice_folders
     from faster_higgs.cli.output import writer
     from faster_higgs.cli.progress import Bar
     from faster_higgs.cli.request import planned
     from faster_higgs.cli.take import Take
-    from faster_higgs.speech import Higgs
 
     write = writer(flags.output, flags.format)
-    own = voice_folders(flags.voices_dir)
-    model = model_folder(flags.model, flags.revision)
-    _check_names(asked, model.folder, own)
-    planned(asked, model.folder)
-    for note in [*asked.notes, *([PICO_NOTE] if model.packaged else [])]:
-        warn(note)
-    changes = adapters.read(flags.adapter, model.folder, warn)
     tell: Tell = warn if flags.verbose else _silent
-    tell(f"Model: {model.folder}")
-    # By the original's rules the model writes text after the sound, if it can.
-    head = asked.sampling.rules == "original" and holds_text_head(model.folder)
-    codec = flags.audio_tokenizer
-    plan = plan_for(model.folder, codec, asked.device, asked.wish, text_head=head)
-    for note in plan.notes:
-        warn(note)
-    (warn if asked.wish.automatic else tell)(f"Precision: {plan.reason}")
-    with Higgs.load(
-        model.folder, codec=codec, device=plan, voices=own, text_head=head, adapters=changes
-    ) as higgs:
-        voices = _voices(higgs, asked)
+    with loaded(flags, asked, warn, lambda model: planned(asked, model)) as higgs:
+        voices = voices_for(higgs, asked.voices)
         cuts = higgs.plan(asked.text, voices, asked.delivery)
         seed = asked.sampling.seed
         take = Take(higgs.rate, secrets.randbits(32) if seed is None else seed, cuts, tell)
@@ -126,6 +105,41 @@ def _speak(flags: SayFlags, asked: Request, warn: Tell) -> Take:
             write(take.listen(pieces, bar), higgs.rate)
     tell(f"Real-time factor: {take.real_time_factor:.2f} ({take.elapsed:.1f} s of work)")
     return take
+
+
+def loaded(
+    flags: SayFlags, asked: Request, warn: Tell, check: Callable[[Path], object] | None = None
+) -> Higgs:
+    """The model that the flags name; `check` is given its folder before anything large is read.
+
+    `warn` is told what the user should know. Raises what loading raises, and VoiceNotFound.
+    """
+    from faster_higgs.checkpoint.load import holds_text_head
+    from faster_higgs.cli import adapters
+    from faster_higgs.cli.loading import PICO_NOTE, model_folder, plan_for, voice_folders
+    from faster_higgs.speech import Higgs
+
+    own = voice_folders(flags.voices_dir)
+    changes = adapters.read(flags.adapter)
+    model = model_folder(flags.model or adapters.base_of(changes), flags.revision)
+    _check_names(asked, model.folder, own)
+    if check is not None:
+        check(model.folder)
+    for note in [*asked.notes, *([PICO_NOTE] if model.packaged else [])]:
+        warn(note)
+    adapters.warn_of(changes, model.folder, warn)
+    tell: Tell = warn if flags.verbose else _silent
+    tell(f"Model: {model.folder}")
+    # By the original's rules the model writes text after the sound, if it can.
+    head = asked.sampling.rules == "original" and holds_text_head(model.folder)
+    codec = flags.audio_tokenizer
+    plan = plan_for(model.folder, codec, asked.device, asked.wish, text_head=head)
+    for note in plan.notes:
+        warn(note)
+    (warn if asked.wish.automatic else tell)(f"Precision: {plan.reason}")
+    return Higgs.load(
+        model.folder, codec=codec, device=plan, voices=own, text_head=head, adapters=changes
+    )
 
 
 def _check_names(asked: Request, model: Path, own: Sequence[Path]) -> None:
@@ -138,13 +152,13 @@ def _check_names(asked: Request, model: Path, own: Sequence[Path]) -> None:
             store.load(name) if name.startswith("profile:") else store.find(name)
 
 
-def _voices(higgs: Higgs, asked: Request) -> list[Voice] | None:
+def voices_for(higgs: Higgs, given: Sequence[str | ClipFile]) -> list[Voice] | None:
     """Each voice loaded or cloned, once; None leaves the choice to the model."""
     found = [
         higgs.voices.load(voice)
         if isinstance(voice, str)
         else higgs.clone(voice.path, voice.transcript, voice.path.stem)
-        for voice in asked.voices
+        for voice in given
     ]
     return found or None
 

@@ -227,7 +227,8 @@ def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> Any:
     from faster_higgs.server.app import create_app
     from faster_higgs.speech import Higgs
 
-    model = model_folder(flags.model, flags.revision)
+    base = adapters.base_of(adapters.read(flags.adapter))
+    model = model_folder(flags.model or base, flags.revision)
     own, codec = voice_folders(flags.voices_dir), flags.audio_tokenizer
     notes = _check_voices(model.folder, own, settings)
     if model.packaged:
