@@ -209,6 +209,21 @@ def test_without_better_evaluations_it_ends_early_and_the_best_stays(
     assert not torch.equal(best.pairs[path][0], last[f"{path}.lora_A.default.weight"])
 
 
+def test_what_was_best_and_how_long_ago_is_known_after_a_stop(
+    train: Callable[..., Tuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, 2.0, 3.0, 2.5, 2.0])
+    monkeypatch.setattr(LanguageTask, "evaluate", lambda self: {"loss_audio": next(losses)})
+    more = {"run__steps": 50, "run__eval_every": 2, "run__patience": 3}
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 5)
+        assert train(**more).outcome.reason == "signal"
+    best = (tmp_path / "out" / "best" / "adapter_model.safetensors").read_bytes()
+    done = train(**more)
+    assert (done.outcome.reason, done.outcome.step) == ("patience", 8)
+    assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").read_bytes() == best
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_changed_settings_are_told_all_at_once_and_those_of_pace_may_change(
     train: Callable[..., Tuned], others: int
