@@ -15,21 +15,17 @@ from conversations import Conversations
 from data import Corpus
 from sentences import plain
 from tokenizer import build
-from torch import Tensor
 from voices import TEACHERS
 
-from faster_higgs.codec.codec import Codec
 from faster_higgs.config import ModelConfig
-from faster_higgs.engine.engine import Engine
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt import tokens
 from faster_higgs.prompt.conversation import Conversation, Setting
 from faster_higgs.prompt.template import write
 from faster_higgs.prompt.tokens import TextTokenizer
-from faster_higgs.sampling import Sampling
 from faster_higgs.train.config import LanguageSettings, LossSettings, OptimizerSettings, RunSettings
 from faster_higgs.train.guide import Guide
-from faster_higgs.train.journal import Journal
+from faster_higgs.train.listen import Line, Listener
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.run import Run
 from faster_higgs.train.sample import Example
@@ -86,24 +82,13 @@ class Some:
         return self.examples.example(index, epoch)
 
 
-class Listener:
-    """Speaks fixed sentences with fixed seeds at every evaluation, to be heard in TensorBoard."""
-
-    def __init__(self, model: DualFFN, codec: Codec, data: Conversations) -> None:
-        self.model, self.codec, self.data = model, codec.eval(), data
-
-    def __call__(self, step: int, journal: Journal) -> None:
-        for number, (name, text) in enumerate(zip(TEACHERS, HEARD, strict=True)):
-            voice = self.data.voice(self.data.references[name])
-            talk = Conversation(Setting((voice,)), spell=self.data.pronounce)
-            engine, frames = Engine(self.model), list[Tensor]()
-            prompt = write(talk.ask(text), self.data.tokenizer)
-            engine.add(prompt, Sampling(seed=number, max_new_tokens=150))
-            while not engine.idle:
-                frames += [event.frames for event in engine.step()]
-            codes = torch.cat(frames, dim=1)
-            if codes.shape[1]:
-                journal.sound(step, name, self.codec.decode(codes), self.codec.sample_rate)
+def heard(data: Conversations) -> list[Line]:
+    """What is spoken at every evaluation: a sentence in each of the teachers' voices."""
+    lines = []
+    for seed, (name, text) in enumerate(zip(TEACHERS, HEARD, strict=True)):
+        talk = Conversation(Setting((data.voice(data.references[name]),)), spell=data.pronounce)
+        lines.append(Line(name, write(talk.ask(text), data.tokenizer), most=150, seed=seed))
+    return lines
 
 
 def main() -> None:
@@ -158,7 +143,7 @@ def main() -> None:
         args.work / "lm",
         say=command.say,
         identity={"model": "pico"},
-        listen=Listener(model, assemble(args.work), data),
+        listen=Listener(model, assemble(args.work), heard(data), args.work / "lm"),
     )
     if run.checkpoints.find(args.resume) is not None:
         run.resume(args.resume)

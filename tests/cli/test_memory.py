@@ -1,114 +1,93 @@
-"""Sizes as people write them, and tables of what runs where."""
+"""higgs memory: the table of a run, what is chosen, and what is refused."""
 
 from __future__ import annotations
 
 import json
-import re
+from pathlib import Path
 
 import pytest
 
-from faster_higgs.checkpoint.choice import LADDER, Wish, plans
-from faster_higgs.checkpoint.plan import PUBLISHED, Held
-from faster_higgs.cli.memory import (
-    CARDS,
-    PROCESSORS,
-    bytes_of,
-    held_of,
-    length,
-    outlook,
-    readme_table,
-    rows,
-    to_json,
-)
-from faster_higgs.device import Device
-from faster_higgs.errors import SettingError
+from faster_higgs.cli import main as cli
+from faster_higgs.cli.memory import compared, table
+from faster_higgs.train.memory import Estimate, Job
+from faster_higgs.train.probe import Measured
+from tests.data.tiny import tiny_cache
 
-GB = 1_000_000_000
-CPU = Device("cpu", "x", 7 * GB, 8 * GB)
-CARD = Device("cuda:0", "card", 9 * GB, 10 * GB, host=16 * GB)
+PAGE = Path(__file__).parents[2] / "docs" / "tuning.md"
+
+
+def ask(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str, str]:
+    code = cli.main(["memory", *flags])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_the_parts_add_up_and_the_choice_is_told(capsys):
+    code, out, _ = ask(capsys, "--gpu", "24GB")
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.count(".") == 2}
+    sizes = {name: float(row[0]) for name, row in rows.items() if len(row) == 2}
+    assert sum(sizes.values()) - sizes["together"] == pytest.approx(sizes["together"], abs=0.04)
+    assert "24.3 M learn" in out and "training.checkpointing=false" in out
+
+
+def test_what_does_not_fit_says_what_would(capsys):
+    code, out, _ = ask(capsys, "--gpu", "10GB")
+    assert code == 1 and "With --base int4 it fits." in out
+    code, out, _ = ask(
+        capsys, "--gpu", "24GB", "--batch-positions", "8192", "--checkpointing", "off"
+    )
+    assert code == 1 and "left to be chosen" in out
+    code, out, _ = ask(capsys, "--gpu", "16GB", "--preset", "full")
+    assert code == 1 and "Train an adapter" in out
+
+
+def test_for_machines_it_is_bytes(capsys):
+    code, out, _ = ask(capsys, "--gpu", "16GB", "--preset", "language", "--rank", "8", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["fits"] and found["job"]["rank"] == 8
+    assert sum(found["parts"].values()) == found["total"] <= found["room"]
+
+
+def test_lengths_come_from_the_data(capsys, tmp_path):
+    data = tiny_cache(tmp_path / "data")
+    code, out, _ = ask(capsys, "--gpu", "24GB", "--data", str(data))
+    assert code == 0 and out.splitlines()[1].startswith("24 clips: conversations of ")
+    code, _, err = ask(capsys, "--gpu", "24GB", "--data", str(data), "--batch-positions", "99")
+    assert code == 2 and "longest conversation" in err
 
 
 @pytest.mark.parametrize(
-    ("text", "size"),
+    ("flags", "said"),
     [
-        ("8GB", 8 * GB),
-        ("8 gb", 8 * GB),
-        ("7.5GiB", 15 * 2**29),
-        ("6000MB", 6 * GB),
-        ("512MiB", 2**29),
-        ("0.5TB", 500 * GB),
+        (("--gpu", "big"), "--gpu is 'big'; write a size"),
+        (("--preset", "tenor"), "--preset is 'tenor'; use one of voice, language, light"),
+        (("--base", "int3"), "--base is 'int3'"),
+        (("--checkpointing", "maybe"), "use on, off or auto"),
+        (("--optimizer", "sgd"), "--optimizer is 'sgd'"),
+        (("--batch-positions", "0"), "--batch-positions is 0"),
+        (("--preset", "full", "--rank", "8"), "'full' has none"),
+        (("--preset", "full", "--base", "int4"), "cannot be int4"),
+        (("--gpus", "0"), "gpus is 0"),
+        (("--data", "nowhere"), "no prepared data set"),
+        (("--probe", "--gpu", "1MB"), "Two steps would take"),
     ],
 )
-def test_a_size_is_read(text, size):
-    assert bytes_of(text, "--max-memory") == size
+def test_nonsense_is_one_sentence(flags, said, capsys):
+    code, _, err = ask(capsys, *(("--gpu", "24GB") if "--gpu" not in flags else ()), *flags)
+    assert code == 2 and said in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["", "8", "GB", "-8GB", "0GB", "8XB", "1e3GB", "nan GB", "8GB 8"])
-def test_nonsense_is_refused_in_a_sentence(text):
-    with pytest.raises(SettingError, match=r"--max-memory is .*; write a size such as 8GB"):
-        bytes_of(text, "--max-memory")
+def test_the_page_has_the_table_of_today(capsys):
+    code, out, _ = ask(capsys, "--table")
+    assert code == 0 and out.splitlines() == table()
+    assert out in PAGE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("precision", "text", "held"),
-    [
-        (None, None, None),
-        ("full", None, Held()),
-        ("int8", None, Held("int8", "int8")),
-        ("int4", "full", Held("int4", None)),
-        ("full", "host", Held(None, "host")),
-        (None, "int4", Held(None, "int4")),
-    ],
-)
-def test_how_weights_are_held_by_the_names_of_the_flags(precision, text, held):
-    assert held_of(precision, text) == held
-
-
-@pytest.mark.parametrize("held", LADDER)
-def test_the_flags_of_a_plan_ask_for_that_plan(held):
-    given = held.flags.split()[1::2]
-    assert held_of(given[0], given[1] if len(given) > 1 else None) == held
-
-
-def test_plans_stand_below_each_other():
-    table = rows([*plans(PUBLISHED, CARD, Wish(automatic=True, context=1000))])
-    assert len(table) == 1 + len(LADDER)
-    assert len({row.index("GB") for row in table[1:]}) <= 2
-    assert any(row.endswith("too large") for row in table)
-    assert any("fits; 5.6 GB of main memory besides" in row for row in table)
-    assert [row.endswith("speed not measured") for row in table[2:5]] == [False, True, True]
-
-
-def test_an_outlook_has_the_choice_and_its_reason():
-    seen = outlook(None, [CPU], Wish(automatic=True))
-    assert seen.choice and seen.lines()[-1] == f"--precision auto takes {seen.reason}."
-    assert "the full model, with 8,192 positions" in seen.lines()[0]
-    none = outlook(None, [CPU], Wish(automatic=True, memory=GB))
-    assert none.choice is None and none.lines()[-1] == none.reason
-    told = json.loads(json.dumps(none.to_json()))
-    assert told["choice"] is None and not any(plan["fits"] for plan in told["plans"])
-
-
-def test_a_plan_for_machines_adds_up():
-    (plan,) = plans(PUBLISHED, CPU, Wish(Held("int4", "int8"), context=1000))
-    told = to_json(plan)
-    parts = {name: size for name, size in told["needs"].items() if name != "total"}
-    assert sum(parts.values()) == told["needs"]["total"]
-    assert told["flags"] == "--precision int4 --text-precision int8"
-
-
-def test_the_table_of_the_readme_has_a_row_for_every_memory():
-    head, _, *table = [line.split("|")[1:-1] for line in readme_table() if line.startswith("|")]
-    assert len(table) == len(CARDS) + len(PROCESSORS)
-    assert {len(line) for line in table} == {len(head)}
-    at_once = [int(line[-1]) for line in table]
-    assert at_once[: len(CARDS)] != sorted(at_once[: len(CARDS)], reverse=True)
-    for line in table:
-        memory = int(re.findall(r"(\d+) GB", line[0])[0])
-        needs = float(re.findall(r"([\d.]+) GB", line[2])[0])
-        assert needs < memory * 1.074
-    assert any(line.startswith("Estimates") for line in readme_table())
-
-
-def test_positions_are_a_length_of_sound():
-    assert length(1024) == "0 min 41 s" and length(8192) == "5 min 28 s"
+def test_a_probe_stands_beside_its_estimate():
+    made = Estimate("the loss", {"weights": 80_000_000, "logits": 20_000_000})
+    found = Measured({"weights": 81_000_000}, peak=125_000_000, seconds=1.5)
+    lines = list(compared(made, found, "cpu", Job()))
+    assert lines[2].split() == ["weights", "80.0", "81.0"]
+    assert lines[3].split() == ["logits", "20.0"]
+    assert "off by +0.0%" in lines[-2]

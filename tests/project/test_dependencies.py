@@ -21,6 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 INSTALLED_AS = {
     "pynvml": "nvidia-ml-py",
     "prometheus_client": "prometheus-client",
+    "yaml": "pyyaml",
     "pydantic_settings": "pydantic-settings",
     "triton": "torch",  # brings it where it has kernels for a graphics card
 }

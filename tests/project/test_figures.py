@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from faster_higgs.cli.memory import readme_table
+from faster_higgs.cli.precision import readme_table
 from tests.project.source import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -45,7 +45,7 @@ MAY_IMPORT = {
         ),
         *("speech", "text"),
     ],
-    "train": ["data", "speech", *(name for name in _BELOW_SPEECH if name != "engine")],
+    "train": ["data", "device", "speech", *_BELOW_SPEECH],
     "answers": ["delivery", "engine", "prompt", "sampling"],
     "spoken": ["audio", "delivery", "engine", "errors", "prompt", "text"],
     "speech": ["answers", "device", "spoken", *_BELOW_SPEECH],

@@ -111,6 +111,8 @@ def stepped(team: Team, folder: Path, frozen: bool, settings: dict[str, Any]) ->
     """Metrics, gradients and weights after three steps, and what is held out."""
     task = job(team, frozen, **settings)
     metrics = [task.step(step) for step in range(3)]
+    for one in metrics:
+        del one["seconds_waiting"]  # each member's own
     grads = {n: w.grad for n, w in task.model.named_parameters() if w.grad is not None}
     found = {"gradients": grads, "weights": dict(task.model.state_dict())}
     found = gathered(found, team)

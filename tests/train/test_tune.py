@@ -30,7 +30,7 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
 from faster_higgs.train import state
-from faster_higgs.train.base import Base
+from faster_higgs.train.learner import Learner
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.packing import Batch
 from faster_higgs.train.run import Run
@@ -44,6 +44,7 @@ pytest.importorskip("peft")
 
 FAST = {
     "adapter.rank": 4,
+    "listen": 0,
     "training.budget": 400,
     "training.accumulate": 1,
     "training.optimizer.learning_rate": 1e-2,
@@ -154,26 +155,26 @@ def test_the_adapter_speaks_as_the_trained_model_did(
     from faster_higgs.checkpoint.folding import folded
 
     done = train(run__eval_every=8)
-    base = Base.load(model, asked(tmp_path, tmp_path, mode="full"))
+    learner = Learner.load(model, asked(tmp_path, tmp_path, mode="full"))
     assert done.place is not None
     adapter = read_adapter(done.place)
-    state = {name: folded(name, w, adapter) for name, w in base.model.state_dict().items()}
-    base.model.load_state_dict(state)
+    state = {name: folded(name, w, adapter) for name, w in learner.model.state_dict().items()}
+    learner.model.load_state_dict(state)
     wanted = done.outcome.metrics["eval_loss_audio"]
-    assert held_out_loss(base, tmp_path) == pytest.approx(wanted, rel=1e-4)
+    assert held_out_loss(learner, tmp_path) == pytest.approx(wanted, rel=1e-4)
 
 
-def held_out_loss(base: Base, tmp_path: Path) -> float:
+def held_out_loss(learner: Learner, tmp_path: Path) -> float:
     from faster_higgs.data.cache import Cache
     from faster_higgs.train.dataset import Dataset
     from tests.train.tiny_cache import demands
 
-    made = Cache(prepared(tmp_path / "again", base.folder))
+    made = Cache(prepared(tmp_path / "again", learner.folder))
     settings = asked(tmp_path, tmp_path)
-    wanted = demands(base.folder)
+    wanted = demands(learner.folder)
     train = Dataset(made, wanted, settings.mixture)
     held_out = Dataset(made, wanted, settings.mixture, "validation")
-    return LanguageTask(base.model, train, settings.training, held_out=held_out).evaluate()[
+    return LanguageTask(learner.model, train, settings.training, held_out=held_out).evaluate()[
         "loss_audio"
     ]
 
@@ -206,6 +207,21 @@ def test_without_better_evaluations_it_ends_early_and_the_best_stays(
     best, last = read_adapter(done.place), load_file(done.outcome.checkpoint / "model.safetensors")
     path = "layers.0.q_proj"
     assert not torch.equal(best.pairs[path][0], last[f"{path}.lora_A.default.weight"])
+
+
+def test_what_was_best_and_how_long_ago_is_known_after_a_stop(
+    train: Callable[..., Tuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, 2.0, 3.0, 2.5, 2.0])
+    monkeypatch.setattr(LanguageTask, "evaluate", lambda self: {"loss_audio": next(losses)})
+    more = {"run__steps": 50, "run__eval_every": 2, "run__patience": 3}
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 5)
+        assert train(**more).outcome.reason == "signal"
+    best = (tmp_path / "out" / "best" / "adapter_model.safetensors").read_bytes()
+    done = train(**more)
+    assert (done.outcome.reason, done.outcome.step) == ("patience", 8)
+    assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").read_bytes() == best
 
 
 @pytest.mark.parametrize("others", [0, 1])
@@ -277,6 +293,16 @@ def test_a_number_that_is_not_finite_ends_it_with_the_step_and_the_clips(
     assert "Step 3 gave numbers that are not finite" in str(caught.value)
     assert f"It read {', '.join(read[3])}." in str(caught.value)
     assert read[3] and all(name.startswith("clip-") for name in read[3])
+
+
+def test_held_out_texts_are_spoken_at_every_evaluation(
+    train: Callable[..., Tuned], tmp_path: Path
+) -> None:
+    train(listen=1, run__steps=8)
+    heard = sorted(path.name for path in (tmp_path / "out" / "listen").iterdir())
+    assert [name for name in heard if name != "codec"] == ["step-00000004", "step-00000008"]
+    train(again="fresh", run__steps=2)
+    assert not (tmp_path / "out" / "listen").exists()
 
 
 def test_epochs_and_clips_become_steps_and_positions(data: Path) -> None:

@@ -73,7 +73,7 @@ def command(name: str, help: str) -> Command:
 
 def run(flags: DoctorFlags) -> None:
     """Look and tell; status 1 when nothing can speak here, or the model is a wrong one."""
-    from faster_higgs.cli.memory import readme_table
+    from faster_higgs.cli.precision import readme_table
 
     if flags.table:
         print("\n".join(readme_table()))
@@ -84,7 +84,7 @@ def run(flags: DoctorFlags) -> None:
 def _tell(flags: DoctorFlags) -> bool:
     """Everything there is to say; whether anything can speak here."""
     from faster_higgs.cli.machine import look
-    from faster_higgs.cli.memory import outlook, wished
+    from faster_higgs.cli.precision import outlook, wished
 
     wish = wished("auto", None, flags.context, flags.max_memory)
     machine, speaker = look(), find_speaker(flags.model)
@@ -216,7 +216,7 @@ def _verify(flags: DoctorFlags) -> bool:
     """Load, compare, tell. That a model of another shape cannot be compared is no fault."""
     from faster_higgs.checkpoint.load import read_config
     from faster_higgs.cli.loading import model_folder, plan_for
-    from faster_higgs.cli.memory import wished
+    from faster_higgs.cli.precision import wished
     from faster_higgs.cli.request import device_of
     from faster_higgs.cli.verify import PUBLISHED, compare
     from faster_higgs.config import ModelConfig

@@ -224,7 +224,7 @@ class SayFlags:
 def facts() -> Mapping[str, str]:
     """Defaults and choices for the help page, read from where they are written."""
     from faster_higgs.audio.encode import FORMATS
-    from faster_higgs.cli.memory import PRECISIONS, TEXT_PRECISIONS
+    from faster_higgs.cli.precision import PRECISIONS, TEXT_PRECISIONS
     from faster_higgs.cli.scenes import SCENES
     from faster_higgs.delivery import ChunkMethod, Delivery, Normalization
     from faster_higgs.sampling import Rules, Sampling

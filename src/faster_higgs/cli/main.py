@@ -29,13 +29,14 @@ COMMANDS = {
     "runpod": "Take jobs from RunPod's queue.",
     "monitor": "Write down what graphics cards do, as CSV.",
     "voices": "List, add, show, play and remove voices.",
-    "doctor": "Say what this machine can run, and whether a model is the right one.",
-    "data": "Check recordings and training data.",
-    "download": "Fetch the full model.",
     "prepare": "Make training data of recordings.",
-    "merge": "Write a model with adapters merged into it, or an adapter taken out of one.",
+    "data": "Check recordings and training data.",
     "train": "Teach a model a voice or a language, from prepared recordings.",
+    "memory": "Say what a training run takes of a graphics card.",
+    "merge": "Write a model with adapters merged into it, or an adapter taken out of one.",
     "export": "Write a copy of a model with smaller weights.",
+    "doctor": "Say what this machine can run, and whether a model is the right one.",
+    "download": "Fetch the full model.",
 }
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141  # as a shell reports the signals
 

@@ -1,221 +1,394 @@
-"""Sizes from the command line, and plans as tables for people. Knows nothing of how plans are made.
+"""`higgs memory`: what a training run takes of a card, and how to train on the one that is here.
 
-Figures in the tables are computed, not measured.
+Knows nothing of how it is worked out.
 """
+
+# ruff: noqa: RUF009  what is called here returns a dataclass field
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from faster_higgs.checkpoint.choice import LADDER, UNMEASURED, Plan, Wish, choose, gigabytes, plans
-from faster_higgs.checkpoint.plan import PUBLISHED, Held, Size
-from faster_higgs.config import EngineConfig
-from faster_higgs.device import CUDA_CONTEXT, PROCESS, Device
+import typer
+
+from faster_higgs.cli.command import Command, as_command, option, verbose
 from faster_higgs.errors import SettingError
 
-PACKED = ("int8", "int4", "fp8")  # what works in this version
-PRECISIONS = ("full", *PACKED, "auto")
-TEXT_PRECISIONS = ("full", *PACKED, "host")
+if TYPE_CHECKING:
+    from faster_higgs.config import ModelConfig
+    from faster_higgs.train.memory import Estimate, Job
+    from faster_higgs.train.memory_choice import Lengths, Wish
+    from faster_higgs.train.probe import Measured
 
-_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-
-CARDS = (6, 8, 12, 16, 24)  # GiB, for the table of what runs where
-PROCESSORS = (8, 16, 24)
-_SHOWN = 8_192  # positions of the cache, where ways are shown beside each other
-_FREE = 0.95  # of a card; the rest shows the desktop
-_SYSTEM = 1_500_000_000  # bytes of main memory that other programs have
-_SPEECH = 1_024  # positions of a request: 41 s of sound, its prompt included
-_MOST = 64  # requests at once
-_FRAMES = 25  # positions a second
-
-
-def bytes_of(text: str, flag: str) -> int:
-    """A size as people write it: 8GB, 7.5 GiB, 6000MB. Raises SettingError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?i?B)\s*", text, re.IGNORECASE)
-    size = round(float(found[1]) * _UNITS.get(found[2].upper(), 0)) if found else 0
-    if not size:
-        raise SettingError(f"{flag} is '{text}'; write a size such as 8GB, 7.5GiB or 6000MB.")
-    return size
-
-
-def held_of(precision: str | None, text: str | None) -> Held | None:
-    """How weights are to be held, by the names of the flags; None where none is given."""
-    if precision is None and text is None:
-        return None
-    sides = [None if side == "full" else side for side in (precision, text or precision)]
-    return Held(sides[0], sides[1])
-
-
-def wished(
-    precision: str | None, text: str | None, context: int | None, max_memory: str | None
-) -> Wish:
-    """What flags ask of memory and precision. Raises SettingError where they contradict."""
-    refuse_unknown(precision, text)
-    if context is not None and context < 1:
-        raise SettingError(f"--context is {context}; use 1 or more.")
-    automatic = precision == "auto"
-    if automatic and text:
-        raise SettingError(
-            "--precision auto chooses for the text side, too; leave --text-precision out."
-        )
-    return Wish(
-        None if automatic else held_of(precision, text),
-        automatic,
-        context=context,
-        memory=None if max_memory is None else bytes_of(max_memory, "--max-memory"),
-    )
-
-
-def refuse_unknown(precision: str | None, text: str | None) -> None:
-    """Raises SettingError for a precision by a name that is not known."""
-    for flag, given, known in (
-        ("--precision", precision, PRECISIONS),
-        ("--text-precision", text, TEXT_PRECISIONS),
-    ):
-        if given not in (None, *known):
-            raise SettingError(f"{flag} is '{given}'; use one of {', '.join(known)}.")
-
-
-def rows(found: Iterable[Plan]) -> list[str]:
-    """Plans below each other."""
-    table = [("device", "precision", "needs", "there is", "")]
-    for plan in found:
-        room = "unknown" if plan.room is None else gigabytes(plan.room)
-        verdict = "fits" if plan.fits else "too large"
-        if plan.needs.host:
-            verdict += f"; {gigabytes(plan.needs.host)} of main memory besides"
-        if plan.is_unmeasured:
-            verdict += "; speed not measured"
-        table.append((plan.device, plan.held.name, gigabytes(plan.needs.total), room, verdict))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            [
-                *map(str.ljust, row[:2], widths[:2]),
-                *map(str.rjust, row[2:4], widths[2:4]),
-                row[4],
-            ]
-        ).rstrip()
-        for row in table
-    ]
-
-
-def to_json(plan: Plan) -> dict[str, Any]:
-    """A plan for machines."""
-    return {
-        "device": plan.device,
-        "precision": plan.held.audio or "full",
-        "text_precision": plan.held.text or "full",
-        "flags": plan.held.flags,
-        "positions": plan.engine.positions,
-        "needs": {**plan.needs.device, "total": plan.needs.total, "main memory": plan.needs.host},
-        "room": plan.room,
-        "fits": plan.fits,
-    }
-
-
-def length(positions: int) -> str:
-    """How much sound stands in so many positions of the cache."""
-    minutes, seconds = divmod(round(positions / _FRAMES), 60)
-    return f"{minutes} min {seconds:02d} s"
+CHECKPOINTING = {"auto": None, "on": True, "off": False}
+REFERENCE = 250  # frames of a clip that gives the voice, at most
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """Ways to run a model on this machine, the automatic choice, and why it is that, or none."""
+class MemoryFlags:
+    """What stands on the command line."""
 
-    name: str
-    plans: Sequence[Plan]
-    choice: Plan | None
-    reason: str
+    gpu: str = option(
+        "--gpu",
+        "SIZE",
+        "The memory there is, as in 24GB. [default: auto, what is free here]",
+        "auto",
+    )
+    preset: str = option("--preset", "PRESET", "What learns.", "voice")
+    base: str = option("--base", "KIND", "How the model's weights are held.", "bf16")
+    model: str | None = option(
+        "--model", "MODEL", "A folder or hub id. [default: the full model, which need not be here]"
+    )
+    data: Path | None = option("--data", "DIR", "A prepared folder, for how long its clips are.")
+    batch_positions: int | None = option(
+        "--batch-positions", "N", "Positions of a batch. [default: the most that fit]"
+    )
+    checkpointing: str = option(
+        "--checkpointing", "on|off|auto", "Whether activations are computed again.", "auto"
+    )
+    optimizer: str = option("--optimizer", "KIND", "Which one.", "auto")
+    rank: int | None = option("--rank", "N", "Of adapters. [default: the preset's]")
+    gpus: int = option("--gpus", "N", "Cards that share weights and state. [default: 1]", 1)
+    table: bool = option("--table", None, "Print which card is enough for what, as markdown.")
+    probe: bool = option(
+        "--probe", None, "Train two steps with random weights, and compare. Of pico by default."
+    )
+    json: bool = option("--json", None, "For machines.")
+    verbose: bool = verbose()
 
-    def lines(self) -> list[str]:
+
+def command(name: str, help: str) -> Command:
+    """The command as the menu takes it."""
+    return as_command(MemoryFlags, run, name, help, facts)
+
+
+def facts() -> Mapping[str, str]:
+    """Choices for the help page, read from where they are written."""
+    from typing import get_args
+
+    from faster_higgs.train.memory import Base, Optimizer
+
+    return {
+        "preset": f"{', '.join(_presets())}; default: voice",
+        "base": f"{', '.join(get_args(Base))}; default: bf16",
+        "optimizer": f"auto, {', '.join(get_args(Optimizer))}; default: auto",
+    }
+
+
+def run(flags: MemoryFlags) -> None:
+    """Tell what it takes; status 1 when it does not fit."""
+    if flags.table:
+        print("\n".join(table()))
+        return
+    config, lengths, wish = _config(flags), _lengths(flags), _wish(flags)
+    job, room = _job(flags, lengths), _room(flags)
+    found = _chosen(config, job, room, wish, lengths)
+    fits = found is not None
+    found = found or _smallest(job, wish, lengths)
+    if flags.probe:
+        _probe(flags, config, found, room)
+        return
+    told = Told(flags, config, found, room, fits, lengths)
+    print(json.dumps(told.to_json(), indent=2) if flags.json else "\n".join(told.lines()))
+    if not fits:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One way to train, and whether there is room for it."""
+
+    flags: MemoryFlags
+    config: ModelConfig
+    job: Job
+    room: int
+    fits: bool
+    lengths: Lengths | None
+
+    def lines(self) -> Iterator[str]:
         """For people."""
-        if not self.plans:
-            return [self.reason]
-        positions = self.plans[0].engine.positions
-        told = f"{positions:,} positions of cache ({length(positions)} of sound)"
-        taken = f"--precision auto takes {self.reason}." if self.choice else self.reason
-        return [
-            f"Ways to hold {self.name}, with {told}:",
-            *(f"  {row}" for row in rows(self.plans)),
-            taken,
-        ]
+        from faster_higgs.train.memory import counts, estimate, trainable
+
+        made, job = estimate(self.config, self.job), self.job
+        whole = sum(counts(self.config).values())
+        learns = trainable(self.config, job)
+        yield f"{self.flags.preset}: {learns / 1e6:,.1f} M learn; the model has {whole / 1e6:,.1f} M."
+        yield from _data_lines(self.lengths, job)
+        yield ""
+        yield from _parts(made)
+        yield ""
+        yield f"The most is taken at {made.moment}, of steps of {told_way(job)}."
+        left = self.room - made.total
+        free = f"of {_gb(self.room)}"
+        if self.fits:
+            yield f"That fits: {_gb(left)} {free} stay free. To train so:"
+            yield f"  {_settings(job)}"
+            return
+        yield f"That is {_gb(-left)} more than there is, {free}. {self._advice()}"
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
+        from dataclasses import asdict
+
+        from faster_higgs.train.memory import estimate, trainable
+
+        made = estimate(self.config, self.job)
         return {
-            "plans": [to_json(plan) for plan in self.plans],
-            "choice": to_json(self.choice) if self.choice else None,
-            "reason": self.reason,
+            "job": asdict(self.job),
+            "trainable": trainable(self.config, self.job),
+            "parts": {**made.parts, "context": made.context, "reserve": made.reserve},
+            "moment": made.moment,
+            "total": made.total,
+            "room": self.room,
+            "fits": self.fits,
+            "lengths": asdict(self.lengths) if self.lengths else None,
         }
 
+    def _advice(self) -> str:
+        """What would fit, if anything does."""
+        from faster_higgs.train.memory_choice import Wish, choose
 
-def outlook(size: Size | None, devices: Sequence[Device], wish: Wish) -> Outlook:
-    """Of a model, or of the published one."""
-    name = "this model" if size else "the full model"
-    size = size or PUBLISHED
-    shown = replace(wish, context=wish.context or _SHOWN)
-    found = [plan for device in devices for plan in plans(size, device, shown)]
-    try:
-        choice = choose(size, devices, wish)
-    except SettingError as error:
-        return Outlook(name, found, None, str(error))
-    return Outlook(name, found, choice, choice.reason)
-
-
-def readme_table() -> list[str]:
-    """What of the published model runs in how much memory, as markdown."""
-    head = ("memory", "weights", "it takes", "positions of the cache", "requests of 41 s at once")
-    lines = [head, ("---",) * len(head)]
-    lines += [_row(f"card, {size} GB", _imagined_card(size)) for size in CARDS]
-    lines += [_row(f"CPU, {size} GB", _imagined_processor(size)) for size in PROCESSORS]
-    table = [f"| {' | '.join(line)} |" for line in lines]
-    return [
-        *table,
-        "",
-        f"Estimates, computed by `higgs doctor --table`: a card is free but for {1 - _FREE:.0%}, "
-        f"{gigabytes(_SYSTEM)} of main memory are other programs';",
-        "`--precision auto` takes the first way of holding the weights that fits. On the host: the "
-        "text side stays in main memory.",
-        f"{UNMEASURED[0].upper()}{UNMEASURED[1:]}.",
-    ]
+        free = Wish()
+        least = self.lengths.longest if self.lengths else 1
+        if choose(self.config, self.job, self.room, free, least):
+            return "It fits if the batch, checkpointing and the optimizer are left to be chosen."
+        four = replace(self.job, base="int4") if self.job.adapters else None
+        if four and choose(self.config, four, self.room, free, least):
+            return "With --base int4 it fits."
+        if not self.job.adapters:
+            return "Train an adapter (--preset voice), or share the work: --gpus 2."
+        return "Take a larger card, or share the work: --gpus 2."
 
 
-def _row(name: str, device: Device) -> tuple[str, ...]:
-    plan = _largest(device)
-    if plan is None:
-        return (name, "does not fit", "", "", "")
-    takes = gigabytes(plan.needs.total)
-    if plan.needs.host:
-        takes += f", and {gigabytes(plan.needs.host)} of main memory"
-    positions = plan.engine.positions
-    told = f"{positions:,} ({length(positions)})"
-    return (name, plan.held.name, takes, told, str(plan.engine.slots))
+def told_way(job: Job) -> str:
+    """The choices in words."""
+    batches = "1 batch" if job.accumulate == 1 else f"{job.accumulate} batches"
+    kept = "with" if job.checkpointing else "without"
+    return f"{batches} of {job.positions:,} positions, {kept} checkpointing, {job.optimizer}"
 
 
-def _largest(device: Device) -> Plan | None:
-    """The best precision that fits, with as many requests at once as fit then."""
-    for held in LADDER:
-        found = None
-        for slots in range(4, _MOST + 1):
-            engine = EngineConfig(slots=slots, positions=slots * _SPEECH)
-            wish = Wish(held, engine=engine, listeners=slots)
-            found = next((plan for plan in plans(PUBLISHED, device, wish) if plan.fits), found)
-        if found is not None:
-            return found
-    return None
+def _settings(job: Job) -> str:
+    kept = str(job.checkpointing).lower()
+    return (
+        f"--set training.budget={job.positions} --set training.accumulate={job.accumulate} "
+        f"--set training.checkpointing={kept} --set training.optimizer.kind={job.optimizer}"
+    )
 
 
-def _imagined_card(size: int) -> Device:
-    total = size * 2**30
-    free = round(total * _FREE) - CUDA_CONTEXT
-    return Device("cuda:0", "", free, total, own=CUDA_CONTEXT, host=16 * 10**9)
+def _parts(made: Estimate) -> Iterator[str]:
+    rows = {**made.parts, "reserve": made.reserve, "context": made.context, "together": made.total}
+    yield f"{'':<12}{'GB':>8}{'GiB':>8}"
+    for name, size in rows.items():
+        yield f"{name:<12}{size / 1e9:>8.2f}{size / 2**30:>8.2f}"
 
 
-def _imagined_processor(size: int) -> Device:
-    total = size * 2**30
-    return Device("cpu", "", total - _SYSTEM - PROCESS, total, own=PROCESS)
+def _data_lines(lengths: Lengths | None, job: Job) -> Iterator[str]:
+    if lengths is None:
+        return
+    each = max(1, job.positions // lengths.middle)
+    yield (
+        f"{lengths.clips:,} clips: conversations of {lengths.shortest:,} to {lengths.longest:,} "
+        f"positions, most near {lengths.middle:,}; about {each} in a batch. "
+        f"{lengths.audio:.0%} is sound."
+    )
+
+
+def _probe(flags: MemoryFlags, config: ModelConfig, job: Job, room: int) -> None:
+    """Two steps, beside what was expected of them."""
+    import torch
+
+    from faster_higgs.train.memory import estimate
+    from faster_higgs.train.probe import probe
+
+    made = estimate(config, job)
+    if made.total > room:
+        raise SettingError(
+            f"Two steps would take {_gb(made.total)}, and there are {_gb(room)}; probe a smaller "
+            "batch (--batch-positions) or model (--model)."
+        )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = probe(config, job, device)
+    if flags.json:
+        told: dict[str, Any] = {"device": device, "estimate": dict(made.parts)}
+        told["estimated"] = made.expected(device)
+        print(json.dumps({**told, **vars(found)}, indent=2))
+        return
+    print("\n".join(compared(made, found, device, job)))
+
+
+def compared(made: Estimate, found: Measured, device: str, job: Job) -> Iterator[str]:
+    """The estimate beside what was measured."""
+    yield f"Two steps of {told_way(job)} on {device}; MB:"
+    yield f"{'':<12}{'estimated':>10}{'measured':>10}"
+    for name, size in made.parts.items():
+        told = f"{found.parts[name] / 1e6:>10,.1f}" if name in found.parts else ""
+        yield f"{name:<12}{size / 1e6:>10,.1f}{told}"
+    expected = made.expected(device)
+    if expected > made.peak:
+        yield f"{'libraries':<12}{(expected - made.peak) / 1e6:>10,.1f}"
+    yield f"{'together':<12}{expected / 1e6:>10,.1f}{found.peak / 1e6:>10,.1f}"
+    yield f"The estimate is off by {expected / found.peak - 1:+.1%}."
+    yield (
+        f"At {made.moment}; gradients and activations are measured where each is largest. "
+        f"A step took {found.seconds:.2f} s."
+    )
+
+
+def table() -> list[str]:
+    """Which card is enough for what, as markdown: the full model, 60 % of the positions sound."""
+    from faster_higgs.checkpoint.plan import PUBLISHED
+    from faster_higgs.train.memory import Job, estimate
+
+    lines = ["| what | positions of a batch | needs, GiB | card |", "|---|---|---|---|"]
+    for name, preset, sizes, more in ROWS:
+        for positions in sizes:
+            job = Job(**_presets()[preset], **more, positions=positions)
+            size = estimate(PUBLISHED.model, job).total / 2**30
+            card = next((f"{card} GB" for card in CARDS if size <= card * USABLE), "none")
+            lines.append(f"| {name} | {positions:,} | {size:.1f} | {card} |")
+    return lines
+
+
+CARDS = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 80, 96, 141, 192)  # GiB
+AGAIN, EIGHT = {"checkpointing": True}, {"optimizer": "adamw8bit"}
+USABLE = 0.97  # the rest of a card shows the desktop, or is the driver's
+ROWS: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
+    ("voice, base of 4 bits, checkpointing", "voice", (2048,), {"base": "int4", **AGAIN}),
+    ("voice, base of 4 bits", "voice", (2048,), {"base": "int4"}),
+    ("voice, checkpointing", "voice", (2048, 8192), AGAIN),
+    ("voice", "voice", (1024, 2048, 4096), {}),
+    ("language, checkpointing", "language", (2048,), AGAIN),
+    ("language", "language", (2048,), {}),
+    ("audio_only, 8-bit, checkpointing", "audio_only", (2048,), {**EIGHT, **AGAIN}),
+    ("audio_path, 8-bit, checkpointing", "audio_path", (2048,), {**EIGHT, **AGAIN}),
+    ("full, 8-bit, checkpointing", "full", (2048,), {**EIGHT, **AGAIN}),
+    ("full, checkpointing", "full", (2048,), AGAIN),
+    ("full, checkpointing, each of 2 cards", "full", (2048,), {"gpus": 2, **AGAIN}),
+    ("full, checkpointing, each of 8 cards", "full", (2048,), {"gpus": 8, **AGAIN}),
+    ("full, 8-bit, checkpointing, each of 2 cards", "full", (2048,), {"gpus": 2, **EIGHT, **AGAIN}),
+)
+
+
+def _presets() -> dict[str, dict[str, Any]]:
+    """What learns, by the names of presets and modes."""
+    from faster_higgs.train.modes import TRAINED
+    from faster_higgs.train.tune_config import PRESETS
+
+    found: dict[str, dict[str, Any]] = {}
+    for name, preset in PRESETS.items():
+        whole = tuple(preset.get("adapter.whole", ()))
+        rank = {"rank": preset["adapter.rank"]}
+        found[name] = {"adapters": tuple(preset["adapter.parts"]), "whole": whole, **rank}
+    for name, parts in TRAINED.items():
+        heard = tuple(part for part in parts if part != "text_head")  # nothing reads it
+        found[name] = {"adapters": (), "whole": heard}
+    return found
+
+
+def _config(flags: MemoryFlags) -> ModelConfig:
+    from faster_higgs.checkpoint.load import read_config
+    from faster_higgs.checkpoint.plan import PUBLISHED
+    from faster_higgs.cli.loading import model_folder, shipped_model
+    from faster_higgs.config import ModelConfig
+
+    if flags.model is None and not flags.probe:
+        return PUBLISHED.model
+    folder = model_folder(flags.model).folder if flags.model else Path(shipped_model() or "")
+    return ModelConfig.from_json(read_config(folder))
+
+
+def _job(flags: MemoryFlags, lengths: Lengths | None) -> Job:
+    from typing import get_args
+
+    from faster_higgs.train.memory import Base, Job
+
+    presets = _presets()
+    if flags.preset not in presets:
+        raise SettingError(f"--preset is '{flags.preset}'; use one of {', '.join(presets)}.")
+    if flags.base not in get_args(Base):
+        raise SettingError(f"--base is '{flags.base}'; use one of {', '.join(get_args(Base))}.")
+    made: dict[str, Any] = presets[flags.preset]
+    if flags.rank is not None:
+        if not made["adapters"]:
+            raise SettingError(f"--rank is for adapters; '{flags.preset}' has none.")
+        made["rank"] = flags.rank
+    if lengths:
+        made["audio"] = lengths.audio
+    return Job(**made, base=flags.base, gpus=flags.gpus)  # type: ignore[arg-type]
+
+
+def _wish(flags: MemoryFlags) -> Wish:
+    from typing import get_args
+
+    from faster_higgs.train.memory import Optimizer
+    from faster_higgs.train.memory_choice import Wish
+
+    if flags.checkpointing not in CHECKPOINTING:
+        raise SettingError(f"--checkpointing is '{flags.checkpointing}'; use on, off or auto.")
+    kinds = get_args(Optimizer)
+    if flags.optimizer not in ("auto", *kinds):
+        raise SettingError(
+            f"--optimizer is '{flags.optimizer}'; use one of auto, {', '.join(kinds)}."
+        )
+    if flags.batch_positions is not None and flags.batch_positions < 1:
+        raise SettingError(f"--batch-positions is {flags.batch_positions}; use 1 or more.")
+    kind: Any = None if flags.optimizer == "auto" else flags.optimizer
+    return Wish(flags.batch_positions, CHECKPOINTING[flags.checkpointing], kind)
+
+
+def _lengths(flags: MemoryFlags) -> Lengths | None:
+    if flags.data is None:
+        return None
+    from faster_higgs.data.cache import Cache
+    from faster_higgs.errors import DataError
+    from faster_higgs.train.memory_choice import Lengths
+
+    cache = Cache(flags.data.expanduser(), verify=False)
+    if not len(cache):
+        raise DataError(f"'{flags.data}' has no clips; prepare some recordings first.")
+    texts = [len(tokens) for tokens in cache.column("tokens")]
+    return Lengths.of(cache.column("frames"), texts, cache.books, REFERENCE)
+
+
+def _room(flags: MemoryFlags) -> int:
+    """Bytes."""
+    from faster_higgs.cli.precision import bytes_of
+    from faster_higgs.device import devices
+
+    if flags.gpu != "auto":
+        return bytes_of(flags.gpu, "--gpu")
+    here = next(devices())
+    if here.free is None:
+        raise SettingError(f"{here.name} does not tell its memory; give it, as in --gpu 24GB.")
+    return here.free + here.own
+
+
+def _chosen(
+    config: ModelConfig, job: Job, room: int, wish: Wish, lengths: Lengths | None
+) -> Job | None:
+    from faster_higgs.train.memory_choice import choose
+
+    longest = lengths.longest if lengths else 1
+    if wish.positions is not None and wish.positions < longest:
+        raise SettingError(
+            f"--batch-positions is {wish.positions}, and the longest conversation of the data "
+            f"takes {longest}; use so many or more."
+        )
+    return choose(config, job, room, wish, longest)
+
+
+def _smallest(job: Job, wish: Wish, lengths: Lengths | None) -> Job:
+    """The last resort that was tried."""
+    from faster_higgs.train.memory_choice import ways
+
+    longest = lengths.longest if lengths else 1
+    *_, last = (way for way in ways(job, wish) if way.positions >= longest)
+    return last
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

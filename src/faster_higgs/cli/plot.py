@@ -1,4 +1,4 @@
-"""A picture of a sound: waveform above spectrogram. Knows nothing of where the sound comes from."""
+"""A picture of a sound as a file. Knows nothing of where the sound comes from."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from faster_higgs.audio.levels import Samples
+from faster_higgs.audio.picture import draw
 from faster_higgs.cli.output import growing
 from faster_higgs.errors import MissingExtra, OutputPlaceError, SettingError
 
 SUFFIXES = (".png", ".svg", ".pdf")
-WINDOW = 1024  # samples of one column of the spectrogram
 
 
 def check_plot(path: Path) -> None:
@@ -35,18 +35,7 @@ def need_matplotlib() -> None:
 
 def plot(path: Path, samples: Samples, rate: int) -> None:
     """Draw the picture; the file appears when it is whole."""
-    import numpy as np
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    wave, spectrum = figure.subplots(2, 1, sharex=True)
-    wave.plot(np.arange(len(samples)) / rate, samples, linewidth=0.4)
-    wave.set(ylabel="amplitude", ylim=(-1, 1))
-    spectrum.set(xlabel="seconds", ylabel="Hz")
-    if len(samples) > WINDOW:
-        # A floor far below hearing, because the logarithm of silence is no number.
-        floor = 1e-7 * np.random.default_rng(0).standard_normal(len(samples))
-        spectrum.specgram(samples + floor, NFFT=WINDOW, Fs=rate, noverlap=WINDOW * 3 // 4)
+    figure = draw(samples, rate)
     with growing(path) as part:
         figure.savefig(part, format=path.suffix[1:].lower(), dpi=120)
         os.replace(part, path)

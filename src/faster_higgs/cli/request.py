@@ -12,7 +12,7 @@ from typing import Any
 from faster_higgs.audio.checks import Finding
 from faster_higgs.checkpoint.choice import Wish
 from faster_higgs.cli.flags import OF_DELIVERY, OF_SAMPLING, SayFlags
-from faster_higgs.cli.memory import refuse_unknown, wished
+from faster_higgs.cli.precision import refuse_unknown, wished
 from faster_higgs.cli.scenes import scene
 from faster_higgs.cli.words import existing_file, given_text, text_of
 from faster_higgs.delivery import Cut, Delivery, cast, cuts, prepared

@@ -107,7 +107,7 @@ def command(name: str, help: str) -> Command:
 
 def facts() -> Mapping[str, str]:
     """Defaults and choices for the help page, read from where they are written."""
-    from faster_higgs.cli.memory import PRECISIONS
+    from faster_higgs.cli.precision import PRECISIONS
     from faster_higgs.server.settings import ServerSettings
 
     own = ServerSettings()
@@ -343,7 +343,7 @@ def _check_folder(folder: Path | None) -> None:
 
 def _plan(flags: ServeFlags, model: DefaultModel, settings: ServerSettings) -> Plan:
     from faster_higgs.cli.loading import plan_for
-    from faster_higgs.cli.memory import wished
+    from faster_higgs.cli.precision import wished
     from faster_higgs.cli.request import device_of
 
     asked = wished(flags.precision, None, flags.context, flags.max_memory)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -195,10 +196,10 @@ def run(flags: TrainFlags) -> None:
     from faster_higgs.train.team import assembled
     from faster_higgs.train.tune import tune
 
-    folder = model_folder(settings.model).folder
+    again, folder = _again(flags), model_folder(settings.model).folder
     with assembled(os.environ, settings.device) as team:
-        settings = replace(settings, device=team.device)
-        tuned = tune(settings, folder, _tell, _again(flags), team=team)
+        own = replace(settings, device=team.device)
+        tuned = tune(own, folder, _tell, again, team)
     if team.leads:
         for line in _end(tuned, settings, folder):
             print(line)
@@ -255,10 +256,10 @@ def _end(tuned: Tuned, settings: TuneSettings, folder: Path) -> Iterator[str]:
         _tell("Give the same command again to go on.")
         return
     yield str(tuned.place)
-    spoken = f"--model {tuned.place}"
+    words = ["--model", str(tuned.place)]
     if settings.has_adapter:
-        spoken = f"--model {folder} --adapter {tuned.place}"
-    _tell(f'Hear it: higgs say "Hello." {spoken}')
+        words = ["--model", str(folder), "--adapter", str(tuned.place)]
+    _tell(f'Hear it: higgs say "Hello." {shlex.join(words)}')
 
 
 def _tell(line: str) -> None:

@@ -1,11 +1,12 @@
 """Training of the language model: packed batches in, optimiser steps out.
 
-Knows nothing of files or of the clock.
+Knows nothing of files.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.train.compiling import compiled
 from faster_higgs.train.config import LanguageSettings
+from faster_higgs.train.figures import operations
 from faster_higgs.train.guide import Guide
 from faster_higgs.train.loss import Counts, Loss, count, language_loss
 from faster_higgs.train.modes import Learnt
@@ -60,6 +62,7 @@ class LanguageTask:
         self.kept: nn.Module = Learnt(model) if some_frozen else model
         self.seen: tuple[str, ...] = ()  # names of what the last step read
         self.device = model.norm.weight.device
+        self._operations = operations(model)
         self.held_out = [] if held_out is None else whole(held_out, settings.budget)
 
     @property
@@ -89,7 +92,9 @@ class LanguageTask:
             return self._step(step)
 
     def _step(self, step: int) -> dict[str, float]:
+        began = time.perf_counter()
         batches = self._batches()
+        waited = time.perf_counter() - began
         counts = _sum([count(batch) for batch in batches.values()], self.team)
         counts = counts.to(self.device)
         self.seen = tuple(name for batch in batches.values() for name in batch.names)
@@ -105,13 +110,12 @@ class LanguageTask:
         self.spread.finish()
         norm = self._gradient_norm()
         metrics = _merge(parts, counts, self.team)
-        positions = sum(batch.num_positions for batch in batches.values())
-        guided, positions = self.team.sum(torch.tensor([sum(guides), positions])).tolist()
         if self.guide is not None:
-            metrics["loss_guide"] = guided
+            metrics["loss_guide"] = float(self.team.sum(torch.tensor(sum(guides))))
         metrics["gradient_norm"] = norm
-        metrics["num_positions"] = positions
+        metrics |= self._amounts(list(batches.values()))
         metrics["num_audio_s"] = float(counts.audio.max()) * FRAME_SECONDS
+        metrics["seconds_waiting"] = waited
         if math.isfinite(norm) and math.isfinite(metrics["loss"]):
             self.optimizer.step()
         else:
@@ -127,6 +131,18 @@ class LanguageTask:
             else:
                 self.packer.skip()
         return own
+
+    def _amounts(self, batches: list[Batch]) -> dict[str, float]:
+        """What the team's batches hold; `fill` is the share of the budget that is no waste."""
+        clips = sum(int(batch.segment[-1]) + 1 for batch in batches)
+        own = torch.tensor([sum(batch.num_positions for batch in batches), clips])
+        positions, clips = self.team.sum(own).tolist()
+        return {
+            "num_positions": positions,
+            "num_clips": clips,
+            "num_operations": positions * self._operations,
+            "fill": positions / (self.settings.budget * len(batches) * self.team.size),
+        }
 
     def _backward(self, batch: Batch, counts: Counts, step: int, number: int) -> tuple[Loss, float]:
         settings = self.settings

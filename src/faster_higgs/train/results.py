@@ -4,6 +4,8 @@ out/
     config.yaml     the settings of the last run
     run.json        what the data, the model and the code were
     step-*/         checkpoints, to go on from
+    curves/         for TensorBoard, beside metrics.jsonl
+    listen/         what was spoken at evaluations
     best/           the best on held-out data: an adapter, or a whole model
     adapter/        of lora and qlora: the best, or the last where nothing is held out
     model/          of other modes, where nothing is held out
@@ -24,11 +26,12 @@ from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.checkpoint.save import save_model
 from faster_higgs.checkpoint.tensors import open_tensors
 from faster_higgs.errors import OutputPlaceError
-from faster_higgs.train.base import Base
+from faster_higgs.train.learner import Learner
 
 CONFIG, ABOUT = "config.yaml", "run.json"
 BEST, ADAPTER, MODEL = "best", "adapter", "model"
-_OURS = (BEST, ADAPTER, MODEL, "stable", "curves", "latest", "metrics.jsonl", CONFIG, ABOUT)
+_RUNS = ("stable", "curves", "listen", "latest", "metrics.jsonl")
+_OURS = (BEST, ADAPTER, MODEL, CONFIG, ABOUT, *_RUNS)
 
 
 class Results:
@@ -53,40 +56,40 @@ class Results:
             else:
                 path.unlink(missing_ok=True)
 
-    def keep_best(self, base: Base) -> None:
+    def keep_best(self, learner: Learner) -> None:
         """The model as it is now is the best."""
-        _write(base, self.folder / BEST)
+        _write(learner, self.folder / BEST)
 
-    def finish(self, base: Base) -> Path:
+    def finish(self, learner: Learner) -> Path:
         """Put the result where it is looked for; returns that place."""
         best = self.folder / BEST
-        if not base.settings.has_adapter:
+        if not learner.settings.has_adapter:
             target = best if best.is_dir() else self.folder / MODEL
             if target != best:
-                _write(base, target)
+                _write(learner, target)
             return target
         if best.is_dir():
             with replacing(self.folder / ADAPTER, "adapter") as partial:
                 for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
                     shutil.copyfile(best / name, partial(name))
         else:
-            _write(base, self.folder / ADAPTER)
+            _write(learner, self.folder / ADAPTER)
         return self.folder / ADAPTER
 
 
-def _write(base: Base, folder: Path) -> None:
-    if base.settings.has_adapter:
-        write_adapter(folder, base.adapter())
+def _write(learner: Learner, folder: Path) -> None:
+    if learner.settings.has_adapter:
+        write_adapter(folder, learner.adapter())
         return
-    model, lent = base.model, not hasattr(base.model, "text_head")
-    if lent and holds_text_head(base.folder):
-        _, whole = load_model(base.folder, dtype=model.norm.weight.dtype)
+    model, lent = learner.model, not hasattr(learner.model, "text_head")
+    if lent and holds_text_head(learner.folder):
+        _, whole = load_model(learner.folder, dtype=model.norm.weight.dtype)
         model.text_head = whole.text_head
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True)
-            copy_beside(base.folder, folder, list(open_tensors(base.folder).files))
-        save_model(model, base.config, folder)
+            copy_beside(learner.folder, folder, list(open_tensors(learner.folder).files))
+        save_model(model, learner.config, folder)
     finally:
         if lent and hasattr(model, "text_head"):
             del model.text_head

@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from faster_higgs.errors import HiggsError
+from faster_higgs.train import figures
 from faster_higgs.train.config import RunSettings
 from faster_higgs.train.journal import Journal, Quiet, Say
 from faster_higgs.train.schedule import Schedule
@@ -116,7 +117,9 @@ class Run:
         self.best, self.worse = math.inf, 0  # the least held-out loss, and how often since
         self.identity = dict(identity or {})
         self.checkpoints = Checkpoints(folder, settings.keep, team)
-        self.journal = Journal(Path(folder), say) if team.leads else cast(Journal, Quiet())
+        device = figures.device_of(task.optimizers.values())
+        journal = Journal(Path(folder), say, device) if team.leads else Quiet()
+        self.journal = cast(Journal, journal)
         self.schedule = Schedule(settings)
         self.step = self.skipped = self._skips_in_row = 0
         self.seconds = 0.0  # of training before this run
@@ -176,9 +179,9 @@ class Run:
         self.step += 1
         self.journal.add(metrics)
         if self.step % self.settings.log_every == 0:
-            self.journal.flush(
-                self.step, {"rate_factor": factor, "skipped_steps": self.skipped}, self._left()
-            )
+            told = {"rate_factor": factor, "skipped_steps": self.skipped}
+            told |= figures.of_step(self.task.optimizers.values())
+            self.journal.flush(self.step, told, self._left(), self.settings.steps)
 
     def _guard(self, metrics: dict[str, float]) -> None:
         """Count a step that met a number that is not finite, or refuse to go on."""
@@ -303,7 +306,7 @@ class Run:
             times.append(
                 (min(ends) - self.step) * self._elapsed() / max(1, self.step - self._first)
             )
-        return f"{max(0.0, min(times)) / 60:.1f} min left"
+        return figures.left(max(0.0, min(times)))
 
     def _warn(self) -> None:
         settings = self.settings

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-import faster_higgs
+from faster_higgs.checkpoint.codec_files import load_codec
+from faster_higgs.checkpoint.files import find_codec, resolve
 from faster_higgs.data.cache import Cache
-from faster_higgs.data.record import Split
 from faster_higgs.errors import CheckpointNotFound, OutputPlaceError, SettingError
 from faster_higgs.train import modes
-from faster_higgs.train.base import Base
 from faster_higgs.train.config import LanguageSettings, RunSettings
 from faster_higgs.train.dataset import Dataset, with_replay
 from faster_higgs.train.demands import Demands
-from faster_higgs.train.journal import Journal, Say
+from faster_higgs.train.journal import Say
+from faster_higgs.train.learner import Learner
+from faster_higgs.train.listen import Line, Listener, lines_of
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.packing import Examples
 from faster_higgs.train.results import ABOUT, Results
@@ -34,7 +35,6 @@ from faster_higgs.train.team import ALONE, Team
 from faster_higgs.train.tune_config import FREE, TuneSettings
 
 Again = Literal["if any", "resume", "fresh"]
-Listen = Callable[[int, Journal], None]
 _SAMPLE = 256  # examples whose lengths stand for all
 
 
@@ -60,12 +60,22 @@ class Lengths:
         found = [len(examples.example(i, 0)) for i in range(0, len(examples), every)]
         return cls(len(examples), sum(found) / len(found), max(found))
 
-    def steps(self, settings: LanguageSettings) -> int:
+    def steps(self, settings: LanguageSettings, members: int = 1) -> int:
         """Of one epoch."""
         whole, rest = divmod(self.count, settings.window)
         windows = [settings.window] * whole + [rest] * bool(rest)
         batches = sum(math.ceil(size * self.mean / settings.budget) for size in windows)
-        return max(1, math.ceil(batches / settings.accumulate))
+        return max(1, math.ceil(batches / (settings.accumulate * members)))
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learnt, what is held out, what is spoken of it, and the fingerprint of all."""
+
+    train: Examples
+    held_out: Examples | None
+    lines: list[Line]
+    fingerprint: str
 
 
 def tune(
@@ -73,50 +83,49 @@ def tune(
     folder: Path,
     say: Say,
     again: Again = "if any",
-    listening: Callable[[Base, Examples | None], Listen] | None = None,
     team: Team = ALONE,
 ) -> Tuned:
     """Train the model in `folder` as the settings say, and leave the result in settings.out.
 
-    In a team all members do this; the first alone speaks and writes, and knows the place.
-    Raises HiggsError in all its kinds.
+    Of a team all members call it; the first one speaks and writes. Raises HiggsError in all its
+    kinds.
     """
     say = say if team.leads else _nothing
     results = Results(_out(settings))
-    found = Checkpoints(results.folder).find()
-    if again == "resume" and found is None:
+    if again == "resume" and Checkpoints(results.folder).find() is None:
         raise CheckpointNotFound(f"There is no checkpoint in '{results.folder}' to resume from.")
-    if again == "fresh":
-        if team.leads:
-            results.clear()
-        team.any(False)
-    train, held_out, data = _examples(settings, folder, say)
-    base = Base.load(folder, settings)
-    for line in modes.table(base.model).lines():
+    data = _data(settings, folder, say)
+    learner = Learner.load(folder, settings)
+    for line in modes.table(learner.model).lines():
         say(line)
-    training, pace = planned(settings, Lengths.of(train), say, team)
+    training, pace = planned(settings, Lengths.of(data.train), say, team.size)
+    if again == "fresh" and team.leads:
+        results.clear()
+    team.any(False)  # wait for it
     torch.manual_seed(training.seed)
-    task = LanguageTask(base.model, train, training, held_out=held_out, team=team)
+    task = LanguageTask(learner.model, data.train, training, held_out=data.held_out, team=team)
+    told = {"the data": data.fingerprint, "the model": learner.fingerprint}
     run = Run(
         task,
         pace,
         results.folder,
         say=say,
-        identity={**identity(settings), "the data": data, "the model": base.fingerprint},
-        listen=listening(base, held_out) if listening else None,
-        keep_best=lambda step: results.keep_best(base),
+        identity={**identity(settings), **told},
+        listen=_listener(settings, learner, data.lines, results),
+        keep_best=lambda step: results.keep_best(learner),
         team=team,
     )
     run.resume_if_any()
-    about = {"data": data, "model": base.fingerprint, "version": faster_higgs.__version__}
-    _tell_version(results, say)
     if team.leads:
-        results.open(as_yaml(settings), about)
+        _tell_version(results, say)
+        about = {"data": data.fingerprint, "model": learner.fingerprint}
+        results.open(as_yaml(settings), {**about, "version": _version()})
     outcome = run.go()
-    if outcome.reason == "signal":
-        return Tuned(outcome, None)
-    with task.whole():
-        return Tuned(outcome, results.finish(base) if team.leads else None)
+    place = None
+    if outcome.reason != "signal":
+        with task.whole():
+            place = results.finish(learner) if team.leads else None
+    return Tuned(outcome, place)
 
 
 def identity(settings: TuneSettings) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def identity(settings: TuneSettings) -> dict[str, Any]:
 
 
 def planned(
-    settings: TuneSettings, lengths: Lengths, say: Say, team: Team = ALONE
+    settings: TuneSettings, lengths: Lengths, say: Say, members: int = 1
 ) -> tuple[LanguageSettings, RunSettings]:
     """Settings whose numbers are those of the data: clips to positions, epochs to steps."""
     training, pace = settings.training, settings.run
@@ -133,7 +142,7 @@ def planned(
         budget = max(round(settings.batch_clips * lengths.mean), math.ceil(1.5 * lengths.longest))
         training = replace(training, budget=budget)
         say(f"{settings.batch_clips} clips a batch are about {budget} positions.")
-    each = lengths.steps(replace(training, accumulate=training.accumulate * team.size))
+    each = lengths.steps(training, members)
     steps = pace.steps
     if pace.epochs is not None:
         steps = max(1, round(pace.epochs * each))
@@ -156,33 +165,51 @@ def _out(settings: TuneSettings) -> Path:
     return out
 
 
-def _examples(
-    settings: TuneSettings, folder: Path, say: Say
-) -> tuple[Examples, Examples | None, str]:
-    """What is learnt, what is held out, and the fingerprint of both."""
+def _data(settings: TuneSettings, folder: Path, say: Say) -> Data:
     if not settings.data:
         raise SettingError("Say what to train on: --data FOLDER, made by `higgs prepare`.")
-    demands = Demands.load(folder, None if settings.codec is None else Path(settings.codec))
+    codec = None if settings.codec is None else resolve(settings.codec)
+    demands = Demands.load(folder, codec)
     caches = [Cache(Path(name).expanduser()) for name in (settings.data, *settings.replay_data)]
     train, *replayed = [Dataset(cache, demands, settings.mixture) for cache in caches]
     for note in train.notes:
         say(f"Note: {note}")
-    held_cache, fingerprints = caches[0], [cache.fingerprint for cache in caches]
-    split: Split = "validation"
+    held_cache, split = caches[0], "validation"
     if settings.eval_data is not None:
         held_cache = Cache(Path(settings.eval_data).expanduser())
-        fingerprints.append(held_cache.fingerprint)
         split = next(s for s in ("validation", "test", "train") if _any(held_cache, s))
+        caches.append(held_cache)
     held_out = None
     if _any(held_cache, split):
-        held_out = Dataset(held_cache, demands, settings.mixture, split)
+        held_out = Dataset(held_cache, demands, settings.mixture, split)  # type: ignore[arg-type]
     elif settings.run.patience is not None:
         say("Nothing is held out for validation, so the last step counts as the best.")
-    return with_replay(train, replayed, settings.mixture), held_out, " ".join(fingerprints)
+    heard = settings.listen > 0 and _any(held_cache, "validation")
+    lines = lines_of(held_cache, demands.wording, settings.listen) if heard else []
+    whole = with_replay(train, replayed, settings.mixture)
+    return Data(whole, held_out, lines, " ".join(cache.fingerprint for cache in caches))
+
+
+def _listener(
+    settings: TuneSettings, learner: Learner, lines: list[Line], results: Results
+) -> Listener | None:
+    if not lines:
+        return None
+    place = find_codec(learner.folder) if settings.codec is None else resolve(settings.codec)
+    codec = load_codec(place, encoder=False).to(learner.model.norm.weight.device)
+    return Listener(learner.model, codec, lines, results.folder)
+
+
+def _version() -> str:
+    """Of the program; a source tree that is not installed has none."""
+    try:
+        return version("faster-higgs")
+    except PackageNotFoundError:
+        return "from source"
 
 
 def _nothing(line: str) -> None:
-    """What those say who do not lead."""
+    """Say nothing."""
 
 
 def _any(cache: Cache, split: str) -> bool:
@@ -194,5 +221,5 @@ def _tell_version(results: Results, say: Say) -> None:
     if not path.is_file():
         return
     before = json.loads(path.read_text()).get("version")
-    if before != faster_higgs.__version__:
+    if before != _version():
         say(f"This run was begun with version {before} of the program.")

@@ -80,6 +80,7 @@ class TuneSettings:
     base: Literal["int4", "nf4"] = "int4"  # of qlora; nf4 needs bitsandbytes
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: 16 bits on a card, else as saved
+    listen: int = 4  # held-out texts that are spoken at every evaluation
     batch_clips: int | None = None  # about so many clips a batch, in place of training.budget
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     training: LanguageSettings = field(
@@ -102,6 +103,8 @@ class TuneSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.listen < 0:
+            raise SettingError(f"listen is {self.listen}; it must be at least 0.")
         if self.batch_clips is not None and self.batch_clips < 1:
             raise SettingError(f"batch_clips is {self.batch_clips}; it must be at least 1.")
         made = self.adapter
@@ -133,7 +136,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 OF_RUN = "run.steps run.minutes run.epochs run.log_every run.eval_every run.save_every".split()
 FREE = frozenset(
     {*OF_RUN, "run.save_minutes", "run.keep", "run.patience", "run.non_finite", "run.max_skips"}
-    | {"model", "data", "eval_data", "replay_data", "codec", "out", "device"}
+    | {"model", "data", "eval_data", "replay_data", "codec", "out", "device", "listen"}
     | {"training.parallel", "training.compile"}
 )
 """What may change when a run goes on; model and data are told apart by what is in them."""

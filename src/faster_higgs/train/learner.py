@@ -24,7 +24,7 @@ from faster_higgs.train.tune_config import TuneSettings
 
 
 @dataclass(frozen=True)
-class Base:
+class Learner:
     """A model ready to be trained, and what is needed to write down what it learns."""
 
     folder: Path
@@ -35,7 +35,7 @@ class Base:
     fingerprint: str
 
     @classmethod
-    def load(cls, folder: Path, settings: TuneSettings) -> Base:
+    def load(cls, folder: Path, settings: TuneSettings) -> Learner:
         """The model in `folder`. Raises CheckpointError, MissingExtra, SettingError."""
         _refuse(folder, settings)
         device, dtype = _place(settings)
