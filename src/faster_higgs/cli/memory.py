@@ -116,7 +116,8 @@ class Told:
         made, job = estimate(self.config, self.job), self.job
         whole = sum(counts(self.config).values())
         learns = trainable(self.config, job)
-        yield f"{self.flags.preset}: {learns / 1e6:,.1f} M learn; the model has {whole / 1e6:,.1f} M."
+        beside = f"the model has {whole / 1e6:,.1f} M."
+        yield f"{self.flags.preset}: {learns / 1e6:,.1f} M learn; {beside}"
         yield from _data_lines(self.lengths, job)
         yield ""
         yield from _parts(made)
