@@ -116,7 +116,8 @@ class Told:
         made, job = estimate(self.config, self.job), self.job
         whole = sum(counts(self.config).values())
         learns = trainable(self.config, job)
-        yield f"{self.flags.preset}: {learns / 1e6:,.1f} M learn; the model has {whole / 1e6:,.1f} M."
+        beside = f"the model has {whole / 1e6:,.1f} M."
+        yield f"{self.flags.preset}: {learns / 1e6:,.1f} M learn; {beside}"
         yield from _data_lines(self.lengths, job)
         yield ""
         yield from _parts(made)
@@ -290,14 +291,15 @@ def _presets() -> dict[str, dict[str, Any]]:
 
 
 def _config(flags: MemoryFlags) -> ModelConfig:
+    from faster_higgs.checkpoint.files import PACKAGED
     from faster_higgs.checkpoint.load import read_config
     from faster_higgs.checkpoint.plan import PUBLISHED
-    from faster_higgs.cli.loading import model_folder, shipped_model
+    from faster_higgs.cli.loading import model_folder
     from faster_higgs.config import ModelConfig
 
     if flags.model is None and not flags.probe:
         return PUBLISHED.model
-    folder = model_folder(flags.model).folder if flags.model else Path(shipped_model() or "")
+    folder = model_folder(flags.model).folder if flags.model else PACKAGED
     return ModelConfig.from_json(read_config(folder))
 
 
