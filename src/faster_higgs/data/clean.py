@@ -114,13 +114,14 @@ def _clean(recording: Recording, settings: CleanSettings) -> Cleaned:
         samples = read(recording.audio, rate=RATE)
         sound = sound_hash(samples)
         samples = trimmed(samples) if settings.trim else samples
+        measures = measure(samples, RATE, made.text)  # as recorded: a lower level hides clipping
         if settings.loudness is not None:
             samples = levelled(samples, settings.loudness)
         return replace(
             made,
             samples=samples.size,
             sound=sound,
-            measures=measure(samples, RATE, made.text),
+            measures=measures,
             audio=encode(samples, "flac", RATE),
         )
     except (AudioError, ValueError, OSError, RuntimeError) as error:
