@@ -144,6 +144,38 @@ def test_speaker_and_language_can_be_said(tmp_path):
     assert [(one.speaker, one.language) for one in found] == [("me", "vi"), ("me", "en")]
 
 
+def test_a_language_is_known_by_its_name_and_tag(tmp_path):
+    rows = "a1.wav,One,Vietnamese\na2.wav,Two,vi_VN\nb1.wav,Three,Ngọng nghịu\n"
+    path = table(tmp_path, f"audio,text,language\n{rows}")
+    assert [one.language for one in good(path)] == ["vi", "vi", None]
+    with pytest.raises(SettingError, match="no language 'klingon'"):
+        ReadSettings(language="klingon")
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "flag"),
+    [
+        ("csv", {"split": "train"}, "--split"),
+        ("jsonl", {"split": "train"}, "--split"),
+        ("kaldi", {"columns": {"text": "x"}}, "--columns"),
+        ("folder", {"audio_dir": Path()}, "--audio-dir"),
+        ("seeds", {"unnamed": "x_speaker"}, "--dataset-name"),
+    ],
+)
+def test_what_a_format_has_no_use_for_is_refused(tmp_path, name, said, flag):
+    with pytest.raises(SettingError, match=f"{flag} changes nothing in .* read as {name}"):
+        all_of(corpora.FORMATS[name](tmp_path / "corpus"), **said)
+
+
+@pytest.mark.parametrize("line", ["a1.wav|One and two|An", "a1.wav|An|One and two"])
+def test_which_of_three_nameless_columns_is_the_text_is_asked(tmp_path, line):
+    path = table(tmp_path, f"{line}\n", "list.txt")
+    with pytest.raises(DataError, match=r"no header.*--columns audio=1,speaker=2,text=3"):
+        all_of(path)
+    both = table(tmp_path, "a1.wav|In 2 days|In two days\n", "both.txt")
+    assert good(both)[0].text == "In two days"
+
+
 @pytest.mark.parametrize(
     ("text", "said", "expected"),
     [
