@@ -239,6 +239,19 @@ def test_a_sound_without_text_is_told(tmp_path):
     assert isinstance(second, BadRow) and second.kind == "text" and len(rest) == 2
 
 
+def test_texts_may_lie_in_a_folder_of_their_own(tmp_path):
+    for number, (who, name) in enumerate((("p225", "p225_001"), ("p226", "p226_001"))):
+        for microphone in ("mic1", "mic2"):
+            place = tmp_path / "wav48_silence_trimmed" / who
+            corpora.wav(place / f"{name}_{microphone}.wav", number)
+        (tmp_path / "txt" / who).mkdir(parents=True)
+        (tmp_path / "txt" / who / f"{name}.txt").write_text(f"Said by {who}.")
+    (tmp_path / "speaker-info.txt").write_text("ID AGE GENDER")
+    assert detect(tmp_path) == "folder"
+    found = [(one.speaker, one.text) for one in good(tmp_path)]
+    assert found == [(who, f"Said by {who}.") for who in ("p225", "p225", "p226", "p226")]
+
+
 def test_normalised_texts_go_before_others(tmp_path):
     corpora.as_folder(tmp_path)
     (tmp_path / "An" / "a1.normalized.txt").write_text("Better.")
