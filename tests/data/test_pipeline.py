@@ -369,6 +369,13 @@ def test_a_folder_of_somebody_else_is_not_touched(tmp_path):
     assert content(tmp_path).keys() == {"thesis.txt"}
 
 
+def test_too_few_are_told_with_what_became_of_the_others(tmp_path):
+    short = Recording(noise(0.1), "hello", "angus", "short.flac")
+    with pytest.raises(DataError, match=r"1 utterance to split.*recordings\.jsonl says"):
+        prepared(tmp_path, [*recordings(1), short])
+    assert [row["reason"] for row in rows_of(tmp_path)] == [None, "too_short"]
+
+
 def test_no_recording_at_all_is_told(tmp_path):
     with pytest.raises(DataError, match="not one recording"):
         prepared(tmp_path, [])

@@ -120,6 +120,28 @@ def test_a_text_may_hold_line_breaks_and_delimiters(tmp_path):
     assert (one.text, two.text) == ("One,\ntwo", "Three") and two.origin == "t.csv, line 5"
 
 
+def test_a_quotation_mark_that_is_not_closed_is_told_with_the_lines_it_takes(tmp_path):
+    path = table(tmp_path, 'audio,text\na1.wav,One\na2.wav,"Two\nb1.wav,Three\nb2.wav,Four\n')
+    one, bad = all_of(path)
+    assert isinstance(one, Recording) and isinstance(bad, BadRow)
+    assert bad.origin == "t.csv, line 3" and "all up to line 5" in bad.reason
+    path = table(tmp_path, 'audio,text\na2.wav,"Two\nb1.wav,"Three"\nb2.wav,Four\n')
+    assert [isinstance(found, BadRow) for found in all_of(path)] == [True, False]
+
+
+def test_links_are_followed_once_and_lead_somewhere(tmp_path):
+    corpora.as_folder(tmp_path / "there")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "An").symlink_to(tmp_path / "there" / "An")
+    (tmp_path / "there" / "An" / "again").symlink_to(tmp_path / "there" / "An")
+    assert len(good(tmp_path / "corpus")) == 2
+    (tmp_path / "corpus" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "corpus" / "gone.txt").write_text("Gone.")
+    assert len(good(tmp_path / "corpus")) == 3
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        detect(Path("/dev/null"))
+
+
 def test_quotes_between_tabs_are_part_of_the_text(tmp_path):
     path = table(tmp_path, 'path\tsentence\na1.wav\t"Oh," he said.\na2.wav\t"Two ""2"""\n', "t.tsv")
     assert [one.text for one in good(path)] == ['"Oh," he said.', 'Two "2"']

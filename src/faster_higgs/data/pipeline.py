@@ -71,7 +71,7 @@ def prepare(
     begin(desk, {"source": source, **about, "settings": asdict(settings)})
     rows = _clean(recordings, settings.clean, desk)
     verdicts = judged(rows, settings.choose)
-    wanted = chosen(verdicts, settings)
+    wanted = _chosen(verdicts, settings, desk.out)
     report = Report.of(verdicts, wanted)
     _write_report(desk.out, report, verdicts, wanted)
     if not wanted:
@@ -141,6 +141,16 @@ def _clean(recordings: Iterable[Found], settings: CleanSettings, desk: Desk) -> 
         raise DataError("There is not one recording; check the path and the format.")
     _remove_others(desk.out / SOUND, {path.name for path in parts})
     return [row for path in parts for row in read_part(path)]
+
+
+def _chosen(verdicts: Sequence[Verdict], settings: PrepareSettings, out: Path) -> list[Wanted]:
+    """Raises DataError for too few, when it is written what became of each."""
+    try:
+        return chosen(verdicts, settings)
+    except DataError as error:
+        _write_report(out, Report.of(verdicts, ()), verdicts, ())
+        told = f"{out / 'recordings.jsonl'} says what became of every recording."
+        raise DataError(f"{error} {told}") from None
 
 
 def _code(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from faster_higgs.data.readers.files import CLIPS, SOUNDS, in_split, listed, read_text
+from faster_higgs.data.readers.files import CLIPS, SOUNDS, files_in, in_split, listed, read_text
 from faster_higgs.data.readers.settings import ReadSettings
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.errors import DataError
@@ -35,8 +35,8 @@ def sounds_in(folder: Path) -> list[Path]:
     """Every sound file, by its name, in order."""
     return sorted(
         file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SOUNDS and not file.name.startswith(".") and file.is_file()
+        for file in files_in(folder)
+        if file.suffix.lower() in SOUNDS and not file.name.startswith(".")
     )
 
 

@@ -151,7 +151,7 @@ def _refuse_unclear(cells: Sequence[str], settings: ReadSettings, table: Path) -
 
 def _rows(file: TextIO, layout: Layout) -> Iterator[tuple[int, list[str] | str]]:
     """The number of the line a row begins in, and its cells, or why it has none."""
-    reader = csv.reader(file, delimiter=layout.delimiter, quoting=layout.quoting)
+    reader = csv.reader(file, delimiter=layout.delimiter, quoting=layout.quoting, strict=True)
     headed = layout.header is not None
     while True:
         number = reader.line_num + 1
@@ -160,7 +160,12 @@ def _rows(file: TextIO, layout: Layout) -> Iterator[tuple[int, list[str] | str]]
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, f"It cannot be read as a row: {error}."
+            until = f" and all up to line {reader.line_num}" if reader.line_num > number else ""
+            yield (
+                number,
+                f"It{until} cannot be read as a row ({error}); a quotation mark in it is not "
+                "closed, or not doubled.",
+            )
             continue
         if headed and any(cells):
             headed = False

@@ -20,6 +20,8 @@ def detect(path: Path) -> str:
     """The name of the format. Raises DataError where nothing is, or nothing that is known."""
     if not path.exists():
         raise DataError(f"There is no file or folder {path}.{_hint(path)}")
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{path} is neither a file nor a folder.")
     found = _of_file(path) if path.is_file() else _of_folder(path)
     if not found:
         inside = path.name if path.is_file() else listed(sorted(one.name for one in path.iterdir()))
