@@ -349,6 +349,21 @@ def test_bad_lines_of_json_are_told(tmp_path):
     assert [isinstance(one, BadRow) for one in found] == [False, True, True, True, False]
 
 
+def test_halves_of_characters_are_told_or_replaced(tmp_path):
+    corpora.as_jsonl(tmp_path)
+    lines = [
+        {"audio": "a1.wav", "text": "half \ud83d"},
+        {"audio": "gone\udce9.wav", "text": "One."},
+        {"audio": "a2.wav", "text": "Two.", "speaker": "\ud83d", "topic": "\udce9"},
+    ]
+    told = "\n".join(["[" * 100_000, *map(json.dumps, lines)])
+    (tmp_path / "all.jsonl").write_text(told)
+    deep, half, gone, two = all_of(tmp_path / "all.jsonl")
+    assert isinstance(deep, BadRow) and isinstance(half, BadRow) and "UTF-8" in half.reason
+    assert isinstance(gone, BadRow) and "gone?.wav" in gone.reason
+    assert isinstance(two, Recording) and two.speaker == "?" and two.columns == {"topic": "?"}
+
+
 def test_a_list_in_one_json_file_is_read(tmp_path):
     path = corpora.as_jsonl(tmp_path)
     rows = [json.loads(line) for line in path.read_text().split("\n") if line]

@@ -19,7 +19,7 @@ from faster_higgs.data.measure import Limits, Measures, measure, sound_hash, unu
 from faster_higgs.data.readers import format_of, recordings
 from faster_higgs.data.readers.detect import PREPARED
 from faster_higgs.data.readers.settings import ReadSettings
-from faster_higgs.data.record import BadRow, Recording
+from faster_higgs.data.record import BadRow, Recording, writable
 from faster_higgs.errors import AudioError, SettingError
 
 RATE = 24_000
@@ -144,4 +144,4 @@ class _Report:
             self._tell("same_text", item.origin, message, is_error=False)
 
     def _tell(self, check: str, origin: str, message: str, is_error: bool = True) -> None:
-        self.problems.append(Problem(check, origin, message, is_error))
+        self.problems.append(Problem(check, origin, writable(message), is_error))

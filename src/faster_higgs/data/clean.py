@@ -15,7 +15,7 @@ from faster_higgs.audio.encode import encode
 from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.data.measure import Measures, measure, sound_hash
-from faster_higgs.data.record import BadRow, Recording, Reference
+from faster_higgs.data.record import BadRow, Recording, Reference, writable
 from faster_higgs.errors import AudioError, SettingError
 from faster_higgs.text.language import guess
 from faster_higgs.text.normalize import speakable
@@ -125,7 +125,7 @@ def _clean(recording: Recording, settings: CleanSettings) -> Cleaned:
             audio=encode(samples, "flac", RATE),
         )
     except (AudioError, ValueError, OSError, RuntimeError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = writable(" ".join(str(error).split())) or type(error).__name__
         return replace(made, fault="unreadable", why=said)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from faster_higgs.data.readers import beside, columnar, delimited, kaldi, lines, seeds
 from faster_higgs.data.readers.detect import PREPARED, detect
 from faster_higgs.data.readers.settings import AUTO, ReadSettings
-from faster_higgs.data.record import BadRow, Recording
+from faster_higgs.data.record import BadRow, Recording, writable
 from faster_higgs.errors import DataError, SettingError
 
 __all__ = ["FORMATS", "ReadSettings", "detect", "format_of", "recordings"]
@@ -71,6 +72,25 @@ def _some(
     empty = True
     for item in items:
         empty = False
-        yield item
+        yield _writable(item)
     if empty:
         raise DataError(f"{path} holds no recordings; it was read as {name}.")
+
+
+def _writable(item: Recording | BadRow) -> Recording | BadRow:
+    """Names of files and the like may hold what is no character; a text may not."""
+    origin = writable(item.origin)
+    if isinstance(item, BadRow):
+        return replace(item, origin=origin, reason=writable(item.reason))
+    if item.text != writable(item.text):
+        return BadRow(origin, "Its text holds halves of characters; save it as UTF-8.", "text")
+    return replace(
+        item,
+        origin=origin,
+        speaker=writable(item.speaker),
+        columns={writable(name): writable(value) for name, value in item.columns.items()},
+        references=tuple(
+            replace(one, text=writable(one.text), speaker=writable(one.speaker))
+            for one in item.references
+        ),
+    )

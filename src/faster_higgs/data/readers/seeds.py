@@ -38,7 +38,7 @@ def samples_in(metadata: Path) -> list[Any]:
     """What its `samples` lists. Raises DataError."""
     try:
         found = json.loads(metadata.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{metadata} cannot be read: {error}.") from None
     samples = found.get("samples") if isinstance(found, dict) else None
     if not isinstance(samples, list):
