@@ -23,6 +23,12 @@ from tests.data.corpora import RATE
 from tests.data.tiny import tiny_cache, tiny_clips
 
 
+def test_a_format_that_is_said_need_not_be_recognised(tmp_path: Path) -> None:
+    table = corpora.as_csv(tmp_path)
+    odd = table.rename(tmp_path / "table.dat")
+    assert check(odd, ReadSettings(format="csv")).format == "csv"
+
+
 def names(report: CheckReport, errors: bool = True) -> dict[str, int]:
     return {name: len(found) for name, found in report.counts(errors).items()}
 

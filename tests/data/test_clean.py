@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from faster_higgs.audio import levels
+from faster_higgs.audio.encode import encode
 from faster_higgs.data.clean import CleanSettings, cleaned, levelled, trimmed
 from faster_higgs.data.record import BadRow, Recording, Reference
 from faster_higgs.errors import SettingError
@@ -100,3 +101,11 @@ def test_the_same_sound_has_the_same_hash_whatever_is_done_to_it():
 def test_a_loudness_that_cannot_be_is_refused():
     with pytest.raises(SettingError, match="use -50 to -10"):
         CleanSettings(loudness=23)
+
+
+def test_clipping_is_found_whatever_level_is_asked_for():
+    loud = encode(np.clip(20 * voice("angus")[:RATE], -1, 1), "flac", RATE)
+    recording = Recording(loud, "hello there", "angus", "loud.flac", "en")
+    plain, quiet = only(recording), only(recording, loudness=-30.0)
+    assert plain.measures == quiet.measures and quiet.measures.clipped > 0.001
+    assert levels.peak(sound_of(quiet)) < 0.5

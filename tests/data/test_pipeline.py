@@ -183,6 +183,31 @@ def test_a_damaged_shard_is_made_again(tmp_path):
     assert content(tmp_path) == before
 
 
+def test_a_damaged_shard_is_made_again_by_a_run_that_was_broken_off(tmp_path, monkeypatch):
+    prepared(tmp_path, recordings(6))
+    before = content(tmp_path)
+    shard = tmp_path / SHARDS / "part-00001.arrow"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "make_shard", _fail)
+        with pytest.raises(ZeroDivisionError):
+            prepared(tmp_path, recordings(6))
+    prepared(tmp_path, recordings(6))
+    assert content(tmp_path) == before
+
+
+def _fail(task: Any) -> str:
+    raise ZeroDivisionError
+
+
+def test_a_run_broken_off_at_its_very_beginning_goes_on(tmp_path, monkeypatch):
+    (tmp_path / ".prepare.json.7.partial").write_text("{")
+    prepared(tmp_path, recordings(2))
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_bad_clips_are_counted_told_and_harm_nobody(tmp_path):
     good = recordings(6)
     bad = [
@@ -342,6 +367,13 @@ def test_a_folder_of_somebody_else_is_not_touched(tmp_path):
     with pytest.raises(SettingError, match="holds other files"):
         prepared(tmp_path, recordings(2))
     assert content(tmp_path).keys() == {"thesis.txt"}
+
+
+def test_too_few_are_told_with_what_became_of_the_others(tmp_path):
+    short = Recording(noise(0.1), "hello", "angus", "short.flac")
+    with pytest.raises(DataError, match=r"1 utterance to split.*recordings\.jsonl says"):
+        prepared(tmp_path, [*recordings(1), short])
+    assert [row["reason"] for row in rows_of(tmp_path)] == [None, "too_short"]
 
 
 def test_no_recording_at_all_is_told(tmp_path):

@@ -120,6 +120,28 @@ def test_a_text_may_hold_line_breaks_and_delimiters(tmp_path):
     assert (one.text, two.text) == ("One,\ntwo", "Three") and two.origin == "t.csv, line 5"
 
 
+def test_a_quotation_mark_that_is_not_closed_is_told_with_the_lines_it_takes(tmp_path):
+    path = table(tmp_path, 'audio,text\na1.wav,One\na2.wav,"Two\nb1.wav,Three\nb2.wav,Four\n')
+    one, bad = all_of(path)
+    assert isinstance(one, Recording) and isinstance(bad, BadRow)
+    assert bad.origin == "t.csv, line 3" and "all up to line 5" in bad.reason
+    path = table(tmp_path, 'audio,text\na2.wav,"Two\nb1.wav,"Three"\nb2.wav,Four\n')
+    assert [isinstance(found, BadRow) for found in all_of(path)] == [True, False]
+
+
+def test_links_are_followed_once_and_lead_somewhere(tmp_path):
+    corpora.as_folder(tmp_path / "there")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "An").symlink_to(tmp_path / "there" / "An")
+    (tmp_path / "there" / "An" / "again").symlink_to(tmp_path / "there" / "An")
+    assert len(good(tmp_path / "corpus")) == 2
+    (tmp_path / "corpus" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "corpus" / "gone.txt").write_text("Gone.")
+    assert len(good(tmp_path / "corpus")) == 3
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        detect(Path("/dev/null"))
+
+
 def test_quotes_between_tabs_are_part_of_the_text(tmp_path):
     path = table(tmp_path, 'path\tsentence\na1.wav\t"Oh," he said.\na2.wav\t"Two ""2"""\n', "t.tsv")
     assert [one.text for one in good(path)] == ['"Oh," he said.', 'Two "2"']
@@ -142,6 +164,38 @@ def test_speaker_and_language_can_be_said(tmp_path):
     path = table(tmp_path, "audio,text,speaker,locale\na1.wav,One,An,vi-VN\na2.wav,Two,An,\n")
     found = good(path, speaker="me", language="en")
     assert [(one.speaker, one.language) for one in found] == [("me", "vi"), ("me", "en")]
+
+
+def test_a_language_is_known_by_its_name_and_tag(tmp_path):
+    rows = "a1.wav,One,Vietnamese\na2.wav,Two,vi_VN\nb1.wav,Three,Ngọng nghịu\n"
+    path = table(tmp_path, f"audio,text,language\n{rows}")
+    assert [one.language for one in good(path)] == ["vi", "vi", None]
+    with pytest.raises(SettingError, match="no language 'klingon'"):
+        ReadSettings(language="klingon")
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "flag"),
+    [
+        ("csv", {"split": "train"}, "--split"),
+        ("jsonl", {"split": "train"}, "--split"),
+        ("kaldi", {"columns": {"text": "x"}}, "--columns"),
+        ("folder", {"audio_dir": Path()}, "--audio-dir"),
+        ("seeds", {"unnamed": "x_speaker"}, "--dataset-name"),
+    ],
+)
+def test_what_a_format_has_no_use_for_is_refused(tmp_path, name, said, flag):
+    with pytest.raises(SettingError, match=f"{flag} changes nothing in .* read as {name}"):
+        all_of(corpora.FORMATS[name](tmp_path / "corpus"), **said)
+
+
+@pytest.mark.parametrize("line", ["a1.wav|One and two|An", "a1.wav|An|One and two"])
+def test_which_of_three_nameless_columns_is_the_text_is_asked(tmp_path, line):
+    path = table(tmp_path, f"{line}\n", "list.txt")
+    with pytest.raises(DataError, match=r"no header.*--columns audio=1,speaker=2,text=3"):
+        all_of(path)
+    both = table(tmp_path, "a1.wav|In 2 days|In two days\n", "both.txt")
+    assert good(both)[0].text == "In two days"
 
 
 @pytest.mark.parametrize(
@@ -205,6 +259,19 @@ def test_a_sound_without_text_is_told(tmp_path):
     first, second, *rest = all_of(tmp_path)
     assert isinstance(first, BadRow) and "a1.txt or a1.lab" in first.reason
     assert isinstance(second, BadRow) and second.kind == "text" and len(rest) == 2
+
+
+def test_texts_may_lie_in_a_folder_of_their_own(tmp_path):
+    for number, (who, name) in enumerate((("p225", "p225_001"), ("p226", "p226_001"))):
+        for microphone in ("mic1", "mic2"):
+            place = tmp_path / "wav48_silence_trimmed" / who
+            corpora.wav(place / f"{name}_{microphone}.wav", number)
+        (tmp_path / "txt" / who).mkdir(parents=True)
+        (tmp_path / "txt" / who / f"{name}.txt").write_text(f"Said by {who}.")
+    (tmp_path / "speaker-info.txt").write_text("ID AGE GENDER")
+    assert detect(tmp_path) == "folder"
+    found = [(one.speaker, one.text) for one in good(tmp_path)]
+    assert found == [(who, f"Said by {who}.") for who in ("p225", "p225", "p226", "p226")]
 
 
 def test_normalised_texts_go_before_others(tmp_path):
@@ -280,6 +347,21 @@ def test_bad_lines_of_json_are_told(tmp_path):
     (tmp_path / "all.jsonl").write_text("\n".join([lines[0], "{", "[]", '{"audio": 3}', lines[1]]))
     found = all_of(tmp_path / "all.jsonl")
     assert [isinstance(one, BadRow) for one in found] == [False, True, True, True, False]
+
+
+def test_halves_of_characters_are_told_or_replaced(tmp_path):
+    corpora.as_jsonl(tmp_path)
+    lines = [
+        {"audio": "a1.wav", "text": "half \ud83d"},
+        {"audio": "gone\udce9.wav", "text": "One."},
+        {"audio": "a2.wav", "text": "Two.", "speaker": "\ud83d", "topic": "\udce9"},
+    ]
+    told = "\n".join(["[" * 100_000, *map(json.dumps, lines)])
+    (tmp_path / "all.jsonl").write_text(told)
+    deep, half, gone, two = all_of(tmp_path / "all.jsonl")
+    assert isinstance(deep, BadRow) and isinstance(half, BadRow) and "UTF-8" in half.reason
+    assert isinstance(gone, BadRow) and "gone?.wav" in gone.reason
+    assert isinstance(two, Recording) and two.speaker == "?" and two.columns == {"topic": "?"}
 
 
 def test_a_list_in_one_json_file_is_read(tmp_path):

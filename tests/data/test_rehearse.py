@@ -7,7 +7,7 @@ import pytest
 from faster_higgs.data.cache import ABOUT, SHARDS, Cache
 from faster_higgs.data.encode import Place
 from faster_higgs.data.rehearse import Rehearsal, rehearse
-from faster_higgs.errors import SettingError
+from faster_higgs.errors import GenerationError, SettingError
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from tests.data.tiny import PICO
@@ -24,12 +24,26 @@ def higgs():
 
 def test_the_codes_are_those_the_model_speaks(higgs: Higgs, tmp_path: Path) -> None:
     spoken = rehearse(higgs, PLACE, Rehearsal(TEXTS, ("clara", "miles"), 7), tmp_path, _silent)
-    assert spoken == {"clara": 2, "miles": 1}
+    assert spoken == {"clara": 2, "miles": 1} and Cache(tmp_path).about["unsaid"] == 0
     cache = Cache(tmp_path)
     clip = cache.clip(1)
     (piece,) = (p for p in higgs.pieces(TEXTS[1], "miles", Sampling(seed=8)) if p.result)
     assert clip.codes.equal(piece.codes.long()) and clip.speaker == "miles"
     assert cache.indices("train") == [0, 1, 2]
+
+
+def test_what_is_not_said_is_counted(higgs, tmp_path: Path, monkeypatch) -> None:
+    pieces = higgs.pieces
+
+    def silent_once(text: str, *rest: object) -> object:
+        if text == TEXTS[1]:
+            raise GenerationError("Nothing was said.")
+        return pieces(text, *rest)
+
+    monkeypatch.setattr(higgs, "pieces", silent_once)
+    rehearsal = Rehearsal(TEXTS[:2], ("clara",))
+    assert rehearse(higgs, PLACE, rehearsal, tmp_path, _silent) == {"clara": 1}
+    assert Cache(tmp_path).about["unsaid"] == 1
 
 
 def test_it_goes_on_and_refuses_other_texts(higgs: Higgs, tmp_path: Path) -> None:

@@ -189,6 +189,27 @@ def test_feminine_speakers_come_first_where_the_prompt_calls_them_so(tmp_path: P
         assert kinds[0] != "male" and kinds[1] != "female"
 
 
+def test_a_reference_that_the_corpus_names_is_taken(tmp_path: Path) -> None:
+    """It must be of the clip's speaker and split; where it is not, another is drawn, and told."""
+    clips = [replace(c, split="train") for c in data.clips()]
+    clips[9] = replace(clips[9], split="validation")
+    names = {0: (6, 1), 3: (9,), 4: (4,)}
+    for i, named in names.items():
+        ids = " ".join(clips[k].id for k in named)
+        clips[i] = replace(clips[i], columns={"references": f"{ids} no-such-clip"})
+    made = Dataset(data.cache(tmp_path / "data", clips), data.demands(), EVEN)
+    assert made.notes == [
+        "1 of 3 clips with references of their own have none that is of their speaker and split "
+        "and at most 10 s; others are drawn."
+    ]
+    heard: dict[int, set[int]] = {0: set(), 3: set(), 4: set()}
+    for talk in talks(made, 20):
+        for own, voice in zip(talk.cast, talk.references, strict=False):
+            heard.setdefault(own, set()).add(voice)
+    assert heard[0] == {6} and len(heard[3]) > 2 and 9 not in heard[3]
+    assert len(heard[4]) > 2 and 4 not in heard[4]
+
+
 def test_speakers_with_one_clip_are_counted_and_spoken_without_a_voice(tmp_path: Path) -> None:
     lonely = [
         replace(c, split="train", speaker=f"s{min(i, 3)}") for i, c in enumerate(data.clips(6))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -136,7 +136,7 @@ def run(flags: PrepareFlags) -> None:
 
         _print(survey(found, settings))
         return
-    out = _out(flags, source)
+    out, exported = _out(flags, source), _exported(flags, source)
     place = _place(flags)
     with _bar() as progress, _crews(flags, place.device) as (cleaners, coders):
         desk = Desk(out, cleaners, coders, _tell, progress)
@@ -145,10 +145,10 @@ def run(flags: PrepareFlags) -> None:
     if not report.clips:
         _tell(f"Error: No recording can be used; {out / 'recordings.jsonl'} says why, one by one.")
         raise typer.Exit(1)
-    if flags.export_seed is not None:
+    if exported is not None:
         from faster_higgs.data.handover import export
 
-        export(clips, flags.export_seed.expanduser(), str(source))
+        export(clips, exported, str(source))
         print(f"Written for older trainers: {flags.export_seed}")
     print(f"Training data: {out}. Train with it: higgs train --data {out}")
 
@@ -215,16 +215,31 @@ def _source(flags: PrepareFlags) -> Path:
 
 
 def _out(flags: PrepareFlags, source: Path) -> Path:
-    """Outside the recordings, which would be more at every run."""
     if flags.out is None:
         raise SettingError("Say where the training data will be, with --out FOLDER.")
     out = flags.out.expanduser().resolve()
-    for folder in filter(None, (source, flags.audio_dir)):
-        if out == folder.resolve() or folder.resolve() in out.parents:
-            raise SettingError(
-                f"--out {out} lies in {folder}, whose sounds are read; give a folder beside it."
-            )
+    _refuse_inside("--out", out, [source, flags.audio_dir])
     return out
+
+
+def _exported(flags: PrepareFlags, source: Path) -> Path | None:
+    """Where the older trainers' folder will be; a place that is taken is told before any work."""
+    from faster_higgs.data.seed_layout import refuse_taken
+
+    if flags.export_seed is None:
+        return None
+    folder = flags.export_seed.expanduser().resolve()
+    _refuse_inside("--export-seed", folder, [source, flags.audio_dir, flags.out])
+    refuse_taken(folder)
+    return folder
+
+
+def _refuse_inside(flag: str, place: Path, folders: Sequence[Path | None]) -> None:
+    """Recordings would be more at every run, and what lies in --out is kept in order there."""
+    for folder in filter(None, folders):
+        inner = folder.expanduser().resolve()
+        if place == inner or inner in place.parents:
+            raise SettingError(f"{flag} {place} lies in {folder}; give a folder beside it.")
 
 
 def _place(flags: PrepareFlags) -> Place:

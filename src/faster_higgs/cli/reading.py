@@ -52,6 +52,7 @@ class ReadFlags:
 def read_settings(flags: ReadFlags) -> ReadSettings:
     """The same, checked. Raises SettingError."""
     from faster_higgs.data.readers.settings import ReadSettings, columns_of
+    from faster_higgs.text.language import code_of
 
     return ReadSettings(
         format=flags.format,
@@ -59,6 +60,6 @@ def read_settings(flags: ReadFlags) -> ReadSettings:
         columns=columns_of(flags.columns),
         speaker=flags.speaker,
         unnamed=f"{flags.dataset_name}_speaker" if flags.dataset_name else None,
-        language=flags.language,
+        language=code_of(flags.language) if flags.language else None,
         split=flags.split,
     )

@@ -37,6 +37,7 @@ def run(flags: RehearseFlags) -> None:
     texts = texts_of(flags.texts)[: flags.limit]
     from faster_higgs.checkpoint.files import find_codec
     from faster_higgs.cli.loading import model_folder
+    from faster_higgs.data.cache import read_about
     from faster_higgs.data.encode import Place
     from faster_higgs.data.rehearse import Rehearsal, rehearse
     from faster_higgs.speech import Higgs
@@ -50,6 +51,8 @@ def run(flags: RehearseFlags) -> None:
         place = Place(model, find_codec(model))
         spoken = rehearse(higgs, place, Rehearsal(texts, voices, flags.seed), flags.out, _tell)
     print(*(f"{voice}: {count} clips" for voice, count in spoken.items()), sep="\n")
+    if unsaid := read_about(flags.out)["unsaid"]:
+        print(f"{unsaid:,} of {len(texts):,} texts were not said to their end, and are left out.")
 
 
 def texts_of(path: Path) -> tuple[str, ...]:

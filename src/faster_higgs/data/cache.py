@@ -64,6 +64,7 @@ def write_table(path: Path, table: Any, key: str = "") -> str:
     try:
         with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
             writer.write_table(table)
+        _settle(partial)
         digest = sha256(partial)
         partial.replace(path)
     except OSError as error:
@@ -159,10 +160,17 @@ def write_file(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         partial.write_bytes(content)
+        _settle(partial)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise unwritten(f"{path} cannot be written: {error.strerror}.", error) from error
+
+
+def _settle(path: Path) -> None:
+    """A file is on disk, and would be there after a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sha256(path: Path) -> str:

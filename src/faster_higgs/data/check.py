@@ -16,10 +16,10 @@ from faster_higgs.audio.files import read
 from faster_higgs.data.check_prepared import check_prepared
 from faster_higgs.data.checked import CheckedClip, CheckReport, Problem, Repeats
 from faster_higgs.data.measure import Limits, Measures, measure, sound_hash, unusual
-from faster_higgs.data.readers import recordings
-from faster_higgs.data.readers.detect import PREPARED, detect
-from faster_higgs.data.readers.settings import AUTO, ReadSettings
-from faster_higgs.data.record import BadRow, Recording
+from faster_higgs.data.readers import format_of, recordings
+from faster_higgs.data.readers.detect import PREPARED
+from faster_higgs.data.readers.settings import ReadSettings
+from faster_higgs.data.record import BadRow, Recording, writable
 from faster_higgs.errors import AudioError, SettingError
 
 RATE = 24_000
@@ -50,19 +50,18 @@ def check(
     Raises DataError, SettingError for a place that holds neither.
     """
     path = Path(path).expanduser()
-    found = detect(path)
+    found = format_of(path, settings)
     if found == PREPARED:
         if settings != ReadSettings():
             raise SettingError(f"{path} is prepared; flags about reading belong to a corpus.")
         return check_prepared(path, limit, progress)
     items = islice(recordings(path, settings), limit)
-    name = found if settings.format == AUTO else settings.format
     report = _Report(Limits())
     for number, (item, heard) in enumerate(_heard(items, workers), 1):
         report.add(item, heard)
         if progress:
             progress(number)
-    return CheckReport(str(path), name, tuple(report.clips), tuple(report.problems), report.marked)
+    return CheckReport(str(path), found, tuple(report.clips), tuple(report.problems), report.marked)
 
 
 def _heard(
@@ -145,4 +144,4 @@ class _Report:
             self._tell("same_text", item.origin, message, is_error=False)
 
     def _tell(self, check: str, origin: str, message: str, is_error: bool = True) -> None:
-        self.problems.append(Problem(check, origin, message, is_error))
+        self.problems.append(Problem(check, origin, writable(message), is_error))

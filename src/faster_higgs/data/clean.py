@@ -15,7 +15,7 @@ from faster_higgs.audio.encode import encode
 from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.data.measure import Measures, measure, sound_hash
-from faster_higgs.data.record import BadRow, Recording, Reference
+from faster_higgs.data.record import BadRow, Recording, Reference, writable
 from faster_higgs.errors import AudioError, SettingError
 from faster_higgs.text.language import guess
 from faster_higgs.text.normalize import speakable
@@ -114,17 +114,18 @@ def _clean(recording: Recording, settings: CleanSettings) -> Cleaned:
         samples = read(recording.audio, rate=RATE)
         sound = sound_hash(samples)
         samples = trimmed(samples) if settings.trim else samples
+        measures = measure(samples, RATE, made.text)  # as recorded: a lower level hides clipping
         if settings.loudness is not None:
             samples = levelled(samples, settings.loudness)
         return replace(
             made,
             samples=samples.size,
             sound=sound,
-            measures=measure(samples, RATE, made.text),
+            measures=measures,
             audio=encode(samples, "flac", RATE),
         )
     except (AudioError, ValueError, OSError, RuntimeError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = writable(" ".join(str(error).split())) or type(error).__name__
         return replace(made, fault="unreadable", why=said)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ from faster_higgs.data.record import Clip, Split
 from faster_higgs.data.spool import sounds
 from faster_higgs.data.wording import VERSION as NORMALIZER
 from faster_higgs.data.wording import Wording
-from faster_higgs.errors import CheckpointError
+from faster_higgs.errors import CheckpointError, SettingError
 from faster_higgs.speech import fingerprint
 
 VERSION = 1  # raised when the same clips would be coded otherwise
@@ -49,6 +50,13 @@ class Place:
     codec: Path
     device: str = "cpu"
     batch_seconds: float = BATCH_SECONDS
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_seconds < math.inf:
+            raise SettingError(
+                f"The codec cannot be given {self.batch_seconds:g} s of sound at once; use "
+                f"--batch-seconds {BATCH_SECONDS:g}, or less where memory is short."
+            )
 
 
 class Coder:

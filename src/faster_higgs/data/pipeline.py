@@ -71,7 +71,7 @@ def prepare(
     begin(desk, {"source": source, **about, "settings": asdict(settings)})
     rows = _clean(recordings, settings.clean, desk)
     verdicts = judged(rows, settings.choose)
-    wanted = chosen(verdicts, settings)
+    wanted = _chosen(verdicts, settings, desk.out)
     report = Report.of(verdicts, wanted)
     _write_report(desk.out, report, verdicts, wanted)
     if not wanted:
@@ -98,21 +98,22 @@ def begin(desk: Desk, asked: Mapping[str, Any]) -> None:
     """
     out = desk.out
     try:
-        for name in ("", SOUND, SHARDS, LISTEN):
-            if not name and out.is_dir() and any(out.iterdir()) and not (out / ASKED).is_file():
-                raise SettingError(
-                    f"'{out}' holds other files; give --out a new folder, or one of `higgs "
-                    "prepare`."
-                )
-            (out / name).mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        left = list(out.rglob(f".*{PARTIAL}"))
+        if {*out.iterdir()} - {*left} and not (out / ASKED).is_file():
+            raise SettingError(
+                f"'{out}' holds other files; give --out a new folder, or one of `higgs prepare`."
+            )
+        for path in left:
+            path.unlink(missing_ok=True)
+        before = _asked_before(out)
+        for name, (old, new) in _differences(before, asked) if before else ():
+            desk.tell(f"Changed since the last run: {name} was {old}, is {new}.")
+        write_file(out / ASKED, json.dumps(asked, indent=1, ensure_ascii=False).encode())
+        for name in (SOUND, SHARDS, LISTEN):
+            (out / name).mkdir(exist_ok=True)
     except OSError as error:
         raise unwritten(f"'{out}' cannot be used: {error.strerror}.", error) from None
-    before = _asked_before(out)
-    for name, (old, new) in _differences(before, asked) if before else ():
-        desk.tell(f"Changed since the last run: {name} was {old}, is {new}.")
-    for left in out.rglob(f".*{PARTIAL}"):
-        left.unlink(missing_ok=True)
-    write_file(out / ASKED, json.dumps(asked, indent=1, ensure_ascii=False).encode())
 
 
 def _clean(recordings: Iterable[Found], settings: CleanSettings, desk: Desk) -> list[Row]:
@@ -142,6 +143,16 @@ def _clean(recordings: Iterable[Found], settings: CleanSettings, desk: Desk) -> 
     return [row for path in parts for row in read_part(path)]
 
 
+def _chosen(verdicts: Sequence[Verdict], settings: PrepareSettings, out: Path) -> list[Wanted]:
+    """Raises DataError for too few, when it is written what became of each."""
+    try:
+        return chosen(verdicts, settings)
+    except DataError as error:
+        _write_report(out, Report.of(verdicts, ()), verdicts, ())
+        told = f"{out / 'recordings.jsonl'} says what became of every recording."
+        raise DataError(f"{error} {told}") from None
+
+
 def _code(
     wanted: Sequence[Wanted],
     about: Mapping[str, Any],
@@ -158,6 +169,8 @@ def _code(
     known = _digests(desk.out)
     missing = [task for task in tasks if not _is_whole(task, known)]
     if missing:
+        for task in missing:  # before the hashes that tell damaged ones are gone
+            task.path.unlink(missing_ok=True)
         (desk.out / ABOUT).unlink(missing_ok=True)
     digests, total = dict[Path, str](), sum(len(task.clips) for task in tasks)
     done = total - sum(len(task.clips) for task in missing)

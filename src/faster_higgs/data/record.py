@@ -49,6 +49,11 @@ class BadRow:
         return self.kind == "marked"
 
 
+def writable(text: str) -> str:
+    """With question marks for halves of characters, which no file of text can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True)
 class Clip:
     """What training reads of a clip; its sound is not opened again."""

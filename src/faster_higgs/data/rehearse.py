@@ -13,13 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from faster_higgs.data.cache import ABOUT, SHARDS, read_shard, sha256, write_about, write_shard
+from faster_higgs.data.cache import (
+    ABOUT,
+    SHARDS,
+    read_shard,
+    sha256,
+    write_about,
+    write_file,
+    write_shard,
+)
 from faster_higgs.data.encode import Coder, Place
 from faster_higgs.data.record import Clip
 from faster_higgs.errors import DataError, GenerationError, SettingError, unwritten
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 
+NOTE = "rehearsal.txt"  # a hash of what was asked for
 SHARD = 32  # texts in a shard: what is lost at most when a run is broken off
 Progress = Callable[[int, int], None]
 
@@ -50,12 +59,13 @@ def rehearse(
 ) -> dict[str, int]:
     """Say everything into `out`, a prepared folder; clips by voice. What is there already stays.
 
+    A text of which nothing comes to its end is left out; dataset.json has their number as `unsaid`.
     Raises DataError when nothing was said to its end, SettingError, OutputError.
     """
     coder = Coder(place)
     about = coder.about()
     _begin(out, about, rehearsal)
-    shards, spoken = [], dict.fromkeys(rehearsal.voices, 0)
+    shards, spoken, said = [], dict.fromkeys(rehearsal.voices, 0), set[str]()
     for number, texts in enumerate(rehearsal.shards):
         path = out / SHARDS / f"part-{number:05d}.arrow"
         if not path.is_file():
@@ -64,11 +74,13 @@ def rehearse(
         clips = read_shard(path, about["codec"]["num_codebooks"])
         for clip in clips:
             spoken[clip.speaker] += 1
+            said.add(clip.id.rpartition("_")[0])
         shards.append({"name": path.name, "clips": len(clips), "sha256": sha256(path)})
         progress(texts.stop, len(rehearsal.texts))
     if not any(spoken.values()):
         raise DataError("The model said none of the texts to its end; nothing can be rehearsed.")
-    write_about(out, {**about, "speakers": spoken, "shards": shards, "listen": []})
+    told = {"unsaid": len(rehearsal.texts) - len(said), "speakers": spoken, "shards": shards}
+    write_about(out, {**about, **told, "listen": []})
     return spoken
 
 
@@ -91,7 +103,7 @@ def _begin(out: Path, about: dict[str, Any], rehearsal: Rehearsal) -> None:
     """Take the folder. Raises SettingError for one of another model or of other texts."""
     asked = {**about, "texts": rehearsal.texts, "voices": rehearsal.voices, "seed": rehearsal.seed}
     told = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    note = out / "rehearsal.txt"
+    note = out / NOTE
     try:
         (out / SHARDS).mkdir(parents=True, exist_ok=True)
         found = note.read_text() if note.is_file() else None
@@ -100,7 +112,7 @@ def _begin(out: Path, about: dict[str, Any], rehearsal: Rehearsal) -> None:
                 f"'{out}' holds something else: other texts, voices or another model; name a new "
                 "folder."
             )
-        note.write_text(told)
+        write_file(note, told.encode())
         (out / ABOUT).unlink(missing_ok=True)
     except OSError as error:
         raise unwritten(f"'{out}' cannot be used: {error.strerror}.", error) from None

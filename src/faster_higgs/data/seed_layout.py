@@ -68,8 +68,7 @@ def export_seed(
     Raises OutputPlaceError where something lies there already, OutputError.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputPlaceError(f"{folder} is there already and not empty; give another folder.")
+    refuse_taken(folder)
     partial = folder.with_name(f".{folder.name}{PARTIAL}")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -86,6 +85,12 @@ def export_seed(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return info
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raises OutputPlaceError where something lies there already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputPlaceError(f"{folder} is there already and not empty; give another folder.")
 
 
 class _Writer:

@@ -23,6 +23,7 @@ from faster_higgs.data.cache import arrow, open_table, write_table
 from faster_higgs.data.clean import Cleaned, CleanSettings, cleaned
 from faster_higgs.data.measure import Measures
 from faster_higgs.data.record import BadRow, Recording
+from faster_higgs.data.wording import VERSION as NORMALIZER
 from faster_higgs.errors import DataError
 
 SOUND = "sound"
@@ -84,7 +85,7 @@ def flac(path: Path, place: int) -> bytes:
 
 def part_key(recordings: Sequence[Recording | BadRow], settings: CleanSettings) -> str:
     """The same only for recordings that would be cleaned into the same clips."""
-    told = [VERSION, asdict(settings), [_identity(one) for one in recordings]]
+    told = [VERSION, NORMALIZER, asdict(settings), [_identity(one) for one in recordings]]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

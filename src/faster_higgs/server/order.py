@@ -33,28 +33,12 @@ from faster_higgs.server.clips import Clip, clips_of
 from faster_higgs.server.errors import bad
 from faster_higgs.server.limits import check_length, check_steps, check_timeout
 from faster_higgs.server.settings import ServerSettings
+from faster_higgs.text.language import code_of
 
 Body = TypeVar("Body", bound=SpeakingBody)
 Mode = Literal["whole", "audio", "sse"]
 NO_VOICE = ("", "default")
 STOPS = (EOT, END_OF_TEXT, AUDIO_EOS)  # where speech always ends
-LANGUAGES = {
-    "english": "en",
-    "chinese": "zh",
-    "german": "de",
-    "french": "fr",
-    "spanish": "es",
-    "italian": "it",
-    "portuguese": "pt",
-    "russian": "ru",
-    "japanese": "ja",
-    "korean": "ko",
-    "vietnamese": "vi",
-    "arabic": "ar",
-    "hindi": "hi",
-    "dutch": "nl",
-    "polish": "pl",
-}
 _SAMPLING = {
     **{name: name for name in ("temperature", "top_p", "top_k", "min_p", "seed")},
     "ras_win_len": "ras_window",
@@ -301,8 +285,8 @@ def _delivery(body: SpeakingBody, settings: ServerSettings, described: str | Non
 
 def _language(language: str | None) -> str | None:
     """The code of a language given by its name or code; None for one to be guessed."""
-    name = (language or "auto").strip().lower()
-    return None if name == "auto" else LANGUAGES.get(name, name.partition("-")[0])
+    code = code_of(language or "auto")
+    return None if code == "auto" else code
 
 
 def _mode(body: SpeakingBody) -> Mode:

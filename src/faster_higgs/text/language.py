@@ -56,6 +56,19 @@ ENGLISH_END = re.compile(r"[a-z]'(?:s|t|ll|ve|re|d|m)$")
 FRENCH_START = re.compile(r"(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu)'[^\W\d_]")
 
 
+NAMES = {
+    "english": "en", "chinese": "zh", "german": "de", "french": "fr", "spanish": "es",
+    "italian": "it", "portuguese": "pt", "russian": "ru", "japanese": "ja", "korean": "ko",
+    "vietnamese": "vi", "arabic": "ar", "hindi": "hi", "dutch": "nl", "polish": "pl",
+}  # fmt: skip
+
+
+def code_of(said: str) -> str:
+    """The code of a language by its English name or a tag: Vietnamese, vi-VN and vi_VN are vi."""
+    name = said.strip().lower()
+    return NAMES.get(name, re.split("[-_]", name)[0])
+
+
 def guess(text: str) -> str:
     """The language's code ("en", "zh", "de" ...) or "other"; without a sign of another one "en".
 

@@ -7,6 +7,7 @@ nothing of sound or of batches.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,6 +72,7 @@ class Dataset:
         self.marks = Marks.of(demands.wording.tokenizer, demands.config)
         self._speakers, self._digests = cache.column("speaker"), cache.digests()
         self._pools = self._short({split, "train"})
+        self._named = self._named_references()
         weights = np.asarray(cache.column("weight")) if self.trains else np.ones(len(cache))
         self.indices = [i for i in cache.indices(split) if weights[i] > 0]
         if not self.indices:
@@ -150,8 +152,25 @@ class Dataset:
     def _references(self, cast: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
         """For each of the cast another clip; none at all where one of them has no other."""
         taken = {self._digests[i] for i in cast}
-        found = [self._another(self._speakers[i], taken, rng) for i in cast]
+        found = [self._reference(i, taken, rng) for i in cast]
         return tuple(i for i in found if i is not None) if None not in found else ()
+
+    def _reference(self, target: int, taken: set[bytes], rng: np.random.Generator) -> int | None:
+        """One that the corpus names for the clip, else any of its speaker."""
+        named = [i for i in self._named.get(target, ()) if self._digests[i] not in taken]
+        if named:
+            return named[int(rng.integers(len(named)))]
+        return self._another(self._speakers[target], taken, rng)
+
+    def _named_references(self) -> dict[int, list[int]]:
+        """By clip, those that the corpus names for its voice and that may be heard before it."""
+        places = {id: i for i, id in enumerate(self.cache.column("id"))}
+        found = {}
+        for i, told in enumerate(self.cache.column("columns")):
+            if '"references"' in told:
+                named = {places.get(id) for id in json.loads(told).get("references", "").split()}
+                found[i] = [k for k in self._pools.get(self._speakers[i], ()) if k in named]
+        return found
 
     def _partners(self, target: int, rng: np.random.Generator) -> list[int]:
         """A clip of each of one or more other speakers."""
@@ -196,8 +215,9 @@ class Dataset:
                 f"{several[-1]} needs two speakers with {least} clip(s) of at most {limit} each, "
                 f"and '{folder}' has {len(self._talkers)}; give the task the weight 0."
             )
+        notes = self._check_named() if clones else []
         if not clones or not self.alone:
-            return []
+            return notes
         names = sorted({self._speakers[i] for i in self.alone})
         count = f"{len(self.alone):,} of {len(self):,} clips"
         who = f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
@@ -208,8 +228,21 @@ class Dataset:
                 "these speakers out."
             )
         return [
+            *notes,
             f"{count} have no other clip of their speaker ({who}) of at most {limit}; "
-            "they are never cloned, only spoken without a voice."
+            "they are never cloned, only spoken without a voice.",
+        ]
+
+    def _check_named(self) -> list[str]:
+        """Of references that the corpus names and that cannot be taken."""
+        named = [i for i in self.indices if i in self._named]
+        lost = sum(not self._named[i] for i in named)
+        limit = f"{self.settings.max_reference_seconds:g} s"
+        if not lost:
+            return []
+        return [
+            f"{lost:,} of {len(named):,} clips with references of their own have none that is of "
+            f"their speaker and split and at most {limit}; others are drawn."
         ]
 
 

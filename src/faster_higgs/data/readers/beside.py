@@ -1,25 +1,30 @@
-"""A folder of sounds, each with its text in a file of the same name. Knows no table."""
+"""A folder of sounds, each with its text in a file of the same name: beside it, or at the same
+place of a folder of texts, as VCTK has them. Knows no table."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from faster_higgs.data.readers.files import CLIPS, SOUNDS, in_split, listed, read_text
+from faster_higgs.data.readers.files import CLIPS, SOUNDS, files_in, in_split, listed, read_text
 from faster_higgs.data.readers.settings import ReadSettings
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.errors import DataError
 
 TEXTS = (".normalized.txt", ".txt", ".lab")  # the first that is there
+TREES = ("txt", "text", "texts", "transcripts", "lab", "labs")  # folders of texts, by custom
+_MICROPHONE = re.compile(r"_mic[0-9]+$")  # of VCTK: several sounds have one text
 
 
 def read(path: Path, settings: ReadSettings) -> Iterator[Recording | BadRow]:
     """In the order of the paths; each folder in it is a speaker. Raises DataError."""
     sounds = [file for file in sounds_in(path) if in_split(file.relative_to(path), settings.split)]
-    if not any(_text_of(sound) for sound in sounds):
+    if not any(_text_of(sound, path) for sound in sounds):
         found = listed(sound.name for sound in sounds) or "none"
         raise DataError(
-            f"No sound file in {path} has its text beside it, such as a.wav and a.txt; "
+            f"No sound file in {path} has its text beside it, such as a.wav and a.txt, or at the "
+            "same place of a folder txt, such as wav/anna/a.wav and txt/anna/a.txt; "
             f"sound files found: {found}."
         )
     for sound in sounds:
@@ -30,14 +35,14 @@ def sounds_in(folder: Path) -> list[Path]:
     """Every sound file, by its name, in order."""
     return sorted(
         file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SOUNDS and not file.name.startswith(".") and file.is_file()
+        for file in files_in(folder)
+        if file.suffix.lower() in SOUNDS and not file.name.startswith(".")
     )
 
 
 def _recording(sound: Path, root: Path, settings: ReadSettings) -> Recording | BadRow:
     origin = sound.relative_to(root).as_posix()
-    file = _text_of(sound)
+    file = _text_of(sound, root)
     if file is None:
         wanted = " or ".join(f"{sound.stem}{suffix}" for suffix in TEXTS[1:])
         return BadRow(origin, f"There is no {wanted} beside it.", "text")
@@ -47,16 +52,23 @@ def _recording(sound: Path, root: Path, settings: ReadSettings) -> Recording | B
         return BadRow(origin, f"{file.name} cannot be read: {error}.", "text")
     if not text:
         return BadRow(origin, f"{file.name} is empty.", "text")
-    speaker = settings.speaker or _speaker(sound, root)
+    start = root if file.parent == sound.parent else root / sound.relative_to(root).parts[0]
+    speaker = settings.speaker or _speaker(sound, start, root)
     return Recording(sound, text, speaker, origin, settings.language)
 
 
-def _text_of(sound: Path) -> Path | None:
-    files = (sound.with_name(f"{sound.stem}{suffix}") for suffix in TEXTS)
+def _text_of(sound: Path, root: Path) -> Path | None:
+    _, *inner = sound.parent.relative_to(root).parts or ("",)
+    places = [(sound.parent, sound.stem)]
+    if sound.parent != root:
+        stem = _MICROPHONE.sub("", sound.stem)
+        places += [(root.joinpath(tree, *inner), stem) for tree in TREES]
+    files = (folder / f"{stem}{suffix}" for folder, stem in places for suffix in TEXTS)
     return next((file for file in files if file.is_file()), None)
 
 
-def _speaker(sound: Path, root: Path) -> str:
-    folders = sound.relative_to(root).parts[:-1]
+def _speaker(sound: Path, start: Path, root: Path) -> str:
+    """The first folder from `start` on that is not only one of sounds."""
+    folders = sound.relative_to(start).parts[:-1]
     named = [folder for folder in folders if folder.lower() not in CLIPS]
     return named[0] if named else root.resolve().name

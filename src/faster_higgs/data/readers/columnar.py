@@ -42,7 +42,7 @@ def _read(path: Path, suffix: str, settings: ReadSettings) -> Iterator[Recording
         try:
             yield from _rows(batches(pa, file, settings), name, place, settings)
         except (OSError, pa.ArrowException) as error:
-            reason = f"It cannot be read further: {' '.join(str(error).split())}."
+            reason = f"It cannot be read further: {' '.join(str(error).split()).rstrip('.')}."
             if files == [path]:
                 raise DataError(f"{path}: {reason}") from None
             yield BadRow(name, reason)

@@ -40,7 +40,10 @@ def read(path: Path, settings: ReadSettings) -> Iterator[Recording | BadRow]:
     table = table_of(path)
     place = Place(table.parent, settings.audio_dir)
     with open_text(table) as file:
-        layout = layout_of(_first(file, table), place, settings)
+        first = _first(file, table)
+        layout = layout_of(first, place, settings)
+        if layout.header is None:
+            _refuse_unclear(_split(first, layout.delimiter), settings, table)
         columns, names = _columns(layout, settings, table)
         for number, cells in _rows(file, layout):
             origin = f"{table.name}, line {number}"
@@ -132,9 +135,23 @@ def _columns(layout: Layout, settings: ReadSettings, table: Path) -> tuple[Colum
     return Columns({**of, **empty, **said}), names
 
 
+def _refuse_unclear(cells: Sequence[str], settings: ReadSettings, table: Path) -> None:
+    """Without a header three cells may be LJSpeech's two texts, or a text and who speaks.
+
+    Raises DataError where one of the first line's looks like a text and the other does not.
+    """
+    several = [len(cell.split()) > 1 for cell in cells[1:] if cell]
+    if "text" not in settings.columns and any(several) and not all(several):
+        raise DataError(
+            f"{table} has no header, and its lines hold more than a sound and its text: "
+            f"{' | '.join(cells)}. Say which column is what, as in --columns audio=1,speaker=2,"
+            "text=3."
+        )
+
+
 def _rows(file: TextIO, layout: Layout) -> Iterator[tuple[int, list[str] | str]]:
     """The number of the line a row begins in, and its cells, or why it has none."""
-    reader = csv.reader(file, delimiter=layout.delimiter, quoting=layout.quoting)
+    reader = csv.reader(file, delimiter=layout.delimiter, quoting=layout.quoting, strict=True)
     headed = layout.header is not None
     while True:
         number = reader.line_num + 1
@@ -143,7 +160,12 @@ def _rows(file: TextIO, layout: Layout) -> Iterator[tuple[int, list[str] | str]]
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, f"It cannot be read as a row: {error}."
+            until = f" and all up to line {reader.line_num}" if reader.line_num > number else ""
+            yield (
+                number,
+                f"It{until} cannot be read as a row ({error}); a quotation mark in it is not "
+                "closed, or not doubled.",
+            )
             continue
         if headed and any(cells):
             headed = False

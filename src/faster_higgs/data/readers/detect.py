@@ -8,7 +8,7 @@ from pathlib import Path
 from faster_higgs.data.cache import ABOUT
 from faster_higgs.data.readers import beside, delimited, kaldi, lines, seeds
 from faster_higgs.data.readers.columnar import ARROW, PARQUET
-from faster_higgs.data.readers.files import Place, listed
+from faster_higgs.data.readers.files import Place, files_in, listed
 from faster_higgs.data.readers.settings import ReadSettings
 from faster_higgs.errors import DataError
 
@@ -20,6 +20,8 @@ def detect(path: Path) -> str:
     """The name of the format. Raises DataError where nothing is, or nothing that is known."""
     if not path.exists():
         raise DataError(f"There is no file or folder {path}.{_hint(path)}")
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{path} is neither a file nor a folder.")
     found = _of_file(path) if path.is_file() else _of_folder(path)
     if not found:
         inside = path.name if path.is_file() else listed(sorted(one.name for one in path.iterdir()))
@@ -53,10 +55,10 @@ def _signs(folder: Path) -> Iterator[str]:
         yield "seeds"
     if (folder / kaldi.SOUNDS).is_file() and (folder / kaldi.TEXTS).is_file():
         yield "kaldi"
-    if any((folder / name).is_file() for name in _SAVED) and any(folder.rglob(f"*{ARROW}")):
+    if any((folder / name).is_file() for name in _SAVED) and _has(folder, ARROW):
         yield "huggingface"
     for suffix, name in ((PARQUET, "parquet"), (ARROW, "huggingface")):
-        if any(folder.rglob(f"*{suffix}")):
+        if _has(folder, suffix):
             yield name
     if any(one.suffix.lower() in delimited.SUFFIXES[:3] for one in folder.iterdir()):
         yield _table(delimited.table_of(folder))
@@ -64,6 +66,10 @@ def _signs(folder: Path) -> Iterator[str]:
         yield "jsonl"
     if beside.sounds_in(folder):
         yield "folder"
+
+
+def _has(folder: Path, suffix: str) -> bool:
+    return any(file.suffix == suffix for file in files_in(folder))
 
 
 def _table(path: Path) -> str:

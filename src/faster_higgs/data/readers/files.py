@@ -5,7 +5,8 @@ Knows nothing of what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -50,7 +51,8 @@ def chosen(folder: Path, suffix: str, split: str) -> list[Path]:
 
     Raises DataError where there is none.
     """
-    found = sorted(path for path in folder.rglob(f"*{suffix}") if _visible(path, folder))
+    every = (path for path in files_in(folder) if path.suffix == suffix)
+    found = sorted(path for path in every if _visible(path, folder))
     files = [path for path in found if in_split(path.relative_to(folder), split)]
     if found and not files:
         raise DataError(
@@ -60,6 +62,19 @@ def chosen(folder: Path, suffix: str, split: str) -> list[Path]:
     if not files:
         raise DataError(f"There is no {suffix} file in {folder}.")
     return files
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """All below a folder, those behind links too; each folder once."""
+    seen = set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner.sort()
+        yield from (Path(place, name) for name in names)
 
 
 def in_split(path: Path, split: str) -> bool:

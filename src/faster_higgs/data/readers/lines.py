@@ -68,7 +68,7 @@ def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
 def _list(text: str, file: Path) -> list[dict[str, Any] | str]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not JSON: {error}.") from None
     if not isinstance(found, list):
         raise DataError(f"{file} holds no list of objects.")
@@ -80,7 +80,7 @@ def _object(line: str) -> dict[str, Any] | str:
         return "It is not in UTF-8."
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"It is not JSON: {error}."
     return found if isinstance(found, dict) else "It is no object."
 

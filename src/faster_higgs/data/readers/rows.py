@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from faster_higgs.data.readers.files import Place, listed
-from faster_higgs.data.readers.settings import PARTS, ReadSettings
+from faster_higgs.data.readers.settings import CODE, PARTS, ReadSettings
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.errors import DataError
+from faster_higgs.text.language import code_of
 
 UNKNOWN = "unknown_speaker"
 # The customary names, the best first; of a row's columns the first that is filled is taken.
@@ -69,13 +70,12 @@ def recording(
     if used["text"] is None:
         return BadRow(origin, "It has no text.", "text")
     taken = {audio_column, *used.values(), *columns.of["valid"]}
-    language = _language(plain(row.get(used["language"] or "")))
     return Recording(
         audio=audio,
         text=plain(row[used["text"]]),
         speaker=settings.speaker or _speaker(row, columns, used["speaker"], place, settings),
         origin=origin,
-        language=language or settings.language,
+        language=language(row.get(used["language"] or "")) or settings.language,
         columns={
             name: text
             for name, value in row.items()
@@ -154,6 +154,7 @@ def _speaker(
     return UNKNOWN if columns.of["speaker"] else place.table.resolve().name
 
 
-def _language(code: str) -> str:
-    """`vi_VN` as `vi`."""
-    return code.lower().replace("_", "-").split("-")[0]
+def language(cell: Any) -> str | None:
+    """The code of what a cell names; None for what is no language, which is guessed then."""
+    code = code_of(plain(cell))
+    return code if CODE.fullmatch(code) else None

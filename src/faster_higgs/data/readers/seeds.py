@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faster_higgs.data.readers.files import in_split, read_text
-from faster_higgs.data.readers.rows import UNKNOWN, plain
+from faster_higgs.data.readers.rows import UNKNOWN, language, plain
 from faster_higgs.data.readers.settings import ReadSettings
 from faster_higgs.data.record import BadRow, Recording, Reference
 from faster_higgs.errors import DataError
@@ -38,7 +38,7 @@ def samples_in(metadata: Path) -> list[Any]:
     """What its `samples` lists. Raises DataError."""
     try:
         found = json.loads(metadata.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{metadata} cannot be read: {error}.") from None
     samples = found.get("samples") if isinstance(found, dict) else None
     if not isinstance(samples, list):
@@ -57,7 +57,7 @@ def _recording(
         return BadRow(origin, reason, "file")
     try:
         text = _transcript(sample, folder)
-        references = tuple(_references(sample, folder, audio_dir))
+        references = tuple(_references(sample, folder, audio_dir, settings.speaker))
     except (OSError, UnicodeDecodeError) as error:
         return BadRow(origin, f"Its transcript cannot be read: {error}.", "text")
     if not text:
@@ -70,7 +70,7 @@ def _recording(
         text=text,
         speaker=settings.speaker or _speaker(sample),
         origin=origin,
-        language=plain(sample.get("language")) or settings.language,
+        language=language(sample.get("language")) or settings.language,
         columns={
             key: text
             for key, value in sample.items()
@@ -87,13 +87,15 @@ def _transcript(sample: Mapping[str, Any], folder: Path) -> str:
     return plain(sample.get("transcript"))
 
 
-def _references(sample: Mapping[str, Any], folder: Path, audio_dir: Path) -> Iterator[Reference]:
+def _references(
+    sample: Mapping[str, Any], folder: Path, audio_dir: Path, speaker: str | None
+) -> Iterator[Reference]:
     """Those of several speakers in their order, else the one of its own."""
     several = sample.get("ref_speakers")
     for one in several if isinstance(several, list) and several else [sample]:
         if isinstance(one, Mapping) and (name := plain(one.get("ref_audio_file"))):
             text = _said(plain(one.get("ref_transcript")), folder)
-            yield Reference(audio_dir / name, text, _speaker(one))
+            yield Reference(audio_dir / name, text, speaker or _speaker(one))
 
 
 def _said(transcript: str, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from faster_higgs.errors import SettingError
 
 AUTO = "auto"
+CODE = re.compile("[a-z]{2,3}")  # of a language
 PARTS = ("audio", "text", "speaker", "language", "valid")  # of a recording, found in columns
 
 
@@ -25,6 +27,10 @@ class ReadSettings:
     split: str = "*"  # a glob for the names of files and folders, of data in several files
 
     def __post_init__(self) -> None:
+        if self.language is not None and not CODE.fullmatch(self.language):
+            raise SettingError(
+                f"There is no language '{self.language}'; name it by its code: en, vi, zh ..."
+            )
         for part in self.columns:
             if part not in PARTS:
                 raise SettingError(

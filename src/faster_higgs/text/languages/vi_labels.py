@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from re import Match
 
-from faster_higgs.text.languages.vi import SCORED, SLASHED, UNITS
+from faster_higgs.text.languages.vi import CURRENCY_CODES, DONG, SCORED, SLASHED, UNITS
 from faster_higgs.text.languages.vi_calendar import START
 from faster_higgs.text.languages.vi_letters import said, spelled
 from faster_higgs.text.languages.vi_numbers import cardinal, digits, number, ordinal, run
@@ -15,6 +15,7 @@ from faster_higgs.text.rules import A_DIGIT, any_of, stage
 
 MOST_SPELLED = 3  # letters of a name such as MP3
 LONG_GROUP = 5  # digits; with one of these, or a leading zero, a chain is a code
+HOUSE = "[0-9]{1,4}[A-HĐ]?"  # 12/5A
 DECIMAL = r"[0-9]{1,4}(?:,[0-9]{1,2})?"
 
 
@@ -116,6 +117,15 @@ EARLY_LABELS = stage(
     (
         r"(?P<before>)(?<![\w.,/-])(?P<numbers>[0-9]{1,4}/[12][0-9]{3})(?P<more>/(?=[A-ZĐ]))",
         _slashed,
+    ),
+    (
+        rf"(?<![\w.,/-])(?=[0-9]{{1,4}}(?:/[0-9]{{1,4}}){{0,4}}[A-HĐ]){HOUSE}(?:/{HOUSE}){{1,4}}(?!\w|[./-][0-9])",
+        lambda m: m.group().replace("/", " trên "),
+    ),
+    (
+        rf"(?<![\w.,-])(?<![0-9][ ])[1-9][0-9]{{0,2}}(?:[ ][0-9]{{3}}){{1,4}}"
+        rf"(?=[ ]?(?:{any_of([*DONG, *CURRENCY_CODES])})(?!\w))",
+        lambda m: m.group().replace(" ", "."),
     ),
     (r"(?<=[0-9])/(?=[A-ZĐ]{2})", " trên "),
     (r"(?<=[0-9])-(?=[A-ZĐ]{2})", " "),
