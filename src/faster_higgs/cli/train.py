@@ -173,6 +173,7 @@ def facts() -> Mapping[str, str]:
         if defaults[setting] not in (None, "") and name not in ("alpha", "lr", "warmup")
     }
     shown["warmup"] = "default: 3 % of the steps, at most 200"
+    shown["eval_every"] += ", or a tenth of the steps where that is less"
     shown["mode"] = f"{', '.join(get_args(Mode))}; default: {TuneSettings().mode}"
     return {**shown, "preset": ", ".join(PRESETS), "task_type": ", ".join(TASKS)}
 
@@ -215,10 +216,41 @@ def settled(flags: TrainFlags) -> tuple[TuneSettings, list[str]]:
     if flags.config is not None:
         values |= read(flags.config, TuneSettings)
     theirs, notes = translated({name: getattr(flags, name) for name in NAMES})
-    for source in (theirs, dict(_ours(flags))):
-        values |= checked(source, TuneSettings, "the command line")
-    values |= given(flags.set or (), TuneSettings)
-    return built(TuneSettings, completed(values)), notes
+    ours = checked(dict(_ours(flags)), TuneSettings, "the command line")
+    said = checked(theirs, TuneSettings, "the command line")
+    _refuse_both(said, ours)
+    said |= ours | given(flags.set or (), TuneSettings)
+    settings = built(TuneSettings, completed(values | said))
+    _refuse_idle(flags.preset, said, settings)
+    return settings, notes
+
+
+def _refuse_both(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raises SettingError where two flags say different things of one setting."""
+    for name in theirs.keys() & ours.keys():
+        if theirs[name] != ours[name]:
+            raise SettingError(
+                f"Two flags set {name}, one to {theirs[name]} and one to {ours[name]}; "
+                "leave one of them out."
+            )
+    if "batch_clips" in theirs and "training.budget" in ours:
+        raise SettingError(
+            "--per-device-train-batch-size and --batch-positions both say how much a batch holds; "
+            "leave one of them out."
+        )
+
+
+def _refuse_idle(preset: str | None, said: Mapping[str, Any], settings: TuneSettings) -> None:
+    """Raises SettingError for what was asked for and would change nothing."""
+    mode = settings.mode
+    idle = [name for name in said if name.startswith("adapter.")]
+    if not settings.has_adapter and (idle or preset is not None):
+        what = f"The preset '{preset}'" if preset is not None else idle[0]
+        raise SettingError(
+            f"{what} is about pairs, and mode {mode} has none; leave it out, or use lora or qlora."
+        )
+    if mode != "qlora" and "base" in said:
+        raise SettingError(f"base is of mode qlora, and the mode is {mode}; leave it out.")
 
 
 def _preset(name: str | None) -> Mapping[str, Any]:
