@@ -127,7 +127,7 @@ def steps(args: argparse.Namespace) -> list[tuple[str, Path, list[str]]]:
         (
             "train all weights",
             full / "best",
-            ["train", "--preset", "full", *shared, *to(full, args.full_steps)],
+            ["train", "--mode", "full", *shared, *to(full, args.full_steps)],
         ),
         (
             "merge",
