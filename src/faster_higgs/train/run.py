@@ -160,9 +160,9 @@ class Run:
                     if self.step % self.settings.eval_every == 0:
                         metrics = self._evaluate()
                     self._save_in_time()
+                if reason in ("steps", "minutes") and self.step % self.settings.eval_every:
+                    metrics = self._evaluate()
                 path = self._save()
-            if reason in ("steps", "minutes") and self.step % self.settings.eval_every:
-                metrics = self._evaluate()
             self.journal.line(f"Stopped by {reason} at step {self.step}; saved as {path.name}.")
         finally:
             self.journal.close()
