@@ -78,9 +78,11 @@ def test_the_line_is_for_people(tmp_path, monkeypatch):
     journal = Journal(tmp_path, lines.append)
     monkeypatch.setattr(journal, "_since", journal._since - 2)
     monkeypatch.setattr(figures, "of_machine", lambda device: {"memory_peak_gb": 3.14})
-    journal.add({"loss": 4.2131, "num_clips": 62.0, "num_audio_s": 192.0, "num_positions": 9.0})
+    journal.add({"loss": 4.2131, "num_clips": 62.0, "num_audio_s": 5.0, "num_positions": 9.0})
     journal.flush(120, {}, figures.left(725), 2000)
-    assert lines == ["step 120/2,000  loss 4.213  31 clips/s  96 s of sound/s  12 min left  3.1 GB"]
+    assert lines == [
+        "step 120/2,000  loss 4.213  31 clips/s  2.5 s of sound/s  12 min left  3.1 GB"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faster_higgs.cli.command import Command, as_command, flag, verbose
-from faster_higgs.errors import SettingError
+from faster_higgs.errors import HiggsError, SettingError
 
 if TYPE_CHECKING:
     from faster_higgs.train.tune import Again, Tuned
@@ -200,10 +201,25 @@ def run(flags: TrainFlags) -> None:
     again, folder = _again(flags), model_folder(settings.model).folder
     with assembled(os.environ, settings.device) as team:
         own = replace(settings, device=team.device)
-        tuned = tune(own, folder, _tell, again, team)
+        with _enough_memory():
+            tuned = tune(own, folder, _tell, again, team)
     if team.leads:
         for line in _end(tuned, settings, folder):
             print(line)
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Where memory ends, say what helps. Raises HiggsError."""
+    from torch import OutOfMemoryError
+
+    try:
+        yield
+    except (MemoryError, OutOfMemoryError) as error:
+        raise HiggsError(
+            "There is not enough memory for this training. `higgs memory --data FOLDER` finds a "
+            "batch, an optimizer and checkpointing that fit; begin with them and --fresh."
+        ) from error
 
 
 def settled(flags: TrainFlags) -> tuple[TuneSettings, list[str]]:

@@ -65,7 +65,7 @@ def left(seconds: float) -> str:
 def of_machine(device: torch.device) -> dict[str, float]:
     """The most memory that was in use, in GB, and how busy a card is, where it tells."""
     if device.type != "cuda":
-        return {"memory_peak_gb": _resident() / 1e9}
+        return {"memory_peak_gb": resident() / 1e9}
     found = {
         "memory_peak_gb": torch.cuda.max_memory_allocated(device) / 1e9,
         "memory_reserved_gb": torch.cuda.max_memory_reserved(device) / 1e9,
@@ -83,11 +83,14 @@ def of_speed(rates: Mapping[str, float], device: torch.device) -> dict[str, floa
     return {} if peak is None else {"mfu": done / peak}
 
 
-def _resident() -> int:
-    """Bytes: the most of main memory that this process had."""
+def resident(name: str = "VmHWM") -> int:
+    """Bytes of main memory that this process has (VmRSS), or the most it had.
+
+    Only Linux tells the first; elsewhere it is the most, too.
+    """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
     except (OSError, StopIteration):
         import resource
 
