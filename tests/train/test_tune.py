@@ -227,6 +227,17 @@ def test_what_was_best_and_how_long_ago_is_known_after_a_stop(
     assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").read_bytes() == best
 
 
+def test_a_short_run_tells_how_it_goes(train: Callable[..., Tuned]) -> None:
+    lines: list[str] = []
+    train(run__steps=2, run__log_every=10, lines=lines)
+    assert any(line.startswith("step 2/2  loss") for line in lines)
+
+
+def test_a_conversation_longer_than_a_batch_is_refused_at_once(train: Callable[..., Tuned]) -> None:
+    with pytest.raises(SettingError, match="a batch holds 150; give it as many"):
+        train(training__budget=150)
+
+
 def test_the_last_evaluation_is_in_the_checkpoint(
     train: Callable[..., Tuned], tmp_path: Path
 ) -> None:

@@ -178,7 +178,7 @@ class Run:
         self._guard(metrics)
         self.step += 1
         self.journal.add(metrics)
-        if self.step % self.settings.log_every == 0:
+        if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
             told = {"rate_factor": factor, "skipped_steps": self.skipped}
             told |= figures.of_step(self.task.optimizers.values())
             self.journal.flush(self.step, told, self._left(), self.settings.steps)

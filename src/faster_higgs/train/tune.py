@@ -148,6 +148,11 @@ def planned(
         budget = max(round(settings.batch_clips * lengths.mean), math.ceil(1.5 * lengths.longest))
         training = replace(training, budget=budget)
         say(f"{settings.batch_clips} clips a batch are about {budget} positions.")
+    if lengths.longest > training.budget:
+        raise SettingError(
+            f"A conversation of the data has {lengths.longest:,} positions, and a batch holds "
+            f"{training.budget:,}; give it as many (--batch-positions), or prepare shorter clips."
+        )
     each = lengths.steps(training, members)
     pace = _paced(pace, each)
     say(
