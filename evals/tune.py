@@ -40,17 +40,7 @@ LOSS = 2.0  # points of word errors that the old voices may lose
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 when the story is told, whatever its verdict."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    flag = parser.add_argument
-    flag("--work", type=Path, required=True, help="where recordings, data and models are kept")
-    flag("--json", type=Path, required=True, help="where the result is written")
-    flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
-    flag("--limit", type=int, default=40, help="sentences to be judged")
-    flag("--steps", type=int, default=240, help="of training, for the adapter")
-    flag("--full-steps", type=int, default=160, help="of training, for all weights")
-    args = parser.parse_args(arguments)
+    args = read_flags(arguments)
     try:
         check_tools(frozenset())
         result = tell(args)
@@ -64,6 +54,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.json.write_text(json.dumps(result, indent=1) + "\n")
     print(*table(result), f"\n{args.json}", sep="\n")
     return 0
+
+
+def read_flags(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flag = parser.add_argument
+    flag("--work", type=Path, required=True, help="where recordings, data and models are kept")
+    flag("--json", type=Path, required=True, help="where the result is written")
+    flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
+    flag("--limit", type=int, default=40, help="sentences to be judged")
+    flag("--steps", type=int, default=240, help="of training, for the adapter")
+    flag("--full-steps", type=int, default=160, help="of training, for all weights")
+    return parser.parse_args(arguments)
 
 
 def tell(args: argparse.Namespace) -> dict[str, Any]:
@@ -145,13 +150,12 @@ def run(name: str, command: Sequence[str]) -> None:
 
 
 def speak_for_itself(work: Path) -> None:
-    """One clip of the new voice becomes a voice by name."""
+    """The longest recording becomes a voice by name."""
     voices = work / "voices"
     if (voices / f"{NEW}.txt").is_file():
         return
-    clip = work / "recordings" / NEW / "0000.wav"
-    text = clip.with_suffix(".txt").read_text(encoding="utf-8").strip()
-    command = ["voices", "add", NEW, str(clip), "--ref-text", text, "--voices-dir", str(voices)]
+    clip = max((work / "recordings" / NEW).glob("*.wav"), key=lambda path: path.stat().st_size)
+    command = ["voices", "add", NEW, str(clip), "--voices-dir", str(voices)]
     run("a voice", [*command, "--model", str(PACKAGED)])
 
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals import listen, machine, pico, settings, takes
+from evals import listen, machine, pico, settings, takes, tune, tune_corpus
 from evals.dialogue import dialogues, turns
 from evals.hearing import Ear, for_the_ear, plain, score
 from evals.journal import Journal
@@ -473,3 +473,37 @@ def test_a_take_can_be_looked_at(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out.png").stat().st_size > 1000
     assert "Heard: a tone" in capsys.readouterr().out
     assert listen.main([str(tmp_path / "none.wav"), "-o", str(tmp_path / "out.png")]) == 2
+
+
+class TestTune:
+    def test_what_is_judged_is_neither_spoken_nor_rehearsed_before(self):
+        said, rehearsed = tune_corpus.texts(SENTENCES)
+        assert len(said) >= tune_corpus.CLIPS and len(rehearsed) == tune_corpus.REHEARSED
+        assert not {plain(text) for text in SENTENCES} & {plain(text) for text in said + rehearsed}
+
+    def test_the_new_voice_is_none_of_pico_s(self):
+        assert tune_corpus.NEW not in voices.TEACHERS
+        known = {(t.voice, t.shift) for t in voices.TEACHERS.values()}
+        new = tune_corpus.VOICES[tune_corpus.NEW]
+        assert (new.voice, new.shift) not in known
+
+    def test_every_step_is_a_command_that_is_understood(self, tmp_path, monkeypatch):
+        from faster_higgs.cli.main import build
+
+        monkeypatch.setattr(tune, "PACKAGED", tmp_path)
+        for _, _, command in tune.steps(tune.read_flags(["--work", "w", "--json", "j"])):
+            context = build().make_context("higgs", list(command), resilient_parsing=False)
+            name, sub, rest = context.command.resolve_command(context, list(command))
+            while hasattr(sub, "resolve_command"):
+                name, sub, rest = sub.resolve_command(sub.make_context(name, rest), rest)
+            sub.make_context(name, rest)  # an unknown flag would raise
+
+    def test_gates_tell_a_voice_that_was_not_learnt(self):
+        before = {"new": {}, "old": {"wer": 20.0}}
+        new = {"voice_accuracy": 95.0, "wer": 20.0, "teacher_wer": 16.0, "codec_wer": 18.0}
+        good = {"new": new, "old": {"wer": 21.0}}
+        bad = {"new": {**new, "voice_accuracy": 50.0, "wer": 40.0}, "old": {"wer": 23.0}}
+        found = tune.gates(
+            {"pico, one clip as reference": before, "adapter": good, "all weights": bad}
+        )
+        assert [gate["passed"] for gate in found] == [True] * 4 + [False] * 4
