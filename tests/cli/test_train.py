@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from faster_higgs.checkpoint.adapter import read_adapter
 from faster_higgs.cli.main import main
 from faster_higgs.testing import tiny_checkpoint
+from faster_higgs.train import tune
 from tests.data.tiny import PICO
 from tests.train.tiny_cache import prepared
 
@@ -108,6 +110,12 @@ def test_each_source_goes_over_the_one_before(
         (["--preset", "song"], "no preset 'song'; use one of voice, language, light"),
         (["--set", "run.stepz=3"], "did you mean run.steps?"),
         (["--mode", "half"], "mode is 'half'"),
+        (["--set", "run.steps=[1"], "is not YAML"),
+        (["--use-lora", "True", "--mode", "full"], "Two flags set mode, one to lora and one to"),
+        (["--batch-positions", "900", "--per-device-train-batch-size", "2"], "leave one of them"),
+        (["--mode", "full", "--rank", "8"], "adapter.rank is about pairs, and mode full has none"),
+        (["--mode", "full", "--preset", "voice"], "The preset 'voice' is about pairs"),
+        (["--set", "base=nf4"], "base is of mode qlora"),
         (["--resume", "--fresh"], "contradict"),
         (["--max_length", "1024"], "no clip is cut"),
         ([], "Say where the results go"),
@@ -126,6 +134,17 @@ def test_what_cannot_be_is_refused_with_status_2(
     assert main(["train", *words, "--model", str(PICO)]) == 2
     assert says in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_where_memory_ends_it_is_said_what_helps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tune, "tune", exhausted)
+    assert main(["train", "--data", "a", "--out", "b", "--model", str(PICO)]) == 1
+    assert "`higgs memory --data FOLDER` finds a batch" in capsys.readouterr().err
 
 
 def test_two_commands_make_an_adapter_that_speaks(

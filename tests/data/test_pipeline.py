@@ -49,6 +49,13 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(encode, "SHARD_SECONDS", 2.5)
 
 
+@pytest.fixture(scope="module")
+def crew():
+    """Processes take long to begin."""
+    with Processes(2) as found:
+        yield found
+
+
 def content(folder: Path) -> dict[str, str]:
     """Every file that is written, by a hash of what is in it."""
     return {
@@ -120,11 +127,10 @@ def test_tokens_are_those_of_a_prompt(tmp_path):
     assert len(clip.tokens) > 5
 
 
-def test_two_processes_make_what_one_makes(tmp_path):
+def test_two_processes_make_what_one_makes(tmp_path, crew):
     found = recordings(8)
     prepared(tmp_path / "a", found)
-    with Processes(2) as crew:
-        prepared(tmp_path / "b", found, crew=crew)
+    prepared(tmp_path / "b", found, crew=crew)
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
@@ -327,7 +333,7 @@ from tests.data.recordings import prepared, recordings
 
 if __name__ == "__main__":
     pipeline.PART, encode.SHARD_SECONDS = 3, 2.5
-    prepared(Path(sys.argv[1]), recordings(40))
+    prepared(Path(sys.argv[1]), recordings(24))
 """
 
 
@@ -349,7 +355,7 @@ def test_killed_runs_that_go_on_end_where_one_run_ends(tmp_path, where):
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("part-*")}
     assert subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}).returncode == 0
     assert len(kept) >= 3 and kept == {path: path.stat().st_mtime_ns for path in kept}
-    prepared(tmp_path / "b", recordings(40))
+    prepared(tmp_path / "b", recordings(24))
     assert content(out) == content(tmp_path / "b")
 
 
@@ -357,8 +363,9 @@ def _die(task: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_dies_is_told():
-    with Processes(2) as crew, pytest.raises(EngineError, match="fewer --workers"):
+def test_a_worker_that_dies_is_told(crew):
+    """The last that asks this crew for anything."""
+    with pytest.raises(EngineError, match="fewer --workers"):
         list(crew.map(_die, range(4)))
 
 

@@ -12,7 +12,7 @@ import torch
 import tiny_training as tiny
 from faster_higgs.checkpoint.plan import PUBLISHED
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.train import figures
+from faster_higgs.train import figures, flops
 from faster_higgs.train.config import LanguageSettings, RunSettings
 from faster_higgs.train.journal import Journal
 from faster_higgs.train.loop import LanguageTask
@@ -78,9 +78,11 @@ def test_the_line_is_for_people(tmp_path, monkeypatch):
     journal = Journal(tmp_path, lines.append)
     monkeypatch.setattr(journal, "_since", journal._since - 2)
     monkeypatch.setattr(figures, "of_machine", lambda device: {"memory_peak_gb": 3.14})
-    journal.add({"loss": 4.2131, "num_clips": 62.0, "num_audio_s": 192.0, "num_positions": 9.0})
+    journal.add({"loss": 4.2131, "num_clips": 62.0, "num_audio_s": 5.0, "num_positions": 9.0})
     journal.flush(120, {}, figures.left(725), 2000)
-    assert lines == ["step 120/2,000  loss 4.213  31 clips/s  96 s of sound/s  12 min left  3.1 GB"]
+    assert lines == [
+        "step 120/2,000  loss 4.213  31 clips/s  2.5 s of sound/s  12 min left  3.1 GB"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,19 +108,19 @@ def test_a_sound_is_drawn(tmp_path):
 
 
 def test_cards_are_known_by_the_longest_name():
-    assert figures.peak_of("NVIDIA L40S") == 362e12
-    assert figures.peak_of("NVIDIA A100-SXM4-40GB") == 312e12
-    assert figures.peak_of("NVIDIA A10G") == 125e12
-    assert figures.peak_of("a card of tomorrow") is None
+    assert flops.peak_of("NVIDIA L40S") == 362e12
+    assert flops.peak_of("NVIDIA A100-SXM4-40GB") == 312e12
+    assert flops.peak_of("NVIDIA A10G") == 125e12
+    assert flops.peak_of("a card of tomorrow") is None
 
 
 def test_operations_are_two_for_each_weight_that_is_read_and_pass():
     with torch.device("meta"):
         model = DualFFN(PUBLISHED.model)
     read = 704_643_072 + 2_113_929_216  # attention, and one side's feed-forward
-    assert figures.operations(model) == 6 * read
+    assert flops.of_layers(model) == 6 * read
     model.requires_grad_(False)
-    assert figures.operations(model) == 4 * read
+    assert flops.of_layers(model) == 4 * read
 
 
 def test_the_norm_is_of_what_learns():

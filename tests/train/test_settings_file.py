@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def test_what_follows_from_other_settings_is_filled_in() -> None:
     assert rates["wide"].adapter.alpha == 128
     assert settled(adapter__rank=16, adapter__rslora=True).adapter.alpha == 8
     assert settled(run__warmup=7).run.warmup_share is None
+    assert settled(run__eval_every=7).run.evaluations is None
     assert settled(run__minutes=5).run.schedule == "trapezoid"
     assert settled(training__seed=4).mixture.seed == 4
 
@@ -100,6 +102,9 @@ def test_the_schema_and_the_free_settings_name_what_there_is() -> None:
         ({"run__steps": 5, "run__epochs": 2}, "leave one out"),
         ({"run__patience": 0}, "patience is 0"),
         ({"batch_clips": 0}, "batch_clips is 0"),
+        ({"replay_data": ["a"], "mixture__replay": 0}, "mixture.replay is 0"),
+        ({"run__minutes": math.nan}, "minutes is nan"),
+        ({"training__optimizer__weight_decay": math.nan}, "weight_decay is nan"),
     ],
 )
 def test_contradictions_are_refused(wrong: dict[str, object], says: str) -> None:

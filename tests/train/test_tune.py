@@ -10,6 +10,7 @@ import signal
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from safetensors.torch import load_file
 
 from faster_higgs.checkpoint.adapter import read_adapter
 from faster_higgs.cli.main import main
+from faster_higgs.data.cache import Cache, write_about
 from faster_higgs.errors import (
     CheckpointError,
     CheckpointNotFound,
     DataError,
     HiggsError,
+    OutputPlaceError,
     SettingError,
 )
 from faster_higgs.sampling import Sampling
@@ -224,6 +227,71 @@ def test_what_was_best_and_how_long_ago_is_known_after_a_stop(
     assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").read_bytes() == best
 
 
+def test_a_short_run_tells_how_it_goes(train: Callable[..., Tuned]) -> None:
+    lines: list[str] = []
+    train(run__steps=2, run__log_every=10, lines=lines)
+    assert any(line.startswith("step 2/2  loss") for line in lines)
+
+
+def test_a_conversation_longer_than_a_batch_is_refused_at_once(train: Callable[..., Tuned]) -> None:
+    with pytest.raises(SettingError, match="a batch holds 150; give it as many"):
+        train(training__budget=150)
+
+
+def test_the_last_evaluation_is_in_the_checkpoint(
+    train: Callable[..., Tuned], tmp_path: Path
+) -> None:
+    train(run__steps=6)
+    told = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["eval_loss_audio"] for line in told if "eval_loss_audio" in line}
+    assert losses.keys() == {4, 6} and losses[6] < losses[4]
+    saved = json.loads((tmp_path / "out/step-00000006/state.json").read_text())
+    assert saved["best"] == losses[6]
+
+
+def test_what_a_lost_run_left_is_not_taken_for_the_best(
+    train: Callable[..., Tuned], tmp_path: Path, data: Path, model: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "best").mkdir(parents=True)
+    (out / "best" / "left").touch()
+    with pytest.raises(HiggsError):
+        train(training__budget=20)  # no clip is so short
+    assert (out / "best" / "left").exists()  # it may be somebody else's
+    (out / "run.json").write_text("{}")
+    train(run__steps=1)
+    assert not (out / "best" / "left").exists()
+
+
+def test_a_fresh_run_does_not_touch_what_is_not_its_own(
+    train: Callable[..., Tuned], tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "step-00000001").mkdir(parents=True)
+    with pytest.raises(OutputPlaceError, match="of no tuning"):
+        train(again="fresh")
+    assert (tmp_path / "out" / "step-00000001").exists()
+
+
+def test_held_out_clips_are_not_those_that_are_learnt(
+    train: Callable[..., Tuned], tmp_path: Path, model: Path
+) -> None:
+    made = [replace(clip, split="train") for clip in clips(model, 6)]
+    other = [replace(clip, split="train", codes=clip.codes.flip(1)) for clip in made]
+    folders = [
+        prepared(tmp_path / name, model, some)
+        for name, some in zip("ab", (made, other), strict=True)
+    ]
+    (tmp_path / "c").mkdir()
+    write_about(tmp_path / "c", {**Cache(folders[0]).about, "shards": []})
+    with pytest.raises(DataError, match="has no clips"):
+        train(data=folders[0], eval_data=str(tmp_path / "c"))
+    with pytest.raises(DataError, match="6 of the 6 clips that are held out"):
+        train(data=folders[0], eval_data=str(folders[0]), run__steps=1)
+    done = train(data=folders[0], eval_data=str(folders[1]), run__steps=1, listen=1)
+    assert "eval_loss_audio" in done.outcome.metrics
+    assert list((tmp_path / "out" / "listen").iterdir())
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_changed_settings_are_told_all_at_once_and_those_of_pace_may_change(
     train: Callable[..., Tuned], others: int
@@ -313,6 +381,11 @@ def test_epochs_and_clips_become_steps_and_positions(data: Path) -> None:
     assert training.budget == 400
     assert pace.steps == 2 * (128 + 122)  # windows of 512 and 488 clips, 4 clips a batch
     assert pace.warmup == round(0.03 * 500)
+    assert pace.eval_every == 4  # as asked
+    pace = planned(replace(settings, run=replace(pace, evaluations=10)), lengths, lines.append)[1]
+    assert pace.eval_every == 4
+    pace = replace(pace, eval_every=100, evaluations=10)
+    assert planned(replace(settings, run=pace), lengths, lines.append)[1].eval_every == 50
     settings = asked(data, data, batch_clips=10)
     assert planned(settings, lengths, lines.append)[0].budget == 1000
     assert any("10 clips a batch" in line for line in lines)
@@ -345,7 +418,7 @@ def at_call(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int,
     monkeypatch.setattr(owner, name, counted)
 
 
-@pytest.mark.parametrize("place", ["save_file", "_replace_folder", "_replace_text"])
+@pytest.mark.parametrize("place", ["save_file", "put_in_place", "_replace_text"])
 def test_a_kill_while_saving_leaves_the_checkpoint_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, train: Callable[..., Tuned]
 ) -> None:

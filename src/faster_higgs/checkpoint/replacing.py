@@ -1,4 +1,4 @@
-"""Several files of one folder written as one: all are replaced, or none.
+"""Files of one folder written as one, and whole folders: all are replaced, or none.
 
 Does not know what is in them.
 """
@@ -6,6 +6,8 @@ Does not know what is in them.
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from faster_higgs.errors import OutputError
+
+_STOPS = (OSError, RuntimeError, SafetensorError)  # RuntimeError: torch's, where a disk is full
 
 
 class Partial:
@@ -59,8 +63,51 @@ def replacing(folder: Path, kind: str) -> Iterator[Partial]:
         folder.mkdir(parents=True, exist_ok=True)
         yield partial
         partial.finish()
-    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's, disk full
-        reason = str(error).strip().split("\n")[0]
-        raise OutputError(f"The {kind} could not be written to '{folder}': {reason}.") from error
+    except _STOPS as error:
+        raise _failed(kind, folder, error) from error
     finally:
         partial.remove()
+
+
+@contextmanager
+def replacing_whole(folder: Path, kind: str) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `folder` at the end. Errors as above."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        put_in_place(partial, folder)
+    except _STOPS as error:
+        raise _failed(kind, folder, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def put_in_place(source: Path, target: Path) -> None:
+    """Rename, over a folder too; the old one stays where `standing` looks until that is done."""
+    aside = _aside(target)
+    if target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(target, aside)
+    try:
+        os.replace(source, target)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def standing(folder: Path) -> Path | None:
+    """The folder under its own name, or under that which a replacement that was cut off gave it."""
+    return next((path for path in (folder, _aside(folder)) if path.is_dir()), None)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.before")
+
+
+def _failed(kind: str, folder: Path, error: Exception) -> OutputError:
+    reason = str(error).strip().split("\n")[0]
+    return OutputError(f"The {kind} could not be written to '{folder}': {reason}.")

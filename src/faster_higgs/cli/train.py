@@ -8,13 +8,14 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faster_higgs.cli.command import Command, as_command, flag, verbose
-from faster_higgs.errors import SettingError
+from faster_higgs.errors import HiggsError, SettingError
 
 if TYPE_CHECKING:
     from faster_higgs.train.tune import Again, Tuned
@@ -173,6 +174,7 @@ def facts() -> Mapping[str, str]:
         if defaults[setting] not in (None, "") and name not in ("alpha", "lr", "warmup")
     }
     shown["warmup"] = "default: 3 % of the steps, at most 200"
+    shown["eval_every"] += ", or a tenth of the steps where that is less"
     shown["mode"] = f"{', '.join(get_args(Mode))}; default: {TuneSettings().mode}"
     return {**shown, "preset": ", ".join(PRESETS), "task_type": ", ".join(TASKS)}
 
@@ -199,10 +201,25 @@ def run(flags: TrainFlags) -> None:
     again, folder = _again(flags), model_folder(settings.model).folder
     with assembled(os.environ, settings.device) as team:
         own = replace(settings, device=team.device)
-        tuned = tune(own, folder, _tell, again, team)
+        with _enough_memory():
+            tuned = tune(own, folder, _tell, again, team)
     if team.leads:
         for line in _end(tuned, settings, folder):
             print(line)
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Where memory ends, say what helps. Raises HiggsError."""
+    from torch import OutOfMemoryError
+
+    try:
+        yield
+    except (MemoryError, OutOfMemoryError) as error:
+        raise HiggsError(
+            "There is not enough memory for this training. `higgs memory --data FOLDER` finds a "
+            "batch, an optimizer and checkpointing that fit; begin with them and --fresh."
+        ) from error
 
 
 def settled(flags: TrainFlags) -> tuple[TuneSettings, list[str]]:
@@ -215,10 +232,41 @@ def settled(flags: TrainFlags) -> tuple[TuneSettings, list[str]]:
     if flags.config is not None:
         values |= read(flags.config, TuneSettings)
     theirs, notes = translated({name: getattr(flags, name) for name in NAMES})
-    for source in (theirs, dict(_ours(flags))):
-        values |= checked(source, TuneSettings, "the command line")
-    values |= given(flags.set or (), TuneSettings)
-    return built(TuneSettings, completed(values)), notes
+    ours = checked(dict(_ours(flags)), TuneSettings, "the command line")
+    said = checked(theirs, TuneSettings, "the command line")
+    _refuse_both(said, ours)
+    said |= ours | given(flags.set or (), TuneSettings)
+    settings = built(TuneSettings, completed(values | said))
+    _refuse_idle(flags.preset, said, settings)
+    return settings, notes
+
+
+def _refuse_both(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raises SettingError where two flags say different things of one setting."""
+    for name in theirs.keys() & ours.keys():
+        if theirs[name] != ours[name]:
+            raise SettingError(
+                f"Two flags set {name}, one to {theirs[name]} and one to {ours[name]}; "
+                "leave one of them out."
+            )
+    if "batch_clips" in theirs and "training.budget" in ours:
+        raise SettingError(
+            "--per-device-train-batch-size and --batch-positions both say how much a batch holds; "
+            "leave one of them out."
+        )
+
+
+def _refuse_idle(preset: str | None, said: Mapping[str, Any], settings: TuneSettings) -> None:
+    """Raises SettingError for what was asked for and would change nothing."""
+    mode = settings.mode
+    idle = [name for name in said if name.startswith("adapter.")]
+    if not settings.has_adapter and (idle or preset is not None):
+        what = f"The preset '{preset}'" if preset is not None else idle[0]
+        raise SettingError(
+            f"{what} is about pairs, and mode {mode} has none; leave it out, or use lora or qlora."
+        )
+    if mode != "qlora" and "base" in said:
+        raise SettingError(f"base is of mode qlora, and the mode is {mode}; leave it out.")
 
 
 def _preset(name: str | None) -> Mapping[str, Any]:

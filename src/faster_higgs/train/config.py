@@ -77,6 +77,7 @@ class RunSettings:
     floor: float = 0.0  # where it comes down to, as a share of the learning rate
     log_every: int = 20
     eval_every: int = 500
+    evaluations: int | None = None  # at least so many over the steps, where eval_every gives fewer
     save_every: int = 1000
     save_minutes: float = 10.0
     keep: int = 3
@@ -99,8 +100,8 @@ class RunSettings:
             _at_least(name, getattr(self, name), 1)
         for name in ("warmup", "decay", "floor", "max_skips"):
             _at_least(name, getattr(self, name), 0)
-        for name in ("steps", "minutes", "epochs", "warmup_share", "patience"):
-            if (value := getattr(self, name)) is not None and value <= 0:
+        for name in ("steps", "minutes", "epochs", "warmup_share", "patience", "evaluations"):
+            if (value := getattr(self, name)) is not None and not value > 0:
                 raise SettingError(f"{name} is {value}; it must be above 0.")
         if self.decay > 1 or self.floor > 1:
             raise SettingError(
@@ -202,7 +203,7 @@ class MixtureSettings:
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if value < least:
+    if not value >= least:
         raise SettingError(f"{name} is {value}; it must be at least {least}.")
 
 

@@ -87,6 +87,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def sounds(self) -> list[bytes]:
+        """What tells the sound of each of its clips."""
+        return [self._digests[i] for i in self.indices]
+
     def example(self, index: int, epoch: int) -> Example:
         """The conversation that the clip at `index` has in an epoch."""
         return self.tell(self.draw(index, epoch))

@@ -14,21 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from faster_higgs.device import busy
-from faster_higgs.model.dual_ffn import DualFFN
-
-PEAKS: Mapping[str, float] = {
-    "RTX 3090": 71e12,
-    "RTX 4090": 165e12,
-    "RTX 5090": 210e12,
-    "A100": 312e12,
-    "A10": 125e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "V100": 125e12,
-}
-"""Dense 16-bit operations a second with fp32 sums, by what the names of cards hold."""
+from faster_higgs.train.flops import peak_of
+from faster_higgs.train.spread import norm_of
 
 GROUPS: Mapping[str, str] = {
     "eval_": "held_out",
@@ -55,7 +42,7 @@ def of_step(optimizers: Iterable[Optimizer]) -> dict[str, float]:
     groups = [group for one in optimizers for group in one.param_groups]
     found: list[Tensor] = [weight.detach() for group in groups for weight in group["params"]]
     norm = nn.utils.get_total_norm(found)
-    return {"learning_rate": groups[0]["lr"], "weight_norm": float(norm)}
+    return {"learning_rate": groups[0]["lr"], "weight_norm": norm_of(norm)}
 
 
 def device_of(optimizers: Iterable[Optimizer]) -> torch.device:
@@ -78,7 +65,7 @@ def left(seconds: float) -> str:
 def of_machine(device: torch.device) -> dict[str, float]:
     """The most memory that was in use, in GB, and how busy a card is, where it tells."""
     if device.type != "cuda":
-        return {"memory_peak_gb": _resident() / 1e9}
+        return {"memory_peak_gb": resident() / 1e9}
     found = {
         "memory_peak_gb": torch.cuda.max_memory_allocated(device) / 1e9,
         "memory_reserved_gb": torch.cuda.max_memory_reserved(device) / 1e9,
@@ -96,31 +83,14 @@ def of_speed(rates: Mapping[str, float], device: torch.device) -> dict[str, floa
     return {} if peak is None else {"mfu": done / peak}
 
 
-def peak_of(card: str) -> float | None:
-    """Operations a second by the card's name; the longest name of the table in it counts."""
-    known = [name for name in PEAKS if name in card]
-    return PEAKS[max(known, key=len)] if known else None
+def resident(name: str = "VmHWM") -> int:
+    """Bytes of main memory that this process has (VmRSS), or the most it had.
 
-
-def operations(model: DualFFN) -> float:
-    """What one position takes of a training step: recomputation and attention's scores left out.
-
-    Forwards, for the gradient of the input, and again for that of the weights where those learn.
+    Only Linux tells the first; elsewhere it is the most, too.
     """
-    config = model.config
-    shared = 2 * (config.num_attention_heads + config.num_key_value_heads) * config.head_dim
-    layer = config.hidden_size * (shared + 3 * config.intermediate_size)
-    named = model.layers.named_parameters()
-    learns = any(w.requires_grad and w.ndim == 2 and "lora_" not in name for name, w in named)
-    passes = 3 if learns else 2
-    return 2.0 * passes * config.num_hidden_layers * layer
-
-
-def _resident() -> int:
-    """Bytes: the most of main memory that this process had."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
     except (OSError, StopIteration):
         import resource
 

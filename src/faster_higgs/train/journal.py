@@ -19,7 +19,7 @@ from faster_higgs.errors import OutputError
 from faster_higgs.train import figures
 
 Say = Callable[[str], None]
-LINE = {"clips": "{:,.0f} clips/s", "audio_s": "{:,.0f} s of sound/s", "frames": "{:,.0f} frames/s"}
+LINE = {"clips": "clips/s", "audio_s": "s of sound/s", "frames": "frames/s"}
 """The amounts that people are told of."""
 AMOUNTS = ("num_", "seconds_")
 
@@ -58,7 +58,7 @@ class Journal:
         self.write(step, {**means, **speed, **machine, **extra})
         done = f"{step:,}/{steps:,}" if steps else f"{step:,}"
         shown = [
-            words.format(rates[f"{name}_per_second"])
+            f"{_rounded(rates[f'{name}_per_second'])} {words}"
             for name, words in LINE.items()
             if f"{name}_per_second" in rates
         ]
@@ -127,6 +127,11 @@ class Quiet:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
+
+
+def _rounded(rate: float) -> str:
+    """With a digit more where it is small."""
+    return f"{rate:,.0f}" if rate >= 9.95 else f"{rate:.1f}"
 
 
 def _board(folder: Path, say: Say) -> Any:

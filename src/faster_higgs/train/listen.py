@@ -20,7 +20,7 @@ from faster_higgs.audio.save import save
 from faster_higgs.codec.codec import Codec
 from faster_higgs.config import PAGE, EngineConfig
 from faster_higgs.data.cache import Cache
-from faster_higgs.data.record import Clip
+from faster_higgs.data.record import Clip, Split
 from faster_higgs.data.wording import KnownTexts, Wording
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import RequestFailed
@@ -50,17 +50,19 @@ class Line:
     recording: Path | None = None  # the sound itself
 
 
-def lines_of(cache: Cache, wording: Wording, count: int = LINES) -> list[Line]:
-    """Held-out clips of a prepared folder, those first whose recordings it keeps.
+def lines_of(
+    cache: Cache, wording: Wording, count: int = LINES, split: Split = "validation"
+) -> list[Line]:
+    """Clips of one split of a prepared folder, those first whose recordings it keeps.
 
     The voice is another clip of the speaker, if there is one. Raises DataError without any.
     """
     kept = {entry["id"]: cache.folder / entry["audio"] for entry in cache.about.get("listen", [])}
     ids = cache.column("id")
-    held_out = sorted(cache.indices("validation"), key=lambda i: ids[i] not in kept)[:count]
+    held_out = sorted(cache.indices(split), key=lambda i: ids[i] not in kept)[:count]
     if not held_out:
         raise DataError(
-            f"'{cache.folder}' has no clips for validation, so there is nothing to listen to; "
+            f"'{cache.folder}' has no clips for {split}, so there is nothing to listen to; "
             "prepare the data with a share for it."
         )
     lines = []

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.train.compiling import compiled
 from faster_higgs.train.config import LanguageSettings
-from faster_higgs.train.figures import operations
+from faster_higgs.train.flops import of_layers
 from faster_higgs.train.guide import Guide
 from faster_higgs.train.loss import Counts, Loss, count, language_loss
 from faster_higgs.train.modes import Learnt
@@ -62,7 +62,7 @@ class LanguageTask:
         self.kept: nn.Module = Learnt(model) if some_frozen else model
         self.seen: tuple[str, ...] = ()  # names of what the last step read
         self.device = model.norm.weight.device
-        self._operations = operations(model)
+        self._operations = of_layers(model)
         self.held_out = [] if held_out is None else whole(held_out, settings.budget)
 
     @property

@@ -10,9 +10,8 @@ import ctypes
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from faster_higgs.config import ModelConfig, RopeScaling
@@ -220,32 +219,24 @@ def _level(device: str) -> int:
 
     import torch
 
+    from faster_higgs.train.figures import resident
+
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    return _status("VmRSS")
+    return resident("VmRSS")
 
 
 def _high_water(device: str) -> int:
     """The most bytes that were in use."""
     import torch
 
+    from faster_higgs.train.figures import resident
+
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
-    return _status("VmHWM")
-
-
-def _status(name: str) -> int:
-    """A line of what Linux tells of this process; elsewhere the most it ever had."""
-    try:
-        lines: Iterator[str] = iter(Path("/proc/self/status").read_text().splitlines())
-    except OSError:
-        import resource
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return resident()
 
 
 if __name__ == "__main__":

@@ -15,18 +15,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faster_higgs.checkpoint.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, write_adapter
+from faster_higgs.checkpoint.adapter import write_adapter
 from faster_higgs.checkpoint.appearing import copy_beside
 from faster_higgs.checkpoint.load import holds_text_head, load_model
-from faster_higgs.checkpoint.replacing import replacing
+from faster_higgs.checkpoint.replacing import replacing, replacing_whole, standing
 from faster_higgs.checkpoint.save import save_model
 from faster_higgs.checkpoint.tensors import open_tensors
 from faster_higgs.errors import OutputPlaceError
+from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.train.learner import Learner
+from faster_higgs.train.state import Checkpoints
 
 CONFIG, ABOUT = "config.yaml", "run.json"
 BEST, ADAPTER, MODEL = "best", "adapter", "model"
@@ -49,8 +52,18 @@ class Results:
             partial(ABOUT).write_text(json.dumps(about, indent=1) + "\n")
 
     def clear(self) -> None:
-        """Remove what earlier runs left, and nothing else."""
-        for path in (*self.folder.glob("step-*"), *(self.folder / name for name in _OURS)):
+        """Remove what an earlier run left, and nothing else; a folder without one is left alone.
+
+        Raises OutputPlaceError for checkpoints that are no tuning's.
+        """
+        if not (self.folder / ABOUT).is_file():
+            if Checkpoints(self.folder).find() is not None:
+                raise OutputPlaceError(
+                    f"'{self.folder}' holds checkpoints that are of no tuning; name another folder."
+                )
+            return
+        before = [f"{name}.before" for name in (BEST, ADAPTER, MODEL)]
+        for path in (*self.folder.glob("step-*"), *(self.folder / n for n in (*_OURS, *before))):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -62,34 +75,38 @@ class Results:
 
     def finish(self, learner: Learner) -> Path:
         """Put the result where it is looked for; returns that place."""
-        best = self.folder / BEST
-        if not learner.settings.has_adapter:
-            target = best if best.is_dir() else self.folder / MODEL
-            if target != best:
-                _write(learner, target)
+        best = standing(self.folder / BEST)
+        if best is not None and not learner.settings.has_adapter:
+            return best
+        target = self.folder / (ADAPTER if learner.settings.has_adapter else MODEL)
+        if best is None:
+            _write(learner, target)
             return target
-        if best.is_dir():
-            with replacing(self.folder / ADAPTER, "adapter") as partial:
-                for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
-                    shutil.copyfile(best / name, partial(name))
-        else:
-            _write(learner, self.folder / ADAPTER)
-        return self.folder / ADAPTER
+        with replacing_whole(target, "adapter") as partial:
+            shutil.copytree(best, partial, dirs_exist_ok=True)
+        return target
 
 
 def _write(learner: Learner, folder: Path) -> None:
+    """An adapter or a whole model, in the place of what was there."""
     if learner.settings.has_adapter:
-        write_adapter(folder, learner.adapter())
+        with replacing_whole(folder, "adapter") as partial:
+            write_adapter(partial, learner.adapter())
         return
+    with replacing_whole(folder, "model") as partial, _complete(learner) as model:
+        copy_beside(learner.folder, partial, list(open_tensors(learner.folder).files))
+        save_model(model, learner.config, partial)
+
+
+@contextmanager
+def _complete(learner: Learner) -> Iterator[DualFFN]:
+    """The model with its text head, which training does without, from where it was loaded."""
     model, lent = learner.model, not hasattr(learner.model, "text_head")
     if lent and holds_text_head(learner.folder):
         _, whole = load_model(learner.folder, dtype=model.norm.weight.dtype)
         model.text_head = whole.text_head
     try:
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            copy_beside(learner.folder, folder, list(open_tensors(learner.folder).files))
-        save_model(model, learner.config, folder)
+        yield model
     finally:
         if lent and hasattr(model, "text_head"):
             del model.text_head

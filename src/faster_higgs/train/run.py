@@ -160,9 +160,9 @@ class Run:
                     if self.step % self.settings.eval_every == 0:
                         metrics = self._evaluate()
                     self._save_in_time()
+                if reason in ("steps", "minutes") and self.step % self.settings.eval_every:
+                    metrics = self._evaluate()
                 path = self._save()
-            if reason in ("steps", "minutes") and self.step % self.settings.eval_every:
-                metrics = self._evaluate()
             self.journal.line(f"Stopped by {reason} at step {self.step}; saved as {path.name}.")
         finally:
             self.journal.close()
@@ -178,7 +178,7 @@ class Run:
         self._guard(metrics)
         self.step += 1
         self.journal.add(metrics)
-        if self.step % self.settings.log_every == 0:
+        if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
             told = {"rate_factor": factor, "skipped_steps": self.skipped}
             told |= figures.of_step(self.task.optimizers.values())
             self.journal.flush(self.step, told, self._left(), self.settings.steps)

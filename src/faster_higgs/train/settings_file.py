@@ -52,9 +52,16 @@ def given(words: Iterable[str], kind: type[Any]) -> Values:
         if not equals:
             raise SettingError(f"'{word}' is no setting; write NAME=VALUE, as in run.steps=2000.")
         if names(kind).get(name.strip()) is not str:
-            value = _yaml().safe_load(text) if text else None
+            value = _value(text, word) if text else None
         found[name.strip()] = value
     return checked(found, kind, "--set")
+
+
+def _value(text: str, word: str) -> Any:
+    try:
+        return _yaml().safe_load(text)
+    except _yaml().YAMLError:
+        raise SettingError(f"The value in '{word}' (--set) is not YAML.") from None
 
 
 def checked(values: Mapping[str, Any], kind: type[Any], source: str) -> Values:

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from faster_higgs.checkpoint.replacing import put_in_place, standing
 from faster_higgs.errors import CheckpointError, CheckpointNotFound, OutputError, SettingError
 from faster_higgs.train.spread import gathered, moments_like, shared_like
 from faster_higgs.train.team import ALONE, Team
@@ -72,7 +73,7 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             _write(partial, state, weights, moments)
-            _replace_folder(partial, target)
+            put_in_place(partial, target)
             if is_newest:
                 _replace_text(self.folder / "latest", target.name)
                 self._forget_old()
@@ -86,17 +87,13 @@ class Checkpoints:
     def find(self, name: str = "latest") -> Path | None:
         """The checkpoint of that name, by default the newest complete one."""
         if name != "latest":
-            return self._named(name)
+            return standing(self.folder / name)
         pointer = self.folder / "latest"
-        if pointer.is_file() and (newest := self._named(pointer.read_text().strip())):
+        told = pointer.read_text().strip() if pointer.is_file() else ""
+        if told and (newest := standing(self.folder / told)):
             return newest
         steps = self._steps()
         return steps[-1] if steps else None
-
-    def _named(self, name: str) -> Path | None:
-        """Under its own name, or under the one a save that was cut off left it with."""
-        places = (self.folder / name, _aside(self.folder / name))
-        return next((path for path in places if path.is_dir()), None)
 
     def restore(
         self,
@@ -187,25 +184,6 @@ def _write(
     for path in folder.iterdir():
         with path.open("rb") as written:
             os.fsync(written.fileno())
-
-
-def _replace_folder(source: Path, target: Path) -> None:
-    """Rename, over a folder too; the old one stays where `find` looks until that is done."""
-    aside = _aside(target)
-    if target.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(target, aside)
-    try:
-        os.replace(source, target)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.before")
 
 
 def _replace_text(path: Path, text: str) -> None:

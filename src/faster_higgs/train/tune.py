@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,8 @@ import torch
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import find_codec, resolve
 from faster_higgs.data.cache import Cache
-from faster_higgs.errors import CheckpointNotFound, OutputPlaceError, SettingError
+from faster_higgs.data.record import Split
+from faster_higgs.errors import CheckpointNotFound, DataError, OutputPlaceError, SettingError
 from faster_higgs.train import modes
 from faster_higgs.train.config import LanguageSettings, RunSettings
 from faster_higgs.train.dataset import Dataset, with_replay
@@ -99,12 +101,16 @@ def tune(
     for line in modes.table(learner.model).lines():
         say(line)
     training, pace = planned(settings, Lengths.of(data.train), say, team.size)
-    if again == "fresh" and team.leads:
-        results.clear()
+    if team.leads and (again == "fresh" or Checkpoints(results.folder).find() is None):
+        results.clear()  # a run that was lost before its first checkpoint leaves things, too
     team.any(False)  # wait for it
-    torch.manual_seed(training.seed)
+    torch.manual_seed(training.seed + team.rank)
     task = LanguageTask(learner.model, data.train, training, held_out=data.held_out, team=team)
-    told = {"the data": data.fingerprint, "the model": learner.fingerprint}
+    told = {
+        "the data": data.fingerprint,
+        "the model": learner.fingerprint,
+        "batches of a step": training.accumulate * team.size,
+    }
     run = Run(
         task,
         pace,
@@ -142,18 +148,31 @@ def planned(
         budget = max(round(settings.batch_clips * lengths.mean), math.ceil(1.5 * lengths.longest))
         training = replace(training, budget=budget)
         say(f"{settings.batch_clips} clips a batch are about {budget} positions.")
+    if lengths.longest > training.budget:
+        raise SettingError(
+            f"A conversation of the data has {lengths.longest:,} positions, and a batch holds "
+            f"{training.budget:,}; give it as many (--batch-positions), or prepare shorter clips."
+        )
     each = lengths.steps(training, members)
-    steps = pace.steps
-    if pace.epochs is not None:
-        steps = max(1, round(pace.epochs * each))
-    warmup = pace.warmup
-    if pace.warmup_share is not None and steps is not None:
-        warmup = min(warmup, round(pace.warmup_share * steps))
+    pace = _paced(pace, each)
     say(
         f"{lengths.count:,} clips, {lengths.mean:.0f} positions each; {each:,} steps an epoch"
-        + (f"; {steps:,} steps in all." if steps else ".")
+        + (f"; {pace.steps:,} steps in all." if pace.steps else ".")
     )
-    return training, replace(pace, steps=steps, epochs=None, warmup=warmup, warmup_share=None)
+    return training, pace
+
+
+def _paced(pace: RunSettings, each: int) -> RunSettings:
+    """The same in steps alone, of which an epoch has `each`."""
+    steps, warmup, eval_every = pace.steps, pace.warmup, pace.eval_every
+    if pace.epochs is not None:
+        steps = max(1, round(pace.epochs * each))
+    if pace.warmup_share is not None and steps is not None:
+        warmup = min(warmup, round(pace.warmup_share * steps))
+    if pace.evaluations is not None and steps is not None:
+        eval_every = min(eval_every, max(1, steps // pace.evaluations))
+    said = replace(pace, steps=steps, warmup=warmup, eval_every=eval_every, epochs=None)
+    return replace(said, warmup_share=None, evaluations=None)
 
 
 def _out(settings: TuneSettings) -> Path:
@@ -172,22 +191,43 @@ def _data(settings: TuneSettings, folder: Path, say: Say) -> Data:
     demands = Demands.load(folder, codec)
     caches = [Cache(Path(name).expanduser()) for name in (settings.data, *settings.replay_data)]
     train, *replayed = [Dataset(cache, demands, settings.mixture) for cache in caches]
-    for note in train.notes:
+    for note in (*train.notes, *(note for one in replayed for note in one.notes)):
         say(f"Note: {note}")
-    held_cache, split = caches[0], "validation"
     if settings.eval_data is not None:
-        held_cache = Cache(Path(settings.eval_data).expanduser())
-        split = next(s for s in ("validation", "test", "train") if _any(held_cache, s))
-        caches.append(held_cache)
-    held_out = None
-    if _any(held_cache, split):
-        held_out = Dataset(held_cache, demands, settings.mixture, split)  # type: ignore[arg-type]
+        caches.append(Cache(Path(settings.eval_data).expanduser()))
+    own = caches[0] if settings.eval_data is None else caches[-1]
+    held_out, lines = _held_out(settings, demands, own)
+    if held_out is not None:
+        _refuse_heard(held_out, (train, *replayed))
     elif settings.run.patience is not None:
         say("Nothing is held out for validation, so the last step counts as the best.")
-    heard = settings.listen > 0 and _any(held_cache, "validation")
-    lines = lines_of(held_cache, demands.wording, settings.listen) if heard else []
     whole = with_replay(train, replayed, settings.mixture)
     return Data(whole, held_out, lines, " ".join(cache.fingerprint for cache in caches))
+
+
+def _held_out(
+    settings: TuneSettings, demands: Demands, cache: Cache
+) -> tuple[Dataset | None, list[Line]]:
+    """What is held out and what is spoken of it; of a folder that is there for that, anything."""
+    splits: tuple[Split, ...] = ("validation",)
+    if settings.eval_data is not None:
+        splits = ("validation", "test", "train")
+    split = next((split for split in splits if len(cache) and cache.indices(split)), splits[-1])
+    if settings.eval_data is None and not (len(cache) and cache.indices(split)):
+        return None, []
+    held_out = Dataset(cache, demands, settings.mixture, split, held_out=True)
+    count = settings.listen
+    return held_out, lines_of(cache, demands.wording, count, split) if count else []
+
+
+def _refuse_heard(held_out: Dataset, learnt: Sequence[Dataset]) -> None:
+    """Raises DataError where a clip is learnt and held out, too: its loss would say nothing."""
+    known = {digest for one in learnt for digest in one.sounds()}
+    if both := sum(digest in known for digest in held_out.sounds()):
+        raise DataError(
+            f"{both:,} of the {len(held_out):,} clips that are held out in "
+            f"'{held_out.cache.folder}' are among those that are learnt; hold out others."
+        )
 
 
 def _listener(
@@ -210,10 +250,6 @@ def _version() -> str:
 
 def _nothing(line: str) -> None:
     """Say nothing."""
-
-
-def _any(cache: Cache, split: str) -> bool:
-    return bool(len(cache)) and bool(cache.indices(split))  # type: ignore[arg-type]
 
 
 def _tell_version(results: Results, say: Say) -> None:

@@ -46,7 +46,7 @@ class AdapterSettings:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
+        if self.rank < 1 or not self.alpha > 0:
             raise SettingError(
                 f"rank must be at least 1 and alpha above 0; found {self.rank} and {self.alpha}."
             )
@@ -97,6 +97,7 @@ class TuneSettings:
             floor=0.1,
             log_every=10,
             eval_every=100,
+            evaluations=10,
             save_every=200,
             patience=5,
         )
@@ -107,6 +108,8 @@ class TuneSettings:
             raise SettingError(f"listen is {self.listen}; it must be at least 0.")
         if self.batch_clips is not None and self.batch_clips < 1:
             raise SettingError(f"batch_clips is {self.batch_clips}; it must be at least 1.")
+        if self.replay_data and not self.mixture.replay:
+            raise SettingError("Of replay_data nothing is heard: mixture.replay is 0.")
         made = self.adapter
         if self.mode == "qlora" and made.init in ("pissa", "pissa_niter_16", "olora"):
             raise SettingError(
@@ -135,11 +138,20 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 OF_RUN = "run.steps run.minutes run.epochs run.log_every run.eval_every run.save_every".split()
 FREE = frozenset(
-    {*OF_RUN, "run.save_minutes", "run.keep", "run.patience", "run.non_finite", "run.max_skips"}
+    {
+        *OF_RUN,
+        "run.evaluations",
+        "run.save_minutes",
+        "run.keep",
+        "run.patience",
+        "run.non_finite",
+        "run.max_skips",
+    }
     | {"model", "data", "eval_data", "replay_data", "codec", "out", "device", "listen"}
-    | {"training.parallel", "training.compile"}
+    | {"training.parallel", "training.compile", "training.accumulate"}
 )
-"""What may change when a run goes on; model and data are told apart by what is in them."""
+"""What may change when a run goes on; model and data are told apart by what is in them, and a step
+by its batches, whoever reads them."""
 
 
 def completed(chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,6 +164,8 @@ def completed(chosen: Mapping[str, Any]) -> dict[str, Any]:
     values.setdefault("mixture.seed", values.get("training.seed", 0))
     if "run.warmup" in values:
         values.setdefault("run.warmup_share", None)
+    if "run.eval_every" in values:
+        values.setdefault("run.evaluations", None)
     ends = [values.get(f"run.{name}") is not None for name in ("steps", "minutes", "epochs")]
     if any(ends):
         values.setdefault("run.epochs", None)
