@@ -491,7 +491,7 @@ class TestTune:
         from faster_higgs.cli.main import build
 
         monkeypatch.setattr(tune, "PACKAGED", tmp_path)
-        for _, _, command in tune.steps(tune.read_flags(["--work", "w", "--json", "j"])):
+        for command in tune.steps(tune.read_flags(["--work", "w", "--json", "j"])).values():
             context = build().make_context("higgs", list(command), resilient_parsing=False)
             name, sub, rest = context.command.resolve_command(context, list(command))
             while hasattr(sub, "resolve_command"):
@@ -501,8 +501,10 @@ class TestTune:
     def test_gates_tell_a_voice_that_was_not_learnt(self):
         before = {"new": {}, "old": {"wer": 20.0}}
         new = {"voice_accuracy": 95.0, "wer": 20.0, "teacher_wer": 16.0, "codec_wer": 18.0}
-        good = {"new": new, "old": {"wer": 21.0}}
-        bad = {"new": {**new, "voice_accuracy": 50.0, "wer": 40.0}, "old": {"wer": 23.0}}
+        alike = {**dict.fromkeys(voices.TEACHERS, 0.6), tune_corpus.NEW: 0.8}
+        good = {"new": new, "old": {"wer": 21.0}, "alike": alike}
+        worse = {**alike, "angus": 0.9}
+        bad = {"new": {**new, "wer": 40.0}, "old": {"wer": 23.0}, "alike": worse}
         found = tune.gates(
             {"pico, one clip as reference": before, "adapter": good, "all weights": bad}
         )
