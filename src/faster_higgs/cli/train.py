@@ -259,6 +259,9 @@ def _end(tuned: Tuned, settings: TuneSettings, folder: Path) -> Iterator[str]:
     words = ["--model", str(tuned.place)]
     if settings.has_adapter:
         words = ["--model", str(folder), "--adapter", str(tuned.place)]
+    recordings = sorted((tuned.place.parent / "listen" / "recording").glob("*.wav"))
+    for sound in recordings[:1]:
+        words += ["--voice", str(sound)]
     _tell(f'Hear it: higgs say "Hello." {shlex.join(words)}')
 
 

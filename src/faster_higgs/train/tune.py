@@ -145,15 +145,24 @@ def planned(
     each = lengths.steps(training, members)
     steps = pace.steps
     if pace.epochs is not None:
-        steps = max(1, round(pace.epochs * each))
+        steps = max(1, round(pace.epochs * each), pace.least_steps or 0)
     warmup = pace.warmup
     if pace.warmup_share is not None and steps is not None:
         warmup = min(warmup, round(pace.warmup_share * steps))
+    looks = pace.eval_every
+    if pace.eval_share is not None and steps is not None:
+        looks = min(looks, max(10, round(pace.eval_share * steps)))
     say(
-        f"{lengths.count:,} clips, {lengths.mean:.0f} positions each; {each:,} steps an epoch"
-        + (f"; {steps:,} steps in all." if steps else ".")
+        f"{lengths.count:,} clips, {lengths.mean:.0f} positions each; {counted(each, 'step')} an "
+        "epoch" + (f"; {counted(steps, 'step')} in all." if steps else ".")
     )
-    return training, replace(pace, steps=steps, epochs=None, warmup=warmup, warmup_share=None)
+    pace = replace(pace, steps=steps, epochs=None, warmup=warmup, warmup_share=None)
+    return training, replace(pace, eval_every=looks, eval_share=None)
+
+
+def counted(count: int, thing: str) -> str:
+    """Of one or of several."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def _out(settings: TuneSettings) -> Path:

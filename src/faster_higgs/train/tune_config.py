@@ -92,11 +92,14 @@ class TuneSettings:
     run: RunSettings = field(
         default_factory=lambda: RunSettings(
             epochs=3,
+            least_steps=300,
             schedule="cosine",
             warmup_share=0.03,
             floor=0.1,
             log_every=10,
             eval_every=100,
+            eval_share=0.1,
+            eval_first=True,
             save_every=200,
             patience=5,
         )
@@ -130,6 +133,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "adapter.rank": 32,
     },
     "light": {"mode": "lora", "adapter.parts": ("attention",), "adapter.rank": 16},
+    "full": {"mode": "full"},
+    "audio_path": {"mode": "audio_path"},
+    "audio_only": {"mode": "audio_only"},
 }
 """What each preset changes of the defaults, by full name."""
 
@@ -137,6 +143,7 @@ OF_RUN = "run.steps run.minutes run.epochs run.log_every run.eval_every run.save
 FREE = frozenset(
     {*OF_RUN, "run.save_minutes", "run.keep", "run.patience", "run.non_finite", "run.max_skips"}
     | {"model", "data", "eval_data", "replay_data", "codec", "out", "device", "listen"}
+    | {"run.least_steps", "run.eval_share", "run.eval_first"}
     | {"training.parallel", "training.compile"}
 )
 """What may change when a run goes on; model and data are told apart by what is in them."""
@@ -152,9 +159,12 @@ def completed(chosen: Mapping[str, Any]) -> dict[str, Any]:
     values.setdefault("mixture.seed", values.get("training.seed", 0))
     if "run.warmup" in values:
         values.setdefault("run.warmup_share", None)
+    if "run.eval_every" in values:
+        values.setdefault("run.eval_share", None)
     ends = [values.get(f"run.{name}") is not None for name in ("steps", "minutes", "epochs")]
     if any(ends):
         values.setdefault("run.epochs", None)
+        values.setdefault("run.least_steps", None)
     if ends == [False, True, False]:
         values.setdefault("run.schedule", "trapezoid")
     if mode not in WITH_ADAPTER:
