@@ -402,7 +402,8 @@ def test_the_beginning_is_heard_too_and_is_not_the_best(
     losses = iter([1.0, 3.0, 2.0])
     monkeypatch.setattr(LanguageTask, "evaluate", lambda self: {"loss_audio": next(losses)})
     train(run__eval_first=True)
-    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").open()]
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     seen = {row["step"]: row["eval_loss_audio"] for row in rows if "eval_loss_audio" in row}
     assert seen == {0: 1.0, 4: 3.0, 8: 2.0}
     assert (tmp_path / "out" / "best").is_dir()

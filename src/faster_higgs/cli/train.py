@@ -174,6 +174,9 @@ def facts() -> Mapping[str, str]:
     }
     shown["warmup"] = "default: 3 % of the steps, at most 200"
     shown["mode"] = f"{', '.join(get_args(Mode))}; default: {TuneSettings().mode}"
+    pace = TuneSettings().run
+    shown["epochs"] = f"default: {pace.epochs:g}, but at least {pace.least_steps} steps"
+    shown["eval_every"] += ", or a tenth of the steps"
     return {**shown, "preset": ", ".join(PRESETS), "task_type": ", ".join(TASKS)}
 
 
