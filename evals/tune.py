@@ -113,9 +113,9 @@ def steps(args: argparse.Namespace) -> dict[str, list[str]]:
     work = args.work
     by = ["--model", str(PACKAGED)]
     heard = [*by, "--data", str(work / "data"), "--set", f"replay_data=[{work / 'known'}]"]
-    learn = ["train", *"--preset voice --seed 0 --accumulate 1".split(), *heard, *PICO]
-    small = [*"--rank 32 --lr 3e-3".split(), "--steps", str(args.steps)]
-    full = [*"--mode full --lr 6e-4".split(), "--steps", str(args.full_steps)]
+    learn = ["train", *"--seed 0 --accumulate 1".split(), *heard, *PICO]
+    small = [*"--preset voice --rank 32 --lr 3e-3".split(), "--steps", str(args.steps)]
+    full = [*"--preset full --lr 6e-4".split(), "--steps", str(args.full_steps)]
     adapter = ["--base", str(PACKAGED), "--adapter", str(work / "lora" / "best")]
     said = str(work / "rehearsed.txt")
     return {

@@ -38,7 +38,8 @@ PRECISE: dict[str, dict[str, Any]] = {
 def learning() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, preset in PRESETS.items():
         whole = preset.get("adapter.whole", ())
-        yield name, {"adapters": preset["adapter.parts"], "whole": whole, "rank": 4}
+        if preset["mode"] == "lora":
+            yield name, {"adapters": preset["adapter.parts"], "whole": whole, "rank": 4}
     for name, parts in TRAINED.items():
         whole = tuple(part for part in parts if part != "text_head")
         yield name, {"adapters": (), "whole": whole}

@@ -95,9 +95,11 @@ def test_a_signal_saves_and_ends_and_the_old_handler_returns(tmp_path: Path) -> 
     outcome = run.go()
     assert (outcome.reason, outcome.step, outcome.checkpoint.name) == ("signal", 3, "step-00000003")
     assert signal.getsignal(signal.SIGTERM) is before
-    with Stopper() as stopper:
+    lines: list[str] = []
+    with Stopper(lines.append) as stopper:
         os.kill(os.getpid(), signal.SIGINT)
         assert stopper.wanted
+    assert lines[0].startswith("Stopping after this step")
 
 
 def test_a_run_of_minutes_comes_down_and_keeps_the_state_before_it(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ FAST = {
     "run.steps": 8,
     "run.log_every": 4,
     "run.eval_every": 4,
+    "run.eval_first": False,
     "run.save_every": 3,
     "run.schedule": "constant",
     "run.keep": 2,
@@ -455,3 +456,27 @@ def test_a_full_disk_ends_it_in_a_sentence_with_status_1(
     assert said.splitlines()[-1].startswith("Error: The checkpoint step-00000006 could not")
     assert Checkpoints(out).find() == out / "step-00000003"
     assert not list(out.glob(".*"))
+
+
+def test_few_clips_are_heard_often_and_looked_at_often() -> None:
+    few = Lengths(count=28, mean=202, longest=350)
+    said: list[str] = []
+    pace = planned(built(TuneSettings, completed({})), few, said.append)[1]
+    assert (pace.steps, pace.eval_every) == (300, 30)
+    assert "1 step an epoch; 300 steps in all" in said[-1]
+    asked_for = completed({"run.epochs": 2, "run.eval_every": 50})
+    pace = planned(built(TuneSettings, asked_for), few, said.append)[1]
+    assert (pace.steps, pace.eval_every) == (2, 50)
+
+
+def test_the_beginning_is_heard_too_and_is_not_the_best(
+    train: Callable[..., Tuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, 3.0, 2.0])
+    monkeypatch.setattr(LanguageTask, "evaluate", lambda self: {"loss_audio": next(losses)})
+    train(run__eval_first=True)
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    seen = {row["step"]: row["eval_loss_audio"] for row in rows if "eval_loss_audio" in row}
+    assert seen == {0: 1.0, 4: 3.0, 8: 2.0}
+    assert (tmp_path / "out" / "best").is_dir()

@@ -277,10 +277,12 @@ ROWS: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
 def _presets() -> dict[str, dict[str, Any]]:
     """What learns, by the names of presets and modes."""
     from faster_higgs.train.modes import TRAINED
-    from faster_higgs.train.tune_config import PRESETS
+    from faster_higgs.train.tune_config import PRESETS, WITH_ADAPTER
 
     found: dict[str, dict[str, Any]] = {}
     for name, preset in PRESETS.items():
+        if preset["mode"] not in WITH_ADAPTER:
+            continue
         whole = tuple(preset.get("adapter.whole", ()))
         rank = {"rank": preset["adapter.rank"]}
         found[name] = {"adapters": tuple(preset["adapter.parts"]), "whole": whole, **rank}

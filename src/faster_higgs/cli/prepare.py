@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -150,7 +151,15 @@ def run(flags: PrepareFlags) -> None:
 
         export(clips, exported, str(source))
         print(f"Written for older trainers: {flags.export_seed}")
-    print(f"Training data: {out}. Train with it: higgs train --data {out}")
+    print(f"Training data: {out}. Train with it: {_next(flags, out)}")
+
+
+def _next(flags: PrepareFlags, out: Path) -> str:
+    """The command that trains with what was made."""
+    words = ["higgs", "train", "--preset", "voice", "--data", str(out)]
+    words += ["--out", str(out.with_name(f"{out.name}-voice"))]
+    words += [] if flags.model is None else ["--model", flags.model]
+    return shlex.join(words)
 
 
 def settings_of(flags: PrepareFlags) -> PrepareSettings:

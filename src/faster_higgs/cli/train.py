@@ -176,6 +176,9 @@ def facts() -> Mapping[str, str]:
     shown["warmup"] = "default: 3 % of the steps, at most 200"
     shown["eval_every"] += ", or a tenth of the steps where that is less"
     shown["mode"] = f"{', '.join(get_args(Mode))}; default: {TuneSettings().mode}"
+    pace = TuneSettings().run
+    shown["epochs"] = f"default: {pace.epochs:g}, but at least {pace.least_steps} steps"
+    shown["eval_every"] += ", or a tenth of the steps"
     return {**shown, "preset": ", ".join(PRESETS), "task_type": ", ".join(TASKS)}
 
 
@@ -307,6 +310,9 @@ def _end(tuned: Tuned, settings: TuneSettings, folder: Path) -> Iterator[str]:
     words = ["--model", str(tuned.place)]
     if settings.has_adapter:
         words = ["--model", str(folder), "--adapter", str(tuned.place)]
+    recordings = sorted((tuned.place.parent / "listen" / "recording").glob("*.wav"))
+    for sound in recordings[:1]:
+        words += ["--voice", str(sound)]
     _tell(f'Hear it: higgs say "Hello." {shlex.join(words)}')
 
 

@@ -70,6 +70,7 @@ class RunSettings:
     steps: int | None = None  # of the whole training, earlier runs included
     minutes: float | None = None  # of this run
     epochs: float | None = None  # in place of steps; who knows the data makes steps of them
+    least_steps: int | None = None  # whatever the epochs of few data come to
     schedule: Literal["constant", "trapezoid", "cosine"] = "trapezoid"
     warmup: int = 200
     warmup_share: float | None = None  # of the steps, in place of `warmup` where it is less
@@ -78,6 +79,7 @@ class RunSettings:
     log_every: int = 20
     eval_every: int = 500
     evaluations: int | None = None  # at least so many over the steps, where eval_every gives fewer
+    eval_first: bool = False  # also before the first step
     save_every: int = 1000
     save_minutes: float = 10.0
     keep: int = 3
@@ -100,7 +102,8 @@ class RunSettings:
             _at_least(name, getattr(self, name), 1)
         for name in ("warmup", "decay", "floor", "max_skips"):
             _at_least(name, getattr(self, name), 0)
-        for name in ("steps", "minutes", "epochs", "warmup_share", "patience", "evaluations"):
+        over_zero = "steps minutes epochs least_steps warmup_share patience evaluations"
+        for name in over_zero.split():
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise SettingError(f"{name} is {value}; it must be above 0.")
         if self.decay > 1 or self.floor > 1:

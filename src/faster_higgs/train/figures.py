@@ -54,12 +54,15 @@ def device_of(optimizers: Iterable[Optimizer]) -> torch.device:
 
 def left(seconds: float) -> str:
     """How long it goes on, for people."""
+    return f"{spell(seconds)} left"
+
+
+def spell(seconds: float) -> str:
+    """A time, for people."""
     if seconds < 90:
-        return f"{seconds:.0f} s left"
+        return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    return (
-        f"{minutes} min left" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min left"
-    )
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def of_machine(device: torch.device) -> dict[str, float]:

@@ -48,6 +48,7 @@ class Line:
     seed: int = 0
     codes: Tensor | None = None  # [K, F] of the recording
     recording: Path | None = None  # the sound itself
+    text: str = ""  # what is said in it
 
 
 def lines_of(
@@ -70,7 +71,7 @@ def lines_of(
         clip = cache.clip(index)
         prompt = _asked(clip, _voice(cache, index), wording)
         most = 2 * clip.frames + SPARE
-        lines.append(Line(clip.id, prompt, most, seed, clip.codes, kept.get(clip.id)))
+        lines.append(Line(clip.id, prompt, most, seed, clip.codes, kept.get(clip.id), clip.text))
     return lines
 
 
@@ -119,6 +120,9 @@ class Listener:
         if line.recording is not None and not self._path("recording", line).exists():
             sound = torch.from_numpy(read(line.recording, rate=self.codec.sample_rate))
             self._tell("recording", line, sound, step, journal)
+            if line.text:  # with it the recording is a voice to `higgs say`
+                place = self._path("recording", line).with_suffix(".txt")
+                place.write_text(line.text + "\n", encoding="utf-8")
 
     def _tell(self, kind: str, line: Line, samples: Tensor, step: int, journal: Journal) -> None:
         path, rate = self._path(kind, line), self.codec.sample_rate

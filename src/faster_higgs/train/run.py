@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -74,6 +74,7 @@ class Outcome:
 class Stopper:
     """Turns the first SIGINT or SIGTERM into a wish to stop; the second works as usual."""
 
+    say: Say
     wanted: bool = False
     _old: dict[int, Any] = field(default_factory=dict)
 
@@ -88,6 +89,8 @@ class Stopper:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.wanted = True
         signal.signal(number, self._old[number])
+        with suppress(RuntimeError):  # in the middle of another line
+            self.say("Stopping after this step, then saving; once more to stop at once.")
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
@@ -137,9 +140,8 @@ class Run:
         task.seek(state["place"])
         for module in state["joining"]:
             self.journal.line(f"The checkpoint has no {module} yet; it begins now.")
-        self.journal.line(
-            f"Resumed at step {self.step}, after {self.seconds / 60:.0f} minutes of training."
-        )
+        spent = figures.spell(self.seconds)
+        self.journal.line(f"Resumed at step {self.step}, after {spent} of training.")
 
     def resume_if_any(self) -> None:
         """Go on from the newest checkpoint if there is one."""
@@ -154,7 +156,8 @@ class Run:
         self._first = self.step
         metrics: dict[str, float] = {}
         try:
-            with Stopper() as stopper:
+            with Stopper(self.journal.line) as stopper:
+                self._first_look()
                 while (reason := self._reason(stopper)) is None:
                     self._one_step()
                     if self.step % self.settings.eval_every == 0:
@@ -167,6 +170,11 @@ class Run:
         finally:
             self.journal.close()
         return Outcome(self.step, reason, metrics, path)
+
+    def _first_look(self) -> None:
+        """Where all begins, to compare with; it is no candidate for the best."""
+        if self.settings.eval_first and self.step == 0:
+            self._evaluate(judge=False)
 
     def _one_step(self) -> None:
         self._come_down_in_time()
@@ -202,7 +210,7 @@ class Run:
             )
         self.journal.line(f"Step {self.step} was left out: {bad}.{seen} {self.skipped} so far.")
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self, *, judge: bool = True) -> dict[str, float]:
         metrics = {f"eval_{name}": value for name, value in self.task.evaluate().items()}
         if metrics.pop("eval_looks_leaked", 0.0):
             self.journal.line(
@@ -212,7 +220,8 @@ class Run:
             self.journal.write(self.step, metrics)
             shown = "  ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:4])
             self.journal.line(f"step {self.step}  {shown}")
-        self._judge(metrics)
+        if judge:
+            self._judge(metrics)
         if self.listen is not None:
             with self.task.whole():
                 if self.team.leads:

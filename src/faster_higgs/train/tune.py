@@ -156,8 +156,8 @@ def planned(
     each = lengths.steps(training, members)
     pace = _paced(pace, each)
     say(
-        f"{lengths.count:,} clips, {lengths.mean:.0f} positions each; {each:,} steps an epoch"
-        + (f"; {pace.steps:,} steps in all." if pace.steps else ".")
+        f"{lengths.count:,} clips, {lengths.mean:.0f} positions each; {counted(each, 'step')} an "
+        "epoch" + (f"; {counted(pace.steps, 'step')} in all." if pace.steps else ".")
     )
     return training, pace
 
@@ -166,13 +166,18 @@ def _paced(pace: RunSettings, each: int) -> RunSettings:
     """The same in steps alone, of which an epoch has `each`."""
     steps, warmup, eval_every = pace.steps, pace.warmup, pace.eval_every
     if pace.epochs is not None:
-        steps = max(1, round(pace.epochs * each))
+        steps = max(1, round(pace.epochs * each), pace.least_steps or 0)
     if pace.warmup_share is not None and steps is not None:
         warmup = min(warmup, round(pace.warmup_share * steps))
     if pace.evaluations is not None and steps is not None:
         eval_every = min(eval_every, max(1, steps // pace.evaluations))
     said = replace(pace, steps=steps, warmup=warmup, eval_every=eval_every, epochs=None)
     return replace(said, warmup_share=None, evaluations=None)
+
+
+def counted(count: int, thing: str) -> str:
+    """Of one or of several."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def _out(settings: TuneSettings) -> Path:

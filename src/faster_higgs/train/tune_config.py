@@ -92,12 +92,14 @@ class TuneSettings:
     run: RunSettings = field(
         default_factory=lambda: RunSettings(
             epochs=3,
+            least_steps=300,
             schedule="cosine",
             warmup_share=0.03,
             floor=0.1,
             log_every=10,
             eval_every=100,
             evaluations=10,
+            eval_first=True,
             save_every=200,
             patience=5,
         )
@@ -133,6 +135,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "adapter.rank": 32,
     },
     "light": {"mode": "lora", "adapter.parts": ("attention",), "adapter.rank": 16},
+    "full": {"mode": "full"},
+    "audio_path": {"mode": "audio_path"},
+    "audio_only": {"mode": "audio_only"},
 }
 """What each preset changes of the defaults, by full name."""
 
@@ -148,6 +153,7 @@ FREE = frozenset(
         "run.max_skips",
     }
     | {"model", "data", "eval_data", "replay_data", "codec", "out", "device", "listen"}
+    | {"run.least_steps", "run.eval_first"}
     | {"training.parallel", "training.compile", "training.accumulate"}
 )
 """What may change when a run goes on; model and data are told apart by what is in them, and a step
@@ -169,6 +175,7 @@ def completed(chosen: Mapping[str, Any]) -> dict[str, Any]:
     ends = [values.get(f"run.{name}") is not None for name in ("steps", "minutes", "epochs")]
     if any(ends):
         values.setdefault("run.epochs", None)
+        values.setdefault("run.least_steps", None)
     if ends == [False, True, False]:
         values.setdefault("run.schedule", "trapezoid")
     if mode not in WITH_ADAPTER:
