@@ -261,10 +261,13 @@ def _refuse_both(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
 
 def _refuse_idle(preset: str | None, said: Mapping[str, Any], settings: TuneSettings) -> None:
     """Raises SettingError for what was asked for and would change nothing."""
+    from faster_higgs.train.tune_config import PRESETS
+
     mode = settings.mode
     idle = [name for name in said if name.startswith("adapter.")]
-    if not settings.has_adapter and (idle or preset is not None):
-        what = f"The preset '{preset}'" if preset is not None else idle[0]
+    pairs = preset is not None and any(name.startswith("adapter.") for name in PRESETS[preset])
+    if not settings.has_adapter and (idle or pairs):
+        what = f"The preset '{preset}'" if pairs else idle[0]
         raise SettingError(
             f"{what} is about pairs, and mode {mode} has none; leave it out, or use lora or qlora."
         )
