@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(result, indent=1) + "\n")
     print(*table(result), f"\n{args.json}", sep="\n")
+    if args.plot:
+        draw({"adapter": args.work / "lora", "all weights": args.work / "full"}, args.plot)
     return 0
 
 
@@ -73,6 +75,7 @@ def read_flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
     flag("--limit", type=int, default=40, help="sentences to be judged")
     flag("--steps", type=int, default=200, help="of training, for the adapter")
+    flag("--plot", type=Path, help="where the curves of both trainings are drawn")
     flag("--full-steps", type=int, default=140, help="of training, for all weights")
     return parser.parse_args(arguments)
 
@@ -241,6 +244,23 @@ def table(result: dict[str, Any]) -> list[str]:
         *(f"{g['name']}: {g['value']} (must {g['must']}): {verdicts[g['passed']]}"
           for g in result["gates"]),
     ]  # fmt: skip
+
+
+def draw(runs: dict[str, Path], picture: Path) -> None:
+    """The loss of both trainings, on what is learnt and on what is held out."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    plots = figure.subplots(1, 2, sharex=True)
+    for name, folder in runs.items():
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        for plot, key in zip(plots, ("loss_audio", "eval_loss_audio"), strict=True):
+            found = [(one["step"], one[key]) for one in map(json.loads, lines) if key in one]
+            plot.plot(*zip(*found, strict=True), marker=".", label=name)
+    for plot, title in zip(plots, ("learnt", "held out"), strict=True):
+        plot.set(title=f"cross entropy of codes, {title}", xlabel="step", ylabel="nats")
+        plot.legend()
+    figure.savefig(picture, dpi=110)
 
 
 def say(line: str) -> None:
