@@ -14,6 +14,7 @@ _ALL = "anything"
 MAY_IMPORT = {
     "errors": [],
     "dialects": ["errors"],
+    "locks": ["errors"],
     "config": ["dialects", "errors"],
     "text": ["errors"],
     "audio": ["errors"],
@@ -45,7 +46,7 @@ MAY_IMPORT = {
         ),
         *("speech", "text"),
     ],
-    "train": ["data", "device", "speech", *_BELOW_SPEECH],
+    "train": ["data", "locks", "device", "speech", *_BELOW_SPEECH],
     "answers": ["delivery", "engine", "prompt", "sampling"],
     "spoken": ["audio", "delivery", "engine", "errors", "prompt", "text"],
     "speech": ["answers", "device", "spoken", *_BELOW_SPEECH],
@@ -53,7 +54,7 @@ MAY_IMPORT = {
     "compat": ["chatml", "speech", "spoken", *_BELOW_SPEECH],
     "testing": ["speech", "spoken", *_BELOW_SPEECH],
     "server": [
-        *("audio", "captions", "config", "delivery", "engine", "errors", "fetch"),
+        *("audio", "captions", "config", "delivery", "engine", "errors", "fetch", "locks"),
         *("prompt", "sampling", "speech", "spoken", "text"),
     ],
     "loadtest": ["audio", "errors"],

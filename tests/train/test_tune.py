@@ -29,6 +29,7 @@ from faster_higgs.errors import (
     OutputPlaceError,
     SettingError,
 )
+from faster_higgs.locks import LOCK, alone_in
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
@@ -432,7 +433,7 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before_it(
     done = train(lines=lines)
     assert any("Resumed at step 3" in line for line in lines)
     assert done.outcome.step == 8
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [LOCK]
 
 
 def test_a_full_disk_ends_it_in_a_sentence_with_status_1(
@@ -455,7 +456,7 @@ def test_a_full_disk_ends_it_in_a_sentence_with_status_1(
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("Error: The checkpoint step-00000006 could not")
     assert Checkpoints(out).find() == out / "step-00000003"
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [LOCK]
 
 
 def test_few_clips_are_heard_often_and_looked_at_often() -> None:
@@ -480,3 +481,9 @@ def test_the_beginning_is_heard_too_and_is_not_the_best(
     seen = {row["step"]: row["eval_loss_audio"] for row in rows if "eval_loss_audio" in row}
     assert seen == {0: 1.0, 4: 3.0, 8: 2.0}
     assert (tmp_path / "out" / "best").is_dir()
+
+
+def test_two_trainings_do_not_share_a_folder(train: Callable[..., Tuned], tmp_path: Path) -> None:
+    with alone_in(tmp_path / "out"), pytest.raises(SettingError, match="Another process"):
+        train()
+    assert not (tmp_path / "out").exists()

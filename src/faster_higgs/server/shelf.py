@@ -24,6 +24,7 @@ import numpy as np
 from faster_higgs.audio.encode import to_int16
 from faster_higgs.audio.levels import Samples
 from faster_higgs.errors import HiggsError, OutputError, unwritten
+from faster_higgs.locks import hold
 
 Status = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 ID = re.compile(r"job_[0-9a-f]{24}")
@@ -167,7 +168,7 @@ class Shelf:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = open(folder / "lock", "ab")  # noqa: SIM115  held until `close`
             try:
-                _hold(self._lock)
+                hold(self._lock)
             except OSError:
                 self._lock.close()
                 raise OutputError("Another server keeps its jobs there.") from None
@@ -311,18 +312,6 @@ def _settle_folder(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
-
-
-def _hold(file: IO[bytes]) -> None:
-    """Raises OSError when another process has it; the system lets go when a process ends."""
-    if os.name == "posix":
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,7 @@ from faster_higgs.checkpoint.files import find_codec, resolve
 from faster_higgs.data.cache import Cache
 from faster_higgs.data.record import Split
 from faster_higgs.errors import CheckpointNotFound, DataError, OutputPlaceError, SettingError
+from faster_higgs.locks import alone_in
 from faster_higgs.train import modes
 from faster_higgs.train.config import LanguageSettings, RunSettings
 from faster_higgs.train.dataset import Dataset, with_replay
@@ -92,8 +94,14 @@ def tune(
     Of a team all members call it; the first one speaks and writes. Raises HiggsError in all its
     kinds.
     """
-    say = say if team.leads else _nothing
     results = Results(_out(settings))
+    with alone_in(results.folder) if team.leads else nullcontext():
+        return _tune(settings, folder, results, say if team.leads else _nothing, again, team)
+
+
+def _tune(
+    settings: TuneSettings, folder: Path, results: Results, say: Say, again: Again, team: Team
+) -> Tuned:
     if again == "resume" and Checkpoints(results.folder).find() is None:
         raise CheckpointNotFound(f"There is no checkpoint in '{results.folder}' to resume from.")
     data = _data(settings, folder, say)
