@@ -96,7 +96,9 @@ def _voiced(part: Row) -> str:
     text = html.escape(plain(part), quote=False)
     if part.speaker is None:
         return text
-    return f"<v {html.escape(_line(part.speaker), quote=False)}>{text}"
+    name = html.escape(_line(part.speaker), quote=False)
+    space = " " if name.endswith("-") else ""  # else it may end in an arrow
+    return f"<v {name}{space}>{text}"
 
 
 def _line(text: str) -> str:

@@ -56,7 +56,10 @@ def made(run, corpus, *arguments):
 def test_a_folder_becomes_training_data(run, corpus, here):
     ended = made(run, corpus, "--out", "data")
     assert ended.code == 0 and not ended.err, ended.err
-    assert "8 recordings, 8 clips, 6.5 s." in ended.out and "higgs train --data" in ended.out
+    assert (
+        "8 recordings, 8 clips, 6.5 s." in ended.out
+        and "higgs train --preset voice --data" in ended.out
+    )
     cache = Cache(here / "data")
     assert len(cache) == 8 and set(cache.column("language")) == {"en"}
     assert made(run, corpus, "--out", "data") == ended

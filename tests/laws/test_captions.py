@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from faster_higgs.captions import FORMATS, as_json, plain, srt, vtt, written
@@ -53,6 +53,7 @@ def test_a_file_without_utterances():
 
 
 @given(st.text(), st.text() | st.none())
+@example("", "--")
 def test_no_text_makes_a_row_of_its_own(text, speaker):
     part = Part(f"a{text}", 0.0, 1.0, Finish.STOP, speaker=speaker)
     assert vtt([part]).count("-->") == 1

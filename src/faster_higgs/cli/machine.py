@@ -18,6 +18,7 @@ from faster_higgs.device import Device, devices
 EXTRAS = {
     "serve": ("fastapi", "uvicorn", "websockets", "httpx2", "pynvml"),
     "train": ("peft", "accelerate", "tensorboard", "pyarrow"),
+    "bitsandbytes": ("bitsandbytes",),
     "eval": ("pocketsphinx", "jiwer"),
     "ray": ("ray",),
     "runpod": ("runpod",),
