@@ -173,6 +173,11 @@ def _settle(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def hashed(told: Any) -> str:
+    """The sha256 of anything JSON can say; the same for equal things."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
 def sha256(path: Path) -> str:
     """Of a file."""
     digest = hashlib.sha256()

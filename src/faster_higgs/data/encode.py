@@ -7,8 +7,6 @@ the same codes in every batch.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +25,7 @@ from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.load import read_config, refuse_other_codec
 from faster_higgs.codec.codec import Codec
 from faster_higgs.config import ModelConfig
-from faster_higgs.data.cache import write_shard
+from faster_higgs.data.cache import hashed, write_shard
 from faster_higgs.data.clean import RATE
 from faster_higgs.data.record import Clip, Split
 from faster_higgs.data.spool import sounds
@@ -179,7 +177,7 @@ def shard_key(clips: Sequence[Wanted], about: Mapping[str, Any], cleaning: str) 
     """
     unplaced = [{**asdict(clip), "part": "", "place": 0, "origin": ""} for clip in clips]
     told = [VERSION, about["codec"], about["text"], cleaning, unplaced]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashed(told)
 
 
 def coded(codec: Codec, clips: Sequence[Samples], batch_seconds: float) -> list[Tensor]:

@@ -6,16 +6,15 @@ not where texts come from.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from faster_higgs.data.cache import (
     ABOUT,
     SHARDS,
+    hashed,
     read_shard,
     sha256,
     write_about,
@@ -87,7 +86,7 @@ def rehearse(
 def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iterator[Clip]:
     """The utterances of a text that came to their end."""
     voice = rehearsal.voices[number % len(rehearsal.voices)]
-    sampling = replace(Sampling(), seed=rehearsal.seed + number)
+    sampling = Sampling(seed=rehearsal.seed + number)
     try:
         pieces = list(higgs.pieces(rehearsal.texts[number], voice, sampling))
     except GenerationError:
@@ -102,7 +101,7 @@ def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iter
 def _begin(out: Path, about: dict[str, Any], rehearsal: Rehearsal) -> None:
     """Take the folder. Raises SettingError for one of another model or of other texts."""
     asked = {**about, "texts": rehearsal.texts, "voices": rehearsal.voices, "seed": rehearsal.seed}
-    told = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    told = hashed(asked)
     note = out / NOTE
     try:
         (out / SHARDS).mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from faster_higgs.audio.levels import Samples
-from faster_higgs.data.cache import arrow, open_table, write_table
+from faster_higgs.data.cache import arrow, hashed, open_table, write_table
 from faster_higgs.data.clean import Cleaned, CleanSettings, cleaned
 from faster_higgs.data.measure import Measures
 from faster_higgs.data.record import BadRow, Recording
@@ -86,7 +86,7 @@ def flac(path: Path, place: int) -> bytes:
 def part_key(recordings: Sequence[Recording | BadRow], settings: CleanSettings) -> str:
     """The same only for recordings that would be cleaned into the same clips."""
     told = [VERSION, NORMALIZER, asdict(settings), [_identity(one) for one in recordings]]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashed(told)
 
 
 def _identity(recording: Recording | BadRow) -> list[Any]:

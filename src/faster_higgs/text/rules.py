@@ -11,6 +11,9 @@ Pair = tuple[str, Replace]
 A_DIGIT = re.compile("[0-9]")
 SENTENCE_BREAK = re.compile(r"[\"')\]]*(?:$|\n|[ ]+[\"'(]?[A-Z\ue000])")
 
+NEAR = 24  # characters in which a neighbouring word is looked for
+WORD = re.compile(r"[^\W\d_]{2,}")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -42,3 +45,10 @@ def any_of(words: Iterable[str]) -> str:
 def ends_sentence(found: re.Match[str]) -> bool:
     """Whether a sentence may end after the match: nothing follows, or a capital does."""
     return SENTENCE_BREAK.match(found.string, found.end()) is not None
+
+
+def neighbours(found: re.Match[str]) -> list[str]:
+    """The words of two letters or more before and after a match, where they are near."""
+    before = found.string[max(0, found.start() - NEAR) : found.start()]
+    after = found.string[found.end() : found.end() + NEAR]
+    return WORD.findall(before)[-1:] + WORD.findall(after)[:1]

@@ -5,22 +5,10 @@ from __future__ import annotations
 import re
 from re import Match
 
+from faster_higgs.text.languages.addresses import addresses
 from faster_higgs.text.languages.en import DOUBTFUL_DOMAINS, IN_ADDRESSES, TOP_DOMAINS
 from faster_higgs.text.languages.en_numbers import digits
-from faster_higgs.text.rules import A_DIGIT, any_of, stage
-
-LOCAL, LABEL = r"[\w.+-]{1,64}", r"[A-Za-z0-9_-]{1,63}"
-REST = r"[^\s<>\"\ue000]"  # \ue000 is a tag that the normaliser holds back
-CERTAIN = any_of(domain for domain in TOP_DOMAINS if domain not in DOUBTFUL_DOMAINS)
-
-
-def _address(found: Match[str]) -> str:
-    """A web address or an e-mail address, sign by sign; the scheme is not said."""
-    text = re.sub(r"^[a-zA-Z]{2,6}://", "", found.group())
-    tail = re.search(r"[.,;:!?'\")\]/]*$", text)
-    end = tail.group().strip("/") if tail else ""
-    text = text[: tail.start()] if tail else text
-    return " ".join(_address_words(text)) + end
+from faster_higgs.text.rules import A_DIGIT, stage
 
 
 def _address_words(text: str) -> list[str]:
@@ -66,20 +54,7 @@ def _emergency(found: Match[str]) -> str:
     return f"{found['verb']} {digits(found['number'])}"
 
 
-ADDRESSES = stage(
-    "addresses",
-    (rf"(?<![\w.+-]){LOCAL}@{LABEL}(?:\.{LABEL}){{1,6}}(?![\w@])", _address),
-    (rf"(?<!\w)(?:https?|ftp)://{REST}{{1,2000}}", _address),
-    (rf"(?<![\w.@])www\.[A-Za-z0-9-]{{1,63}}\.{REST}{{1,2000}}", _address),
-    (
-        rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{CERTAIN})\b(?!\.?[\w@])(?:/{REST}{{0,2000}})?",
-        _address,
-    ),
-    (
-        rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{any_of(TOP_DOMAINS)})/{REST}{{1,2000}}",
-        _address,
-    ),
-)
+ADDRESSES = addresses(_address_words, TOP_DOMAINS, DOUBTFUL_DOMAINS)
 AREA = r"(?:\([0-9]{3}\)[ .-]?|[0-9]{3}[.-])"
 PHONES = stage(
     "telephones",

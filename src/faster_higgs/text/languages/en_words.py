@@ -25,7 +25,7 @@ from faster_higgs.text.languages.en import (
 )
 from faster_higgs.text.languages.en_numbers import cardinal, ordinal
 from faster_higgs.text.lexicon import LONGEST_KNOWN, PACKAGED, Lexicon
-from faster_higgs.text.rules import any_of, ends_sentence, stage
+from faster_higgs.text.rules import any_of, ends_sentence, neighbours, stage
 
 ROMAN = r"(?=[IVXLC])(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?!\w|'(?!s\b))"
 LONE = ("I", "L", "C")  # these are words or initials, too
@@ -219,16 +219,9 @@ def is_spelled(word: str, found: Match[str]) -> bool:
 
 def _is_shouted(found: Match[str]) -> bool:
     """Whether a neighbour is an everyday word in capitals."""
-    around = (
-        found.string[max(0, found.start() - 24) : found.start()],
-        found.string[found.end() : found.end() + 24],
-    )
-    beside = (
-        re.findall(r"[^\W\d_]{2,}", around[0])[-1:] + re.findall(r"[^\W\d_]{2,}", around[1])[:1]
-    )
     return any(
         word.isupper() and word not in ACRONYMS_LISTED and _lexicon().is_known(word.lower())
-        for word in beside
+        for word in neighbours(found)
     )
 
 

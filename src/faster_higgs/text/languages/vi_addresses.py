@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from re import Match
 
+from faster_higgs.text.languages.addresses import addresses
 from faster_higgs.text.languages.vi import (
     CALLING,
     CODE_WORDS,
@@ -19,19 +20,10 @@ from faster_higgs.text.languages.vi_letters import said, spelled
 from faster_higgs.text.languages.vi_numbers import digits
 from faster_higgs.text.rules import A_DIGIT, any_of, stage
 
-LOCAL, LABEL = r"[\w.+-]{1,64}", r"[A-Za-z0-9_-]{1,63}"
-REST = r"[^\s<>\"\ue000]"  # \ue000 is a tag that the normaliser holds back
-CERTAIN = any_of(domain for domain in TOP_DOMAINS if domain not in DOUBTFUL_DOMAINS)
 
-
-def _address(found: Match[str]) -> str:
-    """A web address or an e-mail address, sign by sign; the scheme is not said."""
-    text = re.sub(r"^[a-zA-Z]{2,6}://", "", found.group())
-    tail = re.search(r"[.,;:!?'\")\]/]*$", text)
-    end = tail.group().strip("/") if tail else ""
-    text = text[: tail.start()] if tail else text
+def _address_words(text: str) -> list[str]:
     pieces = re.findall(r"[^\W\d_]+|[0-9]+|[\W_]", text)
-    return " ".join(word for piece in pieces if (word := _piece(piece))) + end
+    return [word for piece in pieces if (word := _piece(piece))]
 
 
 def _piece(piece: str) -> str:
@@ -62,17 +54,7 @@ def _plate(found: Match[str]) -> str:
     return f"{head}, {digits(found['tail'].replace('.', ''))}"
 
 
-ADDRESSES = stage(
-    "addresses",
-    (rf"(?<![\w.+-]){LOCAL}@{LABEL}(?:\.{LABEL}){{1,6}}(?![\w@])", _address),
-    (rf"(?<!\w)(?:https?|ftp)://{REST}{{1,2000}}", _address),
-    (rf"(?<![\w.@])www\.[A-Za-z0-9-]{{1,63}}\.{REST}{{1,2000}}", _address),
-    (
-        rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{CERTAIN})\b(?!\.?[\w@])(?:/{REST}{{0,2000}})?",
-        _address,
-    ),
-    (rf"(?<![\w.@-])(?:{LABEL}\.){{1,6}}(?:{any_of(TOP_DOMAINS)})/{REST}{{1,2000}}", _address),
-)
+ADDRESSES = addresses(_address_words, TOP_DOMAINS, DOUBTFUL_DOMAINS)
 NO_MORE = r"(?!\w|[-.,:/][0-9])"
 NO_AMOUNT = rf"(?![ ]?(?:%|{any_of([*DONG, *CURRENCY_CODES, *MAGNITUDES])})(?!\w))"
 CODES = stage(

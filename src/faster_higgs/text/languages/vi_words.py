@@ -23,12 +23,11 @@ from faster_higgs.text.languages.vi import (
 )
 from faster_higgs.text.languages.vi_letters import is_syllable, spelled
 from faster_higgs.text.languages.vi_numbers import cardinal, ordinal
-from faster_higgs.text.rules import any_of, stage
+from faster_higgs.text.rules import NEAR, any_of, neighbours, stage
 
 ROMAN = r"(?=[IVXLCM])M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?!\w)"
 LONE = "LCDM"  # these are letters
 ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
-NEAR = 24  # characters in which a neighbouring word is looked for
 NAME = rf"[{UPPER}]"
 SENTENCE_BREAK = re.compile(rf"[\"')\]]*(?:$|\n|[ ]+[\"'(]?[{UPPER}\ue000])")
 BEGINNING = re.compile(rf"(?:^|\n|[^\W{UPPER}][.!?]+[ ])[\"(]?$")
@@ -174,12 +173,9 @@ def _is_spelled(word: str) -> bool:
 
 def _is_shouted(found: Match[str]) -> bool:
     """Whether a neighbour is a word in capitals that is no acronym."""
-    before = found.string[max(0, found.start() - NEAR) : found.start()]
-    after = found.string[found.end() : found.end() + NEAR]
-    beside = re.findall(r"[^\W\d_]{2,}", before)[-1:] + re.findall(r"[^\W\d_]{2,}", after)[:1]
     return any(
         word.isupper() and word not in SPOKEN_ACRONYMS and (is_syllable(word) or not word.isascii())
-        for word in beside
+        for word in neighbours(found)
     )
 
 
