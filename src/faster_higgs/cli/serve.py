@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import re
@@ -294,6 +295,8 @@ def _answer(
     )
     logging.getLogger("uvicorn.error").addFilter(_is_fault)
     server = Ending(config, app.inner.state.service, tell)
+    gc.collect()
+    gc.freeze()  # what lives as long as the server: to look it all through halts every answer
     with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
         server.run(sockets=list(sockets))
 
