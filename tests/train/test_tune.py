@@ -6,6 +6,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
 import warnings
 from collections.abc import Callable
@@ -46,6 +47,7 @@ from tests.train.tiny_cache import clips, prepared
 
 pytest.importorskip("peft")
 
+FRESH = "To begin again in this folder, give --fresh."
 FAST = {
     "adapter.rank": 4,
     "listen": 0,
@@ -307,6 +309,7 @@ def test_changed_settings_are_told_all_at_once_and_those_of_pace_may_change(
     said = str(caught.value)
     assert "adapter.dropout = 0.0, this run has 0.5" in said
     assert "training.seed = 0, this run has 9" in said
+    assert said.endswith(f" {FRESH}")
     assert train(again="fresh", adapter__dropout=0.5).outcome.step == 8
 
 
@@ -315,9 +318,9 @@ def test_other_data_and_another_model_are_refused(
 ) -> None:
     train(run__steps=2)
     other = prepared(tmp_path / "other", model, clips(model, 18))
-    with pytest.raises(SettingError, match="the data"):
+    with pytest.raises(SettingError, match=f"the data.*{FRESH}"):
         train(data=(other))
-    with pytest.raises(SettingError, match="the model"):
+    with pytest.raises(SettingError, match=f"the model.*{FRESH}"):
         train_on = tiny_checkpoint(tmp_path / "stranger", seed=5)
         tune(asked(tmp_path / "out", prepared(tmp_path / "d", train_on)), train_on, str)
 
@@ -329,8 +332,22 @@ def test_resuming_what_is_not_there_and_what_is_damaged_is_refused(
         train(again="resume")
     path = train(run__steps=2).outcome.checkpoint / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="cannot be resumed"):
+    with pytest.raises(CheckpointError, match=rf"cannot be resumed from: [^;]*\. {FRESH}"):
         train()
+
+
+def test_without_a_damaged_checkpoint_the_one_before_it_is_gone_on_from(
+    train: Callable[..., Tuned], tmp_path: Path
+) -> None:
+    newest = train(run__steps=5).outcome.checkpoint
+    for damaged in (b"nothing", b""):
+        (newest / "training.pt").write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="damaged; remove it to go on from the one befor"):
+            train(run__steps=5)
+    shutil.rmtree(newest)
+    lines: list[str] = []
+    assert train(run__steps=5, lines=lines).outcome.step == 5
+    assert any("Resumed at step 3" in line for line in lines)
 
 
 def test_a_damaged_shard_is_refused(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,7 +116,7 @@ class Checkpoints:
         try:
             state: dict[str, Any] = json.loads((path / "state.json").read_text())
             _check_identity(state.get("identity", {}), json.loads(json.dumps(identity or {})), path)
-            training = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
+            training = _training(path / "training.pt")
             state["joining"] = _joining(path, modules, training["optimizers"])
             for key in modules.keys() - state["joining"]:
                 saved = load_file(path / f"{key}.safetensors")
@@ -126,8 +127,9 @@ class Checkpoints:
                 _restore_random(training["random"])
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             said = " ".join(str(error).split())[:400].rstrip(".")
+            before = "; remove it to go on from the one before it" if self._steps()[1:] else ""
             raise CheckpointError(
-                f"The checkpoint {path} cannot be resumed from: {said}."
+                f"The checkpoint {path} cannot be resumed from: {said}{before}."
             ) from error
         return state
 
@@ -139,6 +141,14 @@ class Checkpoints:
     def _forget_old(self) -> None:
         for path in self._steps()[: -self.keep]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _training(path: Path) -> dict[str, Any]:
+    """Optimisers and random generators. Raises ValueError, RuntimeError, OSError."""
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, EOFError):  # torch's own words advise to trust the file
+        raise ValueError(f"its {path.name} is damaged") from None
 
 
 def _joining(path: Path, modules: Mapping[str, nn.Module], trained: Mapping[str, Any]) -> list[str]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +20,13 @@ from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import find_codec, resolve
 from faster_higgs.data.cache import Cache
 from faster_higgs.data.record import Split
-from faster_higgs.errors import CheckpointNotFound, DataError, OutputPlaceError, SettingError
+from faster_higgs.errors import (
+    CheckpointError,
+    CheckpointNotFound,
+    DataError,
+    OutputPlaceError,
+    SettingError,
+)
 from faster_higgs.locks import alone_in
 from faster_higgs.train import modes
 from faster_higgs.train.config import LanguageSettings, RunSettings
@@ -129,7 +135,8 @@ def _tune(
         keep_best=lambda step: results.keep_best(learner),
         team=team,
     )
-    run.resume_if_any()
+    with _ways_on():
+        run.resume_if_any()
     if team.leads:
         _tell_version(results, say)
         about = {"data": data.fingerprint, "model": learner.fingerprint}
@@ -140,6 +147,15 @@ def _tune(
         with task.whole():
             place = results.finish(learner) if team.leads else None
     return Tuned(outcome, place)
+
+
+@contextmanager
+def _ways_on() -> Iterator[None]:
+    """What cannot be resumed can be begun again: say how."""
+    try:
+        yield
+    except (SettingError, CheckpointError) as error:
+        raise type(error)(f"{error} To begin again in this folder, give --fresh.") from error
 
 
 def identity(settings: TuneSettings) -> dict[str, Any]:
