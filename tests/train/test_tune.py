@@ -34,14 +34,15 @@ from faster_higgs.locks import LOCK, alone_in
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
-from faster_higgs.train import state
+from faster_higgs.train import lengths, state
 from faster_higgs.train.learner import Learner
+from faster_higgs.train.lengths import Lengths
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.packing import Batch
 from faster_higgs.train.run import Run
 from faster_higgs.train.settings_file import built, checked
 from faster_higgs.train.state import Checkpoints
-from faster_higgs.train.tune import Lengths, Tuned, planned, tune
+from faster_higgs.train.tune import Tuned, planned, tune
 from faster_higgs.train.tune_config import TuneSettings, completed
 from tests.train.tiny_cache import clips, prepared
 
@@ -242,6 +243,18 @@ def test_a_conversation_longer_than_a_batch_is_refused_at_once(train: Callable[.
         train(training__budget=150)
 
 
+def test_a_rare_long_conversation_is_refused_before_it_comes(
+    train: Callable[..., Tuned], tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lengths, "_SAMPLE", 1)
+    made = clips(model)
+    made[8] = replace(made[8], codes=torch.cat([made[8].codes] * 20, dim=1))
+    folder = prepared(tmp_path / "long", model, made)
+    with pytest.raises(SettingError, match=r"that of clip clip-0008\), and a batch holds 400"):
+        train(data=folder)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_last_evaluation_is_in_the_checkpoint(
     train: Callable[..., Tuned], tmp_path: Path
 ) -> None:
@@ -393,20 +406,22 @@ def test_held_out_texts_are_spoken_at_every_evaluation(
 
 
 def test_epochs_and_clips_become_steps_and_positions(data: Path) -> None:
-    lengths = Lengths(1000, 100.0, 200)
+    many = Lengths(1000, 100.0, 200)
     lines: list[str] = []
     settings = asked(data, data, run__steps=None, run__epochs=2, run__schedule="cosine")
-    training, pace = planned(settings, lengths, lines.append)
+    training, pace = planned(settings, many, lines.append)
     assert training.budget == 400
     assert pace.steps == 2 * (128 + 122)  # windows of 512 and 488 clips, 4 clips a batch
     assert pace.warmup == round(0.03 * 500)
     assert pace.eval_every == 4  # as asked
-    pace = planned(replace(settings, run=replace(pace, evaluations=10)), lengths, lines.append)[1]
+    pace = planned(replace(settings, run=replace(pace, evaluations=10)), many, lines.append)[1]
     assert pace.eval_every == 4
     pace = replace(pace, eval_every=100, evaluations=10)
-    assert planned(replace(settings, run=pace), lengths, lines.append)[1].eval_every == 50
+    assert planned(replace(settings, run=pace), many, lines.append)[1].eval_every == 50
     settings = asked(data, data, batch_clips=10)
-    assert planned(settings, lengths, lines.append)[0].budget == 1000
+    assert planned(settings, many, lines.append)[0].budget == 1000
+    settings = asked(data, data, batch_clips=1)
+    assert planned(settings, many, lines.append)[0].budget == many.longest
     assert any("10 clips a batch" in line for line in lines)
 
 

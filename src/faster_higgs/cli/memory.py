@@ -354,7 +354,7 @@ def _lengths(flags: MemoryFlags) -> Lengths | None:
     cache = Cache(flags.data.expanduser(), verify=False)
     if not len(cache):
         raise DataError(f"'{flags.data}' has no clips; prepare some recordings first.")
-    texts = [len(tokens) for tokens in cache.column("tokens")]
+    texts = cache.counts("tokens")
     return Lengths.of(cache.column("frames"), texts, cache.books, REFERENCE)
 
 

@@ -124,6 +124,15 @@ class Cache:
         """One value of every clip: id, speaker, text, frames, weight ..."""
         return [value for table in self._tables for value in table.column(name).to_pylist()]
 
+    def counts(self, name: str) -> list[int]:
+        """How many codes or tokens every clip has; they are not read."""
+        return [
+            count
+            for table in self._tables
+            for chunk in table.column(name).chunks
+            for count in chunk.value_lengths().to_pylist()
+        ]
+
     def digests(self) -> list[bytes]:
         """Of the codes of every clip; equal sound has equal ones."""
         return [

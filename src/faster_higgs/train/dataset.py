@@ -70,8 +70,8 @@ class Dataset:
         fixed = replace(settings, seed=0, drop_reference=0.0, drop_scene=0.0)
         self.settings = settings if self.trains else fixed
         self.marks = Marks.of(demands.wording.tokenizer, demands.config)
-        self._speakers, self._digests = cache.column("speaker"), cache.digests()
-        self._pools = self._short({split, "train"})
+        self.speakers, self.digests = cache.column("speaker"), cache.digests()
+        self.pools = self._short({split, "train"})
         self._named = self._named_references()
         weights = np.asarray(cache.column("weight")) if self.trains else np.ones(len(cache))
         self.indices = [i for i in cache.indices(split) if weights[i] > 0]
@@ -89,7 +89,7 @@ class Dataset:
 
     def sounds(self) -> list[bytes]:
         """What tells the sound of each of its clips."""
-        return [self._digests[i] for i in self.indices]
+        return [self.digests[i] for i in self.indices]
 
     def example(self, index: int, epoch: int) -> Example:
         """The conversation that the clip at `index` has in an epoch."""
@@ -141,30 +141,30 @@ class Dataset:
         limit = self.settings.max_reference_seconds * float(self.cache.about["codec"]["frame_rate"])
         frames, split = self.cache.column("frames"), self.cache.column("split")
         found: dict[str, dict[bytes, int]] = defaultdict(dict)
-        for i, speaker in enumerate(self._speakers):
+        for i, speaker in enumerate(self.speakers):
             if split[i] in splits and frames[i] <= limit:
-                found[speaker].setdefault(self._digests[i], i)
+                found[speaker].setdefault(self.digests[i], i)
         return {speaker: list(clips.values()) for speaker, clips in found.items()}
 
     def _another(self, speaker: str, taken: set[bytes], rng: np.random.Generator) -> int | None:
         """A clip of the speaker that sounds like none of those taken, if there is one."""
-        pool = self._pools.get(speaker, [])
+        pool = self.pools.get(speaker, [])
         first = int(rng.integers(max(1, len(pool))))
         order = (*pool[first:], *pool[:first])
-        return next((i for i in order if self._digests[i] not in taken), None)
+        return next((i for i in order if self.digests[i] not in taken), None)
 
     def _references(self, cast: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
         """For each of the cast another clip; none at all where one of them has no other."""
-        taken = {self._digests[i] for i in cast}
+        taken = {self.digests[i] for i in cast}
         found = [self._reference(i, taken, rng) for i in cast]
         return tuple(i for i in found if i is not None) if None not in found else ()
 
     def _reference(self, target: int, taken: set[bytes], rng: np.random.Generator) -> int | None:
         """One that the corpus names for the clip, else any of its speaker."""
-        named = [i for i in self._named.get(target, ()) if self._digests[i] not in taken]
+        named = [i for i in self._named.get(target, ()) if self.digests[i] not in taken]
         if named:
             return named[int(rng.integers(len(named)))]
-        return self._another(self._speakers[target], taken, rng)
+        return self._another(self.speakers[target], taken, rng)
 
     def _named_references(self) -> dict[int, list[int]]:
         """By clip, those that the corpus names for its voice and that may be heard before it."""
@@ -173,15 +173,15 @@ class Dataset:
         for i, told in enumerate(self.cache.column("columns")):
             if '"references"' in told:
                 named = {places.get(id) for id in json.loads(told).get("references", "").split()}
-                found[i] = [k for k in self._pools.get(self._speakers[i], ()) if k in named]
+                found[i] = [k for k in self.pools.get(self.speakers[i], ()) if k in named]
         return found
 
     def _partners(self, target: int, rng: np.random.Generator) -> list[int]:
         """A clip of each of one or more other speakers."""
-        others = [name for name in self._talkers if name != self._speakers[target]]
+        others = [name for name in self.talkers if name != self.speakers[target]]
         most = min(self.settings.max_speakers - 1, len(others))
         chosen = rng.permutation(len(others))[: int(rng.integers(1, most + 1))]
-        found = [self._another(others[k], {self._digests[target]}, rng) for k in chosen]
+        found = [self._another(others[k], {self.digests[target]}, rng) for k in chosen]
         return [i for i in found if i is not None]
 
     def _by_gender(self, cast: Sequence[int]) -> list[int]:
@@ -203,8 +203,8 @@ class Dataset:
         return [Voice(said[0].speaker, description=described)]
 
     def _can_be_cloned(self, target: int) -> bool:
-        pool = self._pools.get(self._speakers[target], [])
-        return any(self._digests[i] != self._digests[target] for i in pool[:2])
+        pool = self.pools.get(self.speakers[target], [])
+        return any(self.digests[i] != self.digests[target] for i in pool[:2])
 
     def _check(self) -> list[str]:
         """What the tasks need must be there. Returns what is to be told."""
@@ -212,17 +212,17 @@ class Dataset:
         clones = any(task.endswith("cloning") for task in weights)
         several = [task for task in weights if task.startswith("multi")]
         least = 2 if any(task.endswith("cloning") for task in several) else 1
-        self._talkers = [name for name, pool in self._pools.items() if len(pool) >= least]
+        self.talkers = [name for name, pool in self.pools.items() if len(pool) >= least]
         limit = f"{self.settings.max_reference_seconds:g} s"
-        if several and len(self._talkers) < 2:
+        if several and len(self.talkers) < 2:
             raise DataError(
                 f"{several[-1]} needs two speakers with {least} clip(s) of at most {limit} each, "
-                f"and '{folder}' has {len(self._talkers)}; give the task the weight 0."
+                f"and '{folder}' has {len(self.talkers)}; give the task the weight 0."
             )
         notes = self._check_named() if clones else []
         if not clones or not self.alone:
             return notes
-        names = sorted({self._speakers[i] for i in self.alone})
+        names = sorted({self.speakers[i] for i in self.alone})
         count = f"{len(self.alone):,} of {len(self):,} clips"
         who = f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
         if self.trains and all(task.endswith("cloning") for task in weights):

@@ -34,6 +34,7 @@ from faster_higgs.train.dataset import Dataset, with_replay
 from faster_higgs.train.demands import Demands
 from faster_higgs.train.journal import Say
 from faster_higgs.train.learner import Learner
+from faster_higgs.train.lengths import Lengths
 from faster_higgs.train.listen import Line, Listener, lines_of
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.packing import Examples
@@ -45,7 +46,6 @@ from faster_higgs.train.team import ALONE, Team
 from faster_higgs.train.tune_config import FREE, TuneSettings
 
 Again = Literal["if any", "resume", "fresh"]
-_SAMPLE = 256  # examples whose lengths stand for all
 
 
 @dataclass(frozen=True)
@@ -57,32 +57,11 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Positions of examples, by a sample of them."""
-
-    count: int
-    mean: float
-    longest: int
-
-    @classmethod
-    def of(cls, examples: Examples) -> Lengths:
-        every = max(1, len(examples) // _SAMPLE)
-        found = [len(examples.example(i, 0)) for i in range(0, len(examples), every)]
-        return cls(len(examples), sum(found) / len(found), max(found))
-
-    def steps(self, settings: LanguageSettings, members: int = 1) -> int:
-        """Of one epoch."""
-        whole, rest = divmod(self.count, settings.window)
-        windows = [settings.window] * whole + [rest] * bool(rest)
-        batches = sum(math.ceil(size * self.mean / settings.budget) for size in windows)
-        return max(1, math.ceil(batches / (settings.accumulate * members)))
-
-
-@dataclass(frozen=True)
 class Data:
     """What is learnt, what is held out, what is spoken of it, and the fingerprint of all."""
 
     train: Examples
+    sets: tuple[Dataset, ...]  # of which that is made
     held_out: Examples | None
     lines: list[Line]
     fingerprint: str
@@ -114,7 +93,7 @@ def _tune(
     learner = Learner.load(folder, settings)
     for line in modes.table(learner.model).lines():
         say(line)
-    training, pace = planned(settings, Lengths.of(data.train), say, team.size)
+    training, pace = planned(settings, Lengths.of(data.train, data.sets), say, team.size)
     if team.leads and (again == "fresh" or Checkpoints(results.folder).find() is None):
         results.clear()  # a run that was lost before its first checkpoint leaves things, too
     team.any(False)  # wait for it
@@ -169,21 +148,30 @@ def planned(
     """Settings whose numbers are those of the data: clips to positions, epochs to steps."""
     training, pace = settings.training, settings.run
     if settings.batch_clips is not None:
-        budget = max(round(settings.batch_clips * lengths.mean), math.ceil(1.5 * lengths.longest))
+        budget = max(round(settings.batch_clips * lengths.mean), lengths.longest)
         training = replace(training, budget=budget)
         say(f"{settings.batch_clips} clips a batch are about {budget} positions.")
     if lengths.longest > training.budget:
         raise SettingError(
-            f"A conversation of the data has {lengths.longest:,} positions, and a batch holds "
-            f"{training.budget:,}; give it as many (--batch-positions), or prepare shorter clips."
+            f"A conversation of the data may have {lengths.longest:,} positions (that of clip "
+            f"{lengths.clip}), and a batch holds {training.budget:,}; give it as many "
+            "(--batch-positions), prepare shorter clips, or lower mixture.max_reference_seconds."
         )
-    each = lengths.steps(training, members)
+    each = epoch(lengths, training, members)
     pace = _paced(pace, each)
     say(
         f"{lengths.count:,} clips, {lengths.mean:.0f} positions each; {counted(each, 'step')} an "
         "epoch" + (f"; {counted(pace.steps, 'step')} in all." if pace.steps else ".")
     )
     return training, pace
+
+
+def epoch(lengths: Lengths, settings: LanguageSettings, members: int = 1) -> int:
+    """Its steps."""
+    whole, rest = divmod(lengths.count, settings.window)
+    windows = [settings.window] * whole + [rest] * bool(rest)
+    batches = sum(math.ceil(size * lengths.mean / settings.budget) for size in windows)
+    return max(1, math.ceil(batches / (settings.accumulate * members)))
 
 
 def _paced(pace: RunSettings, each: int) -> RunSettings:
@@ -231,7 +219,8 @@ def _data(settings: TuneSettings, folder: Path, say: Say) -> Data:
     elif settings.run.patience is not None:
         say("Nothing is held out for validation, so the last step counts as the best.")
     whole = with_replay(train, replayed, settings.mixture)
-    return Data(whole, held_out, lines, " ".join(cache.fingerprint for cache in caches))
+    sets = (train, *replayed) if settings.mixture.replay else (train,)
+    return Data(whole, sets, held_out, lines, " ".join(cache.fingerprint for cache in caches))
 
 
 def _held_out(
