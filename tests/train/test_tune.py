@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import signal
+import threading
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -35,6 +36,8 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
 from faster_higgs.train import lengths, state
+from faster_higgs.train.ahead import NAME
+from faster_higgs.train.dataset import Dataset
 from faster_higgs.train.learner import Learner
 from faster_higgs.train.lengths import Lengths
 from faster_higgs.train.loop import LanguageTask
@@ -174,7 +177,6 @@ def test_the_adapter_speaks_as_the_trained_model_did(
 
 def held_out_loss(learner: Learner, tmp_path: Path) -> float:
     from faster_higgs.data.cache import Cache
-    from faster_higgs.train.dataset import Dataset
     from tests.train.tiny_cache import demands
 
     made = Cache(prepared(tmp_path / "again", learner.folder))
@@ -230,6 +232,39 @@ def test_what_was_best_and_how_long_ago_is_known_after_a_stop(
     done = train(**more)
     assert (done.outcome.reason, done.outcome.step) == ("patience", 8)
     assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").read_bytes() == best
+
+
+@pytest.mark.parametrize("end", ["steps", "signal", "error"])
+def test_however_it_ends_nothing_is_made_ahead_any_more(
+    train: Callable[..., Tuned], monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    made = counted_examples(monkeypatch)
+    stopped_after(monkeypatch, 2) if end == "signal" else None
+    if end == "error":
+        monkeypatch.setattr(LanguageTask, "_gradient_norm", lambda self: math.nan)
+        with pytest.raises(HiggsError, match="not finite"):
+            train(training__window=9)
+    else:
+        assert train(training__window=9, run__steps=3).outcome.reason == end
+    done = len(made)
+    for thread in threading.enumerate():
+        if thread.name.startswith(NAME):
+            thread.join(timeout=10)
+    assert len(made) == done
+
+
+def counted_examples(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is made from now on; slowly where it is made ahead, so that there is much to end."""
+    original, made = Dataset.example, list[int]()
+
+    def example(self: Dataset, index: int, epoch: int) -> Any:
+        made.append(index)
+        if threading.current_thread() is not threading.main_thread():
+            threading.Event().wait(0.2)
+        return original(self, index, epoch)
+
+    monkeypatch.setattr(Dataset, "example", example)
+    return made
 
 
 def test_a_short_run_tells_how_it_goes(train: Callable[..., Tuned]) -> None:

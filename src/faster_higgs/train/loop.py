@@ -82,6 +82,10 @@ class LanguageTask:
         """Put the packer back."""
         self.packer.place = Place.from_json(place)
 
+    def close(self) -> None:
+        """Stop what goes on beside the steps."""
+        self.packer.close()
+
     def whole(self) -> AbstractContextManager[None]:
         """All weights for every member, for as long as it lasts."""
         return whole_model(self.model, self.team)

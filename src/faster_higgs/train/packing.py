@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from faster_higgs.errors import SettingError
+from faster_higgs.train.ahead import Ahead
 from faster_higgs.train.sample import IGNORE, Example
 
 
@@ -70,7 +71,10 @@ class Place:
 
 
 class Packer:
-    """An endless stream of batches of at most `budget` positions; `place` is where it stands."""
+    """An endless stream of batches of at most `budget` positions; `place` is where it stands.
+
+    While the batches of a window are given out, a thread makes the examples of the next one.
+    """
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Packer:
         self.examples, self.budget, self.seed, self.window = examples, budget, seed, window
         self.place = place
         self._ready: tuple[int, int, list[list[Example]]] | None = None
+        self._ahead = Ahead(self._window)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
@@ -115,15 +120,26 @@ class Packer:
             return Place(place.epoch, place.window + 1, 0)
         return Place(place.epoch + 1, 0, 0)
 
+    def close(self) -> None:
+        """Stop the thread. Another batch begins it anew."""
+        self._ahead.close()
+
     def _groups(self, epoch: int, window: int) -> list[list[Example]]:
         if self._ready is None or self._ready[:2] != (epoch, window):
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(len(self.examples), generator=generator).tolist()
-            chosen = order[window * self.window : (window + 1) * self.window]
-            examples = [self.examples.example(index, epoch) for index in chosen]
+            examples = self._ahead.take((epoch, window))
             groups = fill([len(example) for example in examples], self.budget)
             self._ready = (epoch, window, [[examples[i] for i in group] for group in groups])
+            following = self._after(Place(epoch, window), 0)
+            self._ahead.begin((following.epoch, following.window))
         return self._ready[2]
+
+    def _window(self, number: tuple[int, int]) -> Iterator[Example]:
+        """The examples of a window of an epoch."""
+        epoch, window = number
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.examples), generator=generator).tolist()
+        for index in order[window * self.window : (window + 1) * self.window]:
+            yield self.examples.example(index, epoch)
 
 
 def fill(lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -120,7 +120,8 @@ def _tune(
         _tell_version(results, say)
         about = {"data": data.fingerprint, "model": learner.fingerprint}
         results.open(as_yaml(settings), {**about, "version": _version()})
-    outcome = run.go()
+    with closing(task):
+        outcome = run.go()
     place = None
     if outcome.reason != "signal":
         with task.whole():
