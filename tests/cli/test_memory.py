@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from faster_higgs.checkpoint.load import read_config
+from faster_higgs.checkpoint.plan import PUBLISHED
 from faster_higgs.cli import main as cli
 from faster_higgs.cli.memory import compared, table
-from faster_higgs.train.memory import Estimate, Job
+from faster_higgs.config import ModelConfig
+from faster_higgs.train.memory import Estimate, Job, weights
 from faster_higgs.train.probe import Measured
-from tests.data.tiny import tiny_cache
+from tests.data.tiny import PICO, tiny_cache
+from tests.train.tiny_cache import prepared
 
 PAGE = Path(__file__).parents[2] / "docs" / "tuning.md"
 
@@ -55,6 +59,25 @@ def test_lengths_come_from_the_data(capsys, tmp_path):
     assert code == 0 and out.splitlines()[1].startswith("24 clips: conversations of ")
     code, _, err = ask(capsys, "--gpu", "24GB", "--data", str(data), "--batch-positions", "99")
     assert code == 2 and "longest conversation" in err
+
+
+def test_the_model_is_the_one_that_is_named_or_it_is_said_which_was_assumed(capsys, tmp_path):
+    full, own = tiny_cache(tmp_path / "full"), prepared(tmp_path / "own")
+    for data, more, model, name in (
+        (full, (), PUBLISHED.model, "; the full model, which is assumed without --model, has"),
+        (own, (), config(PICO), "; pico, which is assumed without --model, has"),
+        (own, ("--model", str(PICO)), config(PICO), f"; the model in {PICO} has"),
+    ):
+        flags = ("--gpu", "24GB", "--data", str(data), *more)
+        _, out, _ = ask(capsys, *flags)
+        assert name in out.splitlines()[0]
+        found = json.loads(ask(capsys, *flags, "--json")[1])
+        assert found["model"]["hidden_size"] == model.hidden_size
+        assert found["parts"]["weights"] == weights(model, Job(rank=found["job"]["rank"]))
+
+
+def config(folder: Path) -> ModelConfig:
+    return ModelConfig.from_json(read_config(folder))
 
 
 @pytest.mark.parametrize(

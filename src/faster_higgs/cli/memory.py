@@ -41,7 +41,9 @@ class MemoryFlags:
     preset: str = option("--preset", "PRESET", "What learns.", "voice")
     base: str = option("--base", "KIND", "How the model's weights are held.", "bf16")
     model: str | None = option(
-        "--model", "MODEL", "A folder or hub id. [default: the full model, which need not be here]"
+        "--model",
+        "MODEL",
+        "A folder or hub id. [default: pico for data made for it, else the full model]",
     )
     data: Path | None = option("--data", "DIR", "A prepared folder, for how long its clips are.")
     batch_positions: int | None = option(
@@ -84,15 +86,15 @@ def run(flags: MemoryFlags) -> None:
     if flags.table:
         print("\n".join(table()))
         return
-    config, lengths, wish = _config(flags), _lengths(flags), _wish(flags)
+    model, lengths, wish = _model(flags), _lengths(flags), _wish(flags)
     job, room = _job(flags, lengths), _room(flags)
-    found = _chosen(config, job, room, wish, lengths)
+    found = _chosen(model.config, job, room, wish, lengths)
     fits = found is not None
     found = found or _smallest(job, wish, lengths)
     if flags.probe:
-        _probe(flags, config, found, room)
+        _probe(flags, model.config, found, room)
         return
-    told = Told(flags, config, found, room, fits, lengths)
+    told = Told(flags, model, found, room, fits, lengths)
     print(json.dumps(told.to_json(), indent=2) if flags.json else "\n".join(told.lines()))
     if not fits:
         raise typer.Exit(1)
@@ -103,7 +105,7 @@ class Told:
     """One way to train, and whether there is room for it."""
 
     flags: MemoryFlags
-    config: ModelConfig
+    model: Model
     job: Job
     room: int
     fits: bool
@@ -113,10 +115,10 @@ class Told:
         """For people."""
         from faster_higgs.train.memory import counts, estimate, trainable
 
-        made, job = estimate(self.config, self.job), self.job
-        whole = sum(counts(self.config).values())
-        learns = trainable(self.config, job)
-        beside = f"the model has {whole / 1e6:,.1f} M."
+        made, job = estimate(self.model.config, self.job), self.job
+        whole = sum(counts(self.model.config).values())
+        learns = trainable(self.model.config, job)
+        beside = f"{self.model.name} has {whole / 1e6:,.1f} M."
         yield f"{self.flags.preset}: {learns / 1e6:,.1f} M learn; {beside}"
         yield from _data_lines(self.lengths, job)
         yield ""
@@ -137,10 +139,11 @@ class Told:
 
         from faster_higgs.train.memory import estimate, trainable
 
-        made = estimate(self.config, self.job)
+        made = estimate(self.model.config, self.job)
         return {
+            "model": {"named": self.flags.model, **asdict(self.model.config)},
             "job": asdict(self.job),
-            "trainable": trainable(self.config, self.job),
+            "trainable": trainable(self.model.config, self.job),
             "parts": {**made.parts, "context": made.context, "reserve": made.reserve},
             "moment": made.moment,
             "total": made.total,
@@ -155,10 +158,10 @@ class Told:
 
         free = Wish()
         least = self.lengths.longest if self.lengths else 1
-        if choose(self.config, self.job, self.room, free, least):
+        if choose(self.model.config, self.job, self.room, free, least):
             return "It fits if the batch, checkpointing and the optimizer are left to be chosen."
         four = replace(self.job, base="int4") if self.job.adapters else None
-        if four and choose(self.config, four, self.room, free, least):
+        if four and choose(self.model.config, four, self.room, free, least):
             return "With --base int4 it fits."
         if not self.job.adapters:
             return "Train an adapter (--preset voice), or share the work: --gpus 2."
@@ -292,17 +295,39 @@ def _presets() -> dict[str, dict[str, Any]]:
     return found
 
 
-def _config(flags: MemoryFlags) -> ModelConfig:
+@dataclass(frozen=True)
+class Model:
+    """What is to be trained, and how it is called."""
+
+    name: str
+    config: ModelConfig
+
+
+def _model(flags: MemoryFlags) -> Model:
+    """The one that is named, else the one that the data are for, else the full one."""
     from faster_higgs.checkpoint.files import PACKAGED
     from faster_higgs.checkpoint.load import read_config
     from faster_higgs.checkpoint.plan import PUBLISHED
     from faster_higgs.cli.loading import model_folder
     from faster_higgs.config import ModelConfig
 
-    if flags.model is None and not flags.probe:
-        return PUBLISHED.model
-    folder = model_folder(flags.model).folder if flags.model else PACKAGED
-    return ModelConfig.from_json(read_config(folder))
+    if flags.model:
+        config = ModelConfig.from_json(read_config(model_folder(flags.model).folder))
+        return Model(f"the model in {flags.model}", config)
+    pico = ModelConfig.from_json(read_config(PACKAGED))
+    if flags.probe or (flags.data and _is_for_pico(flags.data, pico)):
+        return Model("pico, which is assumed without --model,", pico)
+    return Model("the full model, which is assumed without --model,", PUBLISHED.model)
+
+
+def _is_for_pico(data: Path, config: ModelConfig) -> bool:
+    """Whether a prepared folder is worded as pico reads."""
+    from faster_higgs.checkpoint.files import PACKAGED
+    from faster_higgs.data.cache import read_about
+    from faster_higgs.data.wording import Wording
+
+    about = read_about(data.expanduser())
+    return bool(about["text"]["fingerprint"] == Wording.load(PACKAGED, config).fingerprint)
 
 
 def _job(flags: MemoryFlags, lengths: Lengths | None) -> Job:
