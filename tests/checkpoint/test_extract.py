@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from faster_higgs.checkpoint.adapter import Weighted, read_adapter, write_adapter
+from faster_higgs.checkpoint.export import export
 from faster_higgs.checkpoint.extract import _pair, extract
 from faster_higgs.checkpoint.fingerprint import fingerprint
 from faster_higgs.checkpoint.layouts import ORIGINAL
@@ -16,6 +17,7 @@ from faster_higgs.checkpoint.load import load_model
 from faster_higgs.checkpoint.merge import MergeSettings, merge
 from faster_higgs.checkpoint.save import save_model
 from faster_higgs.errors import CheckpointError, SettingError
+from faster_higgs.quant.apply import Quantization
 from tests.checkpoint.adapters import an_adapter
 from tests.model.tiny_model import tiny_config, tiny_model
 
@@ -85,6 +87,34 @@ def test_a_trainer_s_prefix_is_no_hindrance(base: Path, full: Path) -> None:
     assert extract(full, base, 4).kept > 0.99999
 
 
+def pickled(folder: Path) -> None:
+    """The same tensors as torch saves them, and a trainer wraps them."""
+    path = folder / "model.safetensors"
+    torch.save({"model": load_file(path), "step": 7}, folder / "model.pth")
+    path.unlink()
+
+
+@pytest.mark.parametrize("which", ["full", "base", "both"])
+def test_a_torch_file_gives_what_safetensors_give(base: Path, full: Path, which: str) -> None:
+    wanted = extract(full, base, 3)
+    for folder in (full, base):
+        if which in (folder.name, "both"):
+            pickled(folder)
+    found = extract(full, base, 3)
+    assert found.kept == wanted.kept
+    assert found.adapter.pairs.keys() == wanted.adapter.pairs.keys()
+    for path, pair in wanted.adapter.pairs.items():
+        assert all(map(torch.equal, pair, found.adapter.pairs[path]))
+    assert found.adapter.replaced.keys() == wanted.adapter.replaced.keys()
+    assert not found.adapter.config.fingerprint or which == "full"
+
+
+def test_packed_weights_have_no_difference(base: Path, full: Path, tmp_path: Path) -> None:
+    export(full, tmp_path / "small", Quantization("int8"))
+    with pytest.raises(CheckpointError, match="are packed, so no difference can be taken"):
+        extract(tmp_path / "small", base)
+
+
 def test_pairs_inside_a_checkpoint_are_taken_as_they_are(
     base: Path, full: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +130,9 @@ def test_pairs_inside_a_checkpoint_are_taken_as_they_are(
     with pytest.raises(SettingError, match="--alpha"):
         extract(tmp_path / "checkpoint-7", base)
     found = extract(tmp_path / "checkpoint-7", base, alpha=6.0)
+    pickled(tmp_path / "checkpoint-7")
+    again = extract(tmp_path / "checkpoint-7", base, alpha=6.0)
+    assert again.adapter.pairs.keys() == found.adapter.pairs.keys()
     assert found.adapter.scale == adapter.scale and not found.adapter.replaced
     for path, pair in adapter.pairs.items():
         assert all(map(torch.equal, pair, found.adapter.pairs[path]))

@@ -50,10 +50,10 @@ class _Weights:
     @classmethod
     def open(cls, folder: Path) -> _Weights:
         files = open_tensors(folder)
-        if files.pickled or any(name.endswith(PACKED) for name in files.shapes):
+        if any(name.endswith(PACKED) for name in files.shapes):
             raise CheckpointError(
-                f"The weights in '{folder}' are packed or in a torch file, so no difference can "
-                "be taken; give whole weights in safetensors."
+                f"The weights in '{folder}' are packed, so no difference can be taken; give the "
+                "model that they were made from."
             )
         layout = next((layout for layout in LAYOUTS if layout.fits(files.shapes)), None)
         if layout is not None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from faster_higgs.checkpoint.layout import Layout, Recipe, match
 from faster_higgs.checkpoint.targets import Targets, place, targets_of
-from faster_higgs.checkpoint.torch_file import TorchFile, open_torch_file
+from faster_higgs.checkpoint.torch_file import TorchFile, copied, open_torch_file
 from faster_higgs.errors import CheckpointError, CheckpointNotFound
 
 SAFETENSORS = "model.safetensors"
@@ -48,14 +48,18 @@ class TensorFiles:
     shapes: dict[str, tuple[int, ...]]
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """The named tensors, file by file, as stored. They map the file; nothing else is kept."""
+        """The named tensors, file by file, as stored; nothing else is kept.
+
+        They map the file. Those of a torch file are copies: what was read of it would stay.
+        """
         wanted = set(names)
         for path, held in self.files.items():
-            yield from _mapped(path, [name for name in held if name in wanted])
+            read = copied if _is_torch(path) else _mapped
+            yield from read(path, [name for name in held if name in wanted])
 
     @property
     def pickled(self) -> bool:
-        """Whether a torch file holds the tensors; it is read in rows, not by `read`."""
+        """Whether a torch file holds the tensors; a whole model is better read of it in rows."""
         return any(_is_torch(path) for path in self.files)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -59,6 +59,14 @@ class TorchFile:
         value = value[rows] if value.dim() else value
         self._taken += value.nbytes
         return value
+
+
+def copied(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Copies of the named tensors, one after the other. Raises CheckpointError."""
+    if names:
+        file = TorchFile(path, dict.fromkeys(names))
+        for name in names:
+            yield name, file.rows(name, slice(None)).clone()
 
 
 def open_torch_file(path: Path) -> dict[str, Tensor]:
