@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.report import GIGA, carry_out
 from faster_higgs.checkpoint.plan import PUBLISHED
 from faster_higgs.config import ModelConfig
-from faster_higgs.train.memory import Job, estimate
+from faster_higgs.train.job import Job
+from faster_higgs.train.memory import estimate
 from faster_higgs.train.modes import TRAINED
 from faster_higgs.train.probe import probe
 

@@ -10,9 +10,11 @@ import pytest
 from faster_higgs.checkpoint.load import read_config
 from faster_higgs.checkpoint.plan import PUBLISHED
 from faster_higgs.cli import main as cli
-from faster_higgs.cli.memory import compared, table
+from faster_higgs.cli.memory_table import table
+from faster_higgs.cli.memory_told import compared
 from faster_higgs.config import ModelConfig
-from faster_higgs.train.memory import Estimate, Job, weights
+from faster_higgs.train.job import Job
+from faster_higgs.train.memory import Estimate, weights
 from faster_higgs.train.probe import Measured
 from tests.data.tiny import PICO, tiny_cache
 from tests.train.tiny_cache import prepared

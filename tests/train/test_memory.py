@@ -16,7 +16,9 @@ from faster_higgs.errors import HiggsError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.train import memory
 from faster_higgs.train import probe as probe_module
-from faster_higgs.train.memory import Job, activations, counts, estimate, trainable
+from faster_higgs.train.activations import activations
+from faster_higgs.train.job import Job
+from faster_higgs.train.memory import counts, estimate, trainable
 from faster_higgs.train.memory_choice import BUDGETS, Lengths, Wish, choose
 from faster_higgs.train.modes import TRAINED, part_of
 from faster_higgs.train.probe import Noise, _held, _saved, _task, model, probe

@@ -8,21 +8,21 @@ Knows nothing of how it is worked out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from faster_higgs.cli.command import Command, as_command, option, verbose
+from faster_higgs.cli.memory_told import Model, Told, compared, gb
 from faster_higgs.errors import SettingError
 
 if TYPE_CHECKING:
     from faster_higgs.config import ModelConfig
-    from faster_higgs.train.memory import Estimate, Job
+    from faster_higgs.train.job import Job
     from faster_higgs.train.memory_choice import Lengths, Wish
-    from faster_higgs.train.probe import Measured
 
 CHECKPOINTING = {"auto": None, "on": True, "off": False}
 REFERENCE = 250  # frames of a clip that gives the voice, at most
@@ -72,10 +72,10 @@ def facts() -> Mapping[str, str]:
     """Choices for the help page, read from where they are written."""
     from typing import get_args
 
-    from faster_higgs.train.memory import Base, Optimizer
+    from faster_higgs.train.job import Base, Optimizer, presets
 
     return {
-        "preset": f"{', '.join(_presets())}; default: voice",
+        "preset": f"{', '.join(presets())}; default: voice",
         "base": f"{', '.join(get_args(Base))}; default: bf16",
         "optimizer": f"auto, {', '.join(get_args(Optimizer))}; default: auto",
     }
@@ -84,6 +84,8 @@ def facts() -> Mapping[str, str]:
 def run(flags: MemoryFlags) -> None:
     """Tell what it takes; status 1 when it does not fit."""
     if flags.table:
+        from faster_higgs.cli.memory_table import table
+
         print("\n".join(table()))
         return
     model, lengths, wish = _model(flags), _lengths(flags), _wish(flags)
@@ -94,111 +96,10 @@ def run(flags: MemoryFlags) -> None:
     if flags.probe:
         _probe(flags, model.config, found, room)
         return
-    told = Told(flags, model, found, room, fits, lengths)
+    told = Told(flags.preset, model, found, room, fits, lengths)
     print(json.dumps(told.to_json(), indent=2) if flags.json else "\n".join(told.lines()))
     if not fits:
         raise typer.Exit(1)
-
-
-@dataclass(frozen=True)
-class Told:
-    """One way to train, and whether there is room for it."""
-
-    flags: MemoryFlags
-    model: Model
-    job: Job
-    room: int
-    fits: bool
-    lengths: Lengths | None
-
-    def lines(self) -> Iterator[str]:
-        """For people."""
-        from faster_higgs.train.memory import counts, estimate, trainable
-
-        made, job = estimate(self.model.config, self.job), self.job
-        whole = sum(counts(self.model.config).values())
-        learns = trainable(self.model.config, job)
-        beside = f"{self.model.name} has {whole / 1e6:,.1f} M."
-        yield f"{self.flags.preset}: {learns / 1e6:,.1f} M learn; {beside}"
-        yield from _data_lines(self.lengths, job)
-        yield ""
-        yield from _parts(made)
-        yield ""
-        yield f"The most is taken at {made.moment}, of steps of {told_way(job)}."
-        left = self.room - made.total
-        free = f"of {_gb(self.room)}"
-        if self.fits:
-            yield f"That fits: {_gb(left)} {free} stay free. To train so:"
-            yield f"  {_settings(job)}"
-            return
-        yield f"That is {_gb(-left)} more than there is, {free}. {self._advice()}"
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        from dataclasses import asdict
-
-        from faster_higgs.train.memory import estimate, trainable
-
-        made = estimate(self.model.config, self.job)
-        return {
-            "model": {"named": self.flags.model, **asdict(self.model.config)},
-            "job": asdict(self.job),
-            "trainable": trainable(self.model.config, self.job),
-            "parts": {**made.parts, "context": made.context, "reserve": made.reserve},
-            "moment": made.moment,
-            "total": made.total,
-            "room": self.room,
-            "fits": self.fits,
-            "lengths": asdict(self.lengths) if self.lengths else None,
-        }
-
-    def _advice(self) -> str:
-        """What would fit, if anything does."""
-        from faster_higgs.train.memory_choice import Wish, choose
-
-        free = Wish()
-        least = self.lengths.longest if self.lengths else 1
-        if choose(self.model.config, self.job, self.room, free, least):
-            return "It fits if the batch, checkpointing and the optimizer are left to be chosen."
-        four = replace(self.job, base="int4") if self.job.adapters else None
-        if four and choose(self.model.config, four, self.room, free, least):
-            return "With --base int4 it fits."
-        if not self.job.adapters:
-            return "Train an adapter (--preset voice), or share the work: --gpus 2."
-        return "Take a larger card, or share the work: --gpus 2."
-
-
-def told_way(job: Job) -> str:
-    """The choices in words."""
-    batches = "1 batch" if job.accumulate == 1 else f"{job.accumulate} batches"
-    kept = "with" if job.checkpointing else "without"
-    return f"{batches} of {job.positions:,} positions, {kept} checkpointing, {job.optimizer}"
-
-
-def _settings(job: Job) -> str:
-    kept = str(job.checkpointing).lower()
-    return (
-        f"--set training.budget={job.positions} --set training.accumulate={job.accumulate} "
-        f"--set training.checkpointing={kept} --set training.optimizer.kind={job.optimizer}"
-    )
-
-
-def _parts(made: Estimate) -> Iterator[str]:
-    rows = {**made.parts, "reserve": made.reserve, "context": made.context, "together": made.total}
-    yield f"{'':<12}{'GB':>8}{'GiB':>8}"
-    for name, size in rows.items():
-        yield f"{name:<12}{size / 1e9:>8.2f}{size / 2**30:>8.2f}"
-
-
-def _data_lines(lengths: Lengths | None, job: Job) -> Iterator[str]:
-    if lengths is None:
-        return
-    each = max(1, job.positions // lengths.middle)
-    yield (
-        f"{lengths.clips:,} clips: conversations of {lengths.shortest:,} to {lengths.longest:,} "
-        f"positions, most near {lengths.middle:,}; about {each} in a batch. "
-        f"{lengths.audio:.0%} is sound."
-    )
 
 
 def _probe(flags: MemoryFlags, config: ModelConfig, job: Job, room: int) -> None:
@@ -211,7 +112,7 @@ def _probe(flags: MemoryFlags, config: ModelConfig, job: Job, room: int) -> None
     made = estimate(config, job)
     if made.total > room:
         raise SettingError(
-            f"Two steps would take {_gb(made.total)}, and there are {_gb(room)}; probe a smaller "
+            f"Two steps would take {gb(made.total)}, and there are {gb(room)}; probe a smaller "
             "batch (--batch-positions) or model (--model)."
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -224,85 +125,6 @@ def _probe(flags: MemoryFlags, config: ModelConfig, job: Job, room: int) -> None
     print("\n".join(compared(made, found, device, job)))
 
 
-def compared(made: Estimate, found: Measured, device: str, job: Job) -> Iterator[str]:
-    """The estimate beside what was measured."""
-    yield f"Two steps of {told_way(job)} on {device}; MB:"
-    yield f"{'':<12}{'estimated':>10}{'measured':>10}"
-    for name, size in made.parts.items():
-        told = f"{found.parts[name] / 1e6:>10,.1f}" if name in found.parts else ""
-        yield f"{name:<12}{size / 1e6:>10,.1f}{told}"
-    expected = made.expected(device)
-    if expected > made.peak:
-        yield f"{'libraries':<12}{(expected - made.peak) / 1e6:>10,.1f}"
-    yield f"{'together':<12}{expected / 1e6:>10,.1f}{found.peak / 1e6:>10,.1f}"
-    yield f"The estimate is off by {expected / found.peak - 1:+.1%}."
-    yield (
-        f"At {made.moment}; gradients and activations are measured where each is largest. "
-        f"A step took {found.seconds:.2f} s."
-    )
-
-
-def table() -> list[str]:
-    """Which card is enough for what, as markdown: the full model, 60 % of the positions sound."""
-    from faster_higgs.checkpoint.plan import PUBLISHED
-    from faster_higgs.train.memory import Job, estimate
-
-    lines = ["| what | positions of a batch | needs, GiB | card |", "|---|---|---|---|"]
-    for name, preset, sizes, more in ROWS:
-        for positions in sizes:
-            job = Job(**_presets()[preset], **more, positions=positions)
-            size = estimate(PUBLISHED.model, job).total / 2**30
-            card = next((f"{card} GB" for card in CARDS if size <= card * USABLE), "none")
-            lines.append(f"| {name} | {positions:,} | {size:.1f} | {card} |")
-    return lines
-
-
-CARDS = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 80, 96, 141, 192)  # GiB
-AGAIN, EIGHT = {"checkpointing": True}, {"optimizer": "adamw8bit"}
-USABLE = 0.97  # the rest of a card shows the desktop, or is the driver's
-ROWS: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
-    ("voice, base of 4 bits, checkpointing", "voice", (2048,), {"base": "int4", **AGAIN}),
-    ("voice, base of 4 bits", "voice", (2048,), {"base": "int4"}),
-    ("voice, checkpointing", "voice", (2048, 8192), AGAIN),
-    ("voice", "voice", (1024, 2048, 4096), {}),
-    ("language, checkpointing", "language", (2048,), AGAIN),
-    ("language", "language", (2048,), {}),
-    ("audio_only, 8-bit, checkpointing", "audio_only", (2048,), {**EIGHT, **AGAIN}),
-    ("audio_path, 8-bit, checkpointing", "audio_path", (2048,), {**EIGHT, **AGAIN}),
-    ("full, 8-bit, checkpointing", "full", (2048,), {**EIGHT, **AGAIN}),
-    ("full, checkpointing", "full", (2048,), AGAIN),
-    ("full, checkpointing, each of 2 cards", "full", (2048,), {"gpus": 2, **AGAIN}),
-    ("full, checkpointing, each of 8 cards", "full", (2048,), {"gpus": 8, **AGAIN}),
-    ("full, 8-bit, checkpointing, each of 2 cards", "full", (2048,), {"gpus": 2, **EIGHT, **AGAIN}),
-)
-
-
-def _presets() -> dict[str, dict[str, Any]]:
-    """What learns, by the names of presets and modes."""
-    from faster_higgs.train.modes import TRAINED
-    from faster_higgs.train.tune_config import PRESETS, WITH_ADAPTER
-
-    found: dict[str, dict[str, Any]] = {}
-    for name, preset in PRESETS.items():
-        if preset["mode"] not in WITH_ADAPTER:
-            continue
-        whole = tuple(preset.get("adapter.whole", ()))
-        rank = {"rank": preset["adapter.rank"]}
-        found[name] = {"adapters": tuple(preset["adapter.parts"]), "whole": whole, **rank}
-    for name, parts in TRAINED.items():
-        heard = tuple(part for part in parts if part != "text_head")  # nothing reads it
-        found[name] = {"adapters": (), "whole": heard}
-    return found
-
-
-@dataclass(frozen=True)
-class Model:
-    """What is to be trained, and how it is called."""
-
-    name: str
-    config: ModelConfig
-
-
 def _model(flags: MemoryFlags) -> Model:
     """The one that is named, else the one that the data are for, else the full one."""
     from faster_higgs.checkpoint.files import PACKAGED
@@ -313,7 +135,7 @@ def _model(flags: MemoryFlags) -> Model:
 
     if flags.model:
         config = ModelConfig.from_json(read_config(model_folder(flags.model).folder))
-        return Model(f"the model in {flags.model}", config)
+        return Model(f"the model in {flags.model}", config, flags.model)
     pico = ModelConfig.from_json(read_config(PACKAGED))
     if flags.probe or (flags.data and _is_for_pico(flags.data, pico)):
         return Model("pico, which is assumed without --model,", pico)
@@ -333,14 +155,14 @@ def _is_for_pico(data: Path, config: ModelConfig) -> bool:
 def _job(flags: MemoryFlags, lengths: Lengths | None) -> Job:
     from typing import get_args
 
-    from faster_higgs.train.memory import Base, Job
+    from faster_higgs.train.job import Base, Job, presets
 
-    presets = _presets()
-    if flags.preset not in presets:
-        raise SettingError(f"--preset is '{flags.preset}'; use one of {', '.join(presets)}.")
+    known = presets()
+    if flags.preset not in known:
+        raise SettingError(f"--preset is '{flags.preset}'; use one of {', '.join(known)}.")
     if flags.base not in get_args(Base):
         raise SettingError(f"--base is '{flags.base}'; use one of {', '.join(get_args(Base))}.")
-    made: dict[str, Any] = presets[flags.preset]
+    made: dict[str, Any] = known[flags.preset]
     if flags.rank is not None:
         if not made["adapters"]:
             raise SettingError(f"--rank is for adapters; '{flags.preset}' has none.")
@@ -353,7 +175,7 @@ def _job(flags: MemoryFlags, lengths: Lengths | None) -> Job:
 def _wish(flags: MemoryFlags) -> Wish:
     from typing import get_args
 
-    from faster_higgs.train.memory import Optimizer
+    from faster_higgs.train.job import Optimizer
     from faster_higgs.train.memory_choice import Wish
 
     if flags.checkpointing not in CHECKPOINTING:
@@ -417,7 +239,3 @@ def _smallest(job: Job, wish: Wish, lengths: Lengths | None) -> Job:
     longest = lengths.longest if lengths else 1
     *_, last = (way for way in ways(job, wish) if way.positions >= longest)
     return last
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from faster_higgs.config import ModelConfig
-from faster_higgs.train.memory import Job, Optimizer, estimate
+from faster_higgs.train.job import Job, Optimizer
+from faster_higgs.train.memory import estimate
 
 STEP = 8192  # positions that a step learns from, in one batch or in several
 BUDGETS = (8192, 4096, 2048, 1024, 512)

@@ -16,7 +16,7 @@ from typing import Any
 
 from faster_higgs.config import ModelConfig, RopeScaling
 from faster_higgs.errors import HiggsError, SettingError
-from faster_higgs.train.memory import Job
+from faster_higgs.train.job import Job
 
 STEPS = 2  # the optimiser remembers nothing before the end of the first
 DOCUMENT = 256  # positions of a conversation
