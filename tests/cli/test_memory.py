@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from faster_higgs.checkpoint.load import read_config
 from faster_higgs.checkpoint.plan import PUBLISHED
@@ -16,7 +18,7 @@ from faster_higgs.config import ModelConfig
 from faster_higgs.train.job import Job
 from faster_higgs.train.memory import Estimate, weights
 from faster_higgs.train.probe import Measured
-from tests.data.tiny import PICO, tiny_cache
+from tests.data.tiny import PICO, tiny_cache, tiny_clips
 from tests.train.tiny_cache import prepared
 
 PAGE = Path(__file__).parents[2] / "docs" / "tuning.md"
@@ -61,6 +63,11 @@ def test_lengths_come_from_the_data(capsys, tmp_path):
     assert code == 0 and out.splitlines()[1].startswith("24 clips: conversations of ")
     code, _, err = ask(capsys, "--gpu", "24GB", "--data", str(data), "--batch-positions", "99")
     assert code == 2 and "longest conversation" in err
+    long = [replace(c, codes=torch.cat([c.codes] * 700, dim=1)) for c in tiny_clips(3)]
+    data = prepared(tmp_path / "long", made=long)
+    code, _, err = ask(capsys, "--gpu", "24GB", "--data", str(data))
+    assert code == 2 and "more than the largest batch that is tried" in err
+    assert ask(capsys, "--gpu", "24GB", "--data", str(data), "--batch-positions", "30000")[0] == 0
 
 
 def test_the_model_is_the_one_that_is_named_or_it_is_said_which_was_assumed(capsys, tmp_path):

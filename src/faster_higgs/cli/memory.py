@@ -221,9 +221,14 @@ def _room(flags: MemoryFlags) -> int:
 def _chosen(
     config: ModelConfig, job: Job, room: int, wish: Wish, lengths: Lengths | None
 ) -> Job | None:
-    from faster_higgs.train.memory_choice import choose
+    from faster_higgs.train.memory_choice import BUDGETS, choose
 
     longest = lengths.longest if lengths else 1
+    if wish.positions is None and longest > BUDGETS[0]:
+        raise SettingError(
+            f"The longest conversation of the data takes {longest} positions, more than the "
+            f"largest batch that is tried; give --batch-positions {longest}, or shorter clips."
+        )
     if wish.positions is not None and wish.positions < longest:
         raise SettingError(
             f"--batch-positions is {wish.positions}, and the longest conversation of the data "
