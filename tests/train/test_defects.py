@@ -18,8 +18,8 @@ from faster_higgs.errors import SettingError
 from faster_higgs.model import dual_ffn
 from faster_higgs.train import dataset, loop, loss, sample
 from faster_higgs.train.demands import Demands
-from faster_higgs.train.run import Run
 from faster_higgs.train.sample import IGNORE
+from faster_higgs.train.skips import Skips
 
 Patch = pytest.MonkeyPatch
 NOTICED = (AssertionError, SettingError, pytest.fail.Exception)
@@ -100,7 +100,7 @@ def swallowed_errors(patch: Patch) -> None:
 
 def deaf_guard(patch: Patch) -> None:
     """D5: nobody looks at what a step says."""
-    patch.setattr(Run, "_guard", lambda self, metrics: None)
+    patch.setattr(Skips, "take_out", lambda self, step, metrics, seen: None)
 
 
 def no_checkpointing(patch: Patch) -> None:

@@ -26,8 +26,9 @@ from faster_higgs.train.config import LanguageSettings, OptimizerSettings, RunSe
 from faster_higgs.train.guide import Guide
 from faster_higgs.train.journal import Journal
 from faster_higgs.train.loop import LanguageTask
-from faster_higgs.train.run import Run, Stopper
+from faster_higgs.train.run import Run
 from faster_higgs.train.schedule import Schedule
+from faster_higgs.train.stopping import Stopper
 
 FAST = OptimizerSettings(learning_rate=1e-2)
 
@@ -260,7 +261,7 @@ def test_numbers_that_are_not_finite_are_never_learnt_from_nor_silent(
             run.go()
     else:
         run.go()
-        assert run.skipped == 3
+        assert run.skips.count == 3
         assert any("left out" in line for line in lines)
     after = weights(job)
     assert all(torch.equal(after[n].nan_to_num(7), before[n].nan_to_num(7)) for n in before)

@@ -6,25 +6,23 @@ Knows nothing of what a step computes.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, Protocol, cast
 
 from torch import nn
 from torch.optim import Optimizer
 
-from faster_higgs.errors import HiggsError
 from faster_higgs.train import figures
 from faster_higgs.train.config import RunSettings
 from faster_higgs.train.journal import Journal, Quiet, Say
 from faster_higgs.train.schedule import Schedule
+from faster_higgs.train.skips import Skips
 from faster_higgs.train.state import Checkpoints
+from faster_higgs.train.stopping import Stopper
 from faster_higgs.train.team import ALONE, Team
 
 OVERTIME = 1.2  # share of the minutes after which a run ends even if its descent is not over
@@ -70,33 +68,6 @@ class Outcome:
     checkpoint: Path
 
 
-@dataclass
-class Stopper:
-    """Turns the first SIGINT or SIGTERM into a wish to stop; the second works as usual."""
-
-    say: Say
-    wanted: bool = False
-    _old: dict[int, Any] = field(default_factory=dict)
-
-    def __enter__(self) -> Stopper:
-        if threading.current_thread() is threading.main_thread():
-            self._old = {
-                number: signal.signal(number, self._note)
-                for number in (signal.SIGINT, signal.SIGTERM)
-            }
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.wanted = True
-        signal.signal(number, self._old[number])
-        with suppress(RuntimeError):  # in the middle of another line
-            self.say("Stopping after this step, then saving; once more to stop at once.")
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-
 class Run:
     """One run of a task in a folder, where it leaves a checkpoint behind.
 
@@ -124,7 +95,8 @@ class Run:
         journal = Journal(Path(folder), say, device) if team.leads else Quiet()
         self.journal = cast(Journal, journal)
         self.schedule = Schedule(settings)
-        self.step = self.skipped = self._skips_in_row = 0
+        self.skips = Skips(settings, self.journal.line)
+        self.step = 0
         self.seconds = 0.0  # of training before this run
         self._begun = self._saved = time.monotonic()
         self._first = 0
@@ -134,7 +106,8 @@ class Run:
         """Go on from a checkpoint of this folder."""
         task = self.task
         state = self.checkpoints.restore(name, task.modules, task.optimizers, self.identity)
-        self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.skips.count = state["skipped"]
         self.best, self.worse = state.get("best") or math.inf, state.get("worse", 0)
         self.schedule.restore(state["schedule"], self.step)
         task.seek(state["place"])
@@ -183,32 +156,13 @@ class Run:
             for group, rate in zip(optimizer.param_groups, self._rates[name], strict=True):
                 group["lr"] = rate * factor
         metrics = self.task.step(self.step)
-        self._guard(metrics)
+        self.skips.take_out(self.step, metrics, getattr(self.task, "seen", ()))
         self.step += 1
         self.journal.add(metrics)
         if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
-            told = {"rate_factor": factor, "skipped_steps": self.skipped}
+            told = {"rate_factor": factor, "skipped_steps": self.skips.count}
             told |= figures.of_step(self.task.optimizers.values())
             self.journal.flush(self.step, told, self._left(), self.settings.steps)
-
-    def _guard(self, metrics: dict[str, float]) -> None:
-        """Count a step that met a number that is not finite, or refuse to go on."""
-        if not metrics.pop("skipped", 0.0):
-            self._skips_in_row = 0
-            return
-        self.skipped += 1
-        self._skips_in_row += 1
-        seen = told(getattr(self.task, "seen", ()))
-        bad = ", ".join(f"{k} = {v}" for k, v in metrics.items() if not math.isfinite(v))
-        for name in [name for name, value in metrics.items() if not math.isfinite(value)]:
-            del metrics[name]
-        if self.settings.non_finite == "raise" or self._skips_in_row > self.settings.max_skips:
-            raise HiggsError(
-                f"Step {self.step} gave numbers that are not finite ({bad}), "
-                f"{self._skips_in_row} in a row.{seen} The last checkpoint is sound; resume "
-                "from it with a lower learning rate, or without autocast."
-            )
-        self.journal.line(f"Step {self.step} was left out: {bad}.{seen} {self.skipped} so far.")
 
     def _evaluate(self, *, judge: bool = True) -> dict[str, float]:
         metrics = {f"eval_{name}": value for name, value in self.task.evaluate().items()}
@@ -299,7 +253,7 @@ class Run:
     def _state(self) -> dict[str, Any]:
         return {
             "step": self.step,
-            "skipped": self.skipped,
+            "skipped": self.skips.count,
             "seconds": self.seconds + self._elapsed(),
             "schedule": self.schedule.to_json(),
             "place": self.task.place(),
@@ -324,11 +278,3 @@ class Run:
                 f"The warm-up of {settings.warmup} steps is more than a fifth of all "
                 f"{settings.steps} steps."
             )
-
-
-def told(names: Sequence[str], most: int = 20) -> str:
-    """The clips of a step, in a sentence."""
-    if not names:
-        return ""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f" It read {', '.join(names[:most])}{more}."
