@@ -428,6 +428,9 @@ def test_a_number_that_is_not_finite_ends_it_with_the_step_and_the_clips(
     assert "Step 3 gave numbers that are not finite" in str(caught.value)
     assert f"It read {', '.join(read[3])}." in str(caught.value)
     assert read[3] and all(name.startswith("clip-") for name in read[3])
+    assert "go on from it with run.non_finite=skip" in str(caught.value)
+    read.clear()
+    assert train(run__save_every=2, run__non_finite="skip").outcome.step == 8
 
 
 def test_held_out_texts_are_spoken_at_every_evaluation(

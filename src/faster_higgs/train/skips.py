@@ -40,8 +40,9 @@ class Skips:
         if self.settings.non_finite == "raise" or self.in_row > self.settings.max_skips:
             raise HiggsError(
                 f"Step {step} gave numbers that are not finite ({bad}), "
-                f"{self.in_row} in a row.{read} The last checkpoint is sound; resume "
-                "from it with a lower learning rate, or without autocast."
+                f"{self.in_row} in a row.{read} The last checkpoint is sound: go on "
+                "from it with run.non_finite=skip, or begin again with a lower learning rate or "
+                "without autocast."
             )
         self.say(f"Step {step} was left out: {bad}.{read} {self.count} so far.")
 
