@@ -49,6 +49,15 @@ def test_each_side_as_it_was_asked_for(run, here, tiny, flags, expected):
     assert held(here / "small") == expected
 
 
+def test_weights_are_cut_into_files_of_a_size(run, here, tiny):
+    assert run("export", "--to", "int8", tiny, "small", "--shard-size", "0.02MB").code == 0
+    assert len(list((here / "small").glob("model-*-of-*.safetensors"))) > 3
+    assert run("say", "Hello.", "--model", "small", "-o", "a.wav", *SHORT).code == 0
+    ended = run("export", "--to", "int8", tiny, "other", "--shard-size", "some")
+    assert ended.code == 2 and "--shard-size is 'some'; write a size" in ended.err
+    assert not (here / "other").exists()
+
+
 def test_without_a_name_it_is_the_model_that_speaks(run, here, tiny, monkeypatch):
     default = files.DefaultModel(tiny, packaged=True)
     monkeypatch.setattr(files, "default_model", lambda: default)

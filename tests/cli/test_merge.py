@@ -13,6 +13,7 @@ from faster_higgs.audio.files import read
 from faster_higgs.checkpoint import merge as merging
 from faster_higgs.checkpoint.adapter import read_adapter, write_adapter
 from faster_higgs.checkpoint.load import load_model
+from faster_higgs.checkpoint.tensors import INDEX
 from tests.checkpoint.adapters import an_adapter
 
 SHORT = ["--seed", 3, "--max_new_tokens", 30, "--device", "cpu"]
@@ -37,6 +38,17 @@ def test_a_merged_model_speaks_as_the_adapter(run, here, tiny, adapter):
     merged = sound(run, "a.wav", "--model", "out")
     assert merged == sound(run, "b.wav", "--model", tiny, "--adapter", f"{adapter}=0.25")
     assert merged != sound(run, "c.wav", "--model", tiny)
+
+
+def test_weights_are_cut_into_files_of_a_size_and_speak_the_same(run, here, tiny, adapter):
+    flags = ["--adapter", adapter, "--verify", "--out"]
+    assert run("merge", *flags, "one").code == 0
+    assert run("merge", *flags, "many", "--shard-size", "0.02MB").code == 0
+    assert not (here / "one" / INDEX).exists()
+    named = set(json.loads((here / "many" / INDEX).read_text())["weight_map"].values())
+    assert named == {path.name for path in (here / "many").glob("model*.safetensors")}
+    assert len(named) > 3
+    assert sound(run, "a.wav", "--model", "one") == sound(run, "b.wav", "--model", "many")
 
 
 @pytest.mark.parametrize("name", ["--lora_adapter_path", "--lora_path"])

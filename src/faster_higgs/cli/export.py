@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SAME = "same"
 ARGUMENTS = "[MODEL] OUT"
+SHARDS = "Of a file of weights at most; so much is in memory at a time."
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ExportFlags:
     text: str | None = option(
         "--text", "PRECISION", "And those that only read text. [default: as --to]"
     )
+    shard_size: str | None = option("--shard-size", "SIZE", SHARDS)
     group: int | None = option("--group", "N", "How many weights share a scale in int4.")
     verbose: bool = verbose()
 
@@ -61,6 +63,7 @@ def facts() -> Mapping[str, str]:
         "to": ", ".join(PACKED),
         "text": f"{', '.join(PACKED)}, or {SAME}: as they are",
         "group": f"{', '.join(map(str, GROUPS))}; default: {Quantization().group}",
+        "shard_size": usual_shard(),
     }
 
 
@@ -72,10 +75,10 @@ def run(flags: ExportFlags) -> None:
     from faster_higgs.cli.loading import model_folder
 
     *named, out = flags.places
-    wish = _wish(flags)
+    wish, shard_bytes = _wish(flags), shard_bytes_of(flags.shard_size)
     model = model_folder(named[0] if named else None).folder
     with progress_bar() as progress:
-        done = export(model, Path(out).expanduser(), wish, progress)
+        done = export(model, Path(out).expanduser(), wish, progress, shard_bytes=shard_bytes)
     print(done.folder)
     _tell(
         f"The weights take {_size(done.bytes)}; those of {model} take {_size(done.bytes_before)}."
@@ -101,6 +104,21 @@ def _wish(flags: ExportFlags) -> Quantization:
         raise SettingError("--group belongs to int4, and nothing is to be int4; leave it out.")
     group = Quantization().group if flags.group is None else flags.group
     return Quantization(flags.to, None if text == SAME else text, group)  # type: ignore[arg-type]
+
+
+def usual_shard() -> str:
+    """For the help page."""
+    from faster_higgs.checkpoint.export import SHARD_BYTES
+
+    return f"default: {_size(SHARD_BYTES)}"
+
+
+def shard_bytes_of(size: str | None) -> int:
+    """Of --shard-size. Raises SettingError."""
+    from faster_higgs.checkpoint.export import SHARD_BYTES
+    from faster_higgs.cli.precision import bytes_of
+
+    return SHARD_BYTES if size is None else bytes_of(size, "--shard-size")
 
 
 def codec_told(folder: Path) -> str:

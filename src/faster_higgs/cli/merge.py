@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faster_higgs.cli.command import Command, as_command, flag, option, verbose
+from faster_higgs.cli.export import SHARDS, usual_shard
 from faster_higgs.errors import HiggsError, SettingError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ TEXT = "The quick brown fox jumps over the lazy dog, and nobody is surprised."
 
 _extracting = partial(flag, "The other way round")
 _comparing = partial(flag, "Comparing")
-_OF_MERGING = ("adapter", "dtype", "layout", "scale", "verify", "no_save_tokenizer")
+_OF_MERGING = tuple("adapter dtype layout shard_size scale verify no_save_tokenizer".split())
 _OF_COMPARING = ("test_input", "device")
 
 
@@ -52,6 +53,7 @@ class MergeFlags:
     layout: str | None = option(
         "--layout", "NAMES", "Tensor names of hf or boson. [default: as the base has them]"
     )
+    shard_size: str | None = option("--shard-size", "SIZE", SHARDS)
     scale: float | None = option("--scale", "X", "Multiplies all weights. [default: 1]")
     verify: bool = option("--verify", None, "Read all of it again and compare it bit by bit.")
     no_save_tokenizer: bool = option("--no-save-tokenizer", None, "Leave the tokenizer out.")
@@ -82,7 +84,7 @@ def command(name: str, help: str) -> Command:
 
 def facts() -> Mapping[str, str]:
     """Defaults for the help page, read from where they are written."""
-    return {"test_input": f'default: "{TEXT}"'}
+    return {"test_input": f'default: "{TEXT}"', "shard_size": usual_shard()}
 
 
 def run(flags: MergeFlags) -> None:
@@ -118,7 +120,7 @@ def _merge(flags: MergeFlags) -> None:
     from faster_higgs.checkpoint.adapted import chosen
     from faster_higgs.checkpoint.merge import MergeSettings, merge
     from faster_higgs.cli.adapters import named, warn_of
-    from faster_higgs.cli.export import codec_told, progress_bar
+    from faster_higgs.cli.export import codec_told, progress_bar, shard_bytes_of
 
     scale = 1.0 if flags.scale is None else flags.scale
     pairs = [(folder, weight * scale) for folder, weight in named(flags.adapter)]
@@ -130,6 +132,7 @@ def _merge(flags: MergeFlags) -> None:
         LAYOUTS.get(flags.layout or ""),  # type: ignore[arg-type]
         tokenizer=not flags.no_save_tokenizer,
         verify=flags.verify,
+        shard_bytes=shard_bytes_of(flags.shard_size),
     )
     with progress_bar() as progress:
         done = merge(base, adapters, Path(flags.out).expanduser(), settings, progress)
