@@ -102,11 +102,14 @@ class Take(Generic[T]):
             yield piece
 
     def _joined(self, piece: bytes, behind: list[T | Exception | None]) -> Any:
-        """With the bytes that wait already, which are sent at once; what is not bytes is `behind`."""
+        """The bytes that wait already are sent with it; what waits and is not bytes is `behind`."""
         joined = [piece]
         while not behind and sum(map(len, joined)) < PIECE and not self._ready.empty():
             waits = self._ready.get_nowait()
-            (joined if isinstance(waits, bytes) else behind).append(waits)
+            if isinstance(waits, bytes):
+                joined.append(waits)
+            else:
+                behind.append(waits)
         return b"".join(joined)
 
     def put(self, piece: T | Exception | None) -> None:
