@@ -7,7 +7,7 @@ not where texts come from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from faster_higgs.speech import Higgs
 
 NOTE = "rehearsal.txt"  # a hash of what was asked for
 SHARD = 32  # texts in a shard: what is lost at most when a run is broken off
+# As often as the model holds it likely: to learn that again moves nothing, where what is drawn
+# colder would make it surer of itself, mistakes included.
+AS_LIKELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, ras_window=0)
 VOICES = "voices.arrow"  # the shard of the clips that stood before what was said
 Progress = Callable[[int, int], None]
 
@@ -103,7 +106,7 @@ def _reference(higgs: Higgs, coder: Coder, name: str) -> Iterator[Clip]:
 def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iterator[Clip]:
     """The utterances of a text that came to their end."""
     voice = rehearsal.voices[number % len(rehearsal.voices)]
-    sampling = Sampling(seed=rehearsal.seed + number)
+    sampling = replace(AS_LIKELY, seed=rehearsal.seed + number)
     try:
         pieces = list(higgs.pieces(rehearsal.texts[number], voice, sampling))
     except GenerationError:
@@ -118,7 +121,7 @@ def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iter
 
 def _begin(out: Path, about: dict[str, Any], rehearsal: Rehearsal) -> None:
     """Take the folder. Raises SettingError for one of another model or of other texts."""
-    asked = {**about, **vars(rehearsal), "references": VOICES}
+    asked = {**about, **vars(rehearsal), "references": VOICES, "sampling": asdict(AS_LIKELY)}
     told = hashed(asked)
     note = out / NOTE
     try:
