@@ -32,6 +32,7 @@ from faster_higgs.data.record import BadRow, Recording, Reference
 from faster_higgs.data.split import SplitSettings
 from faster_higgs.data.spool import SOUND
 from faster_higgs.errors import DataError, EngineError, OutputError, SettingError
+from faster_higgs.locks import LOCK, alone_in
 from faster_higgs.prompt.conversation import QUIET_ROOM, Conversation, Setting
 from faster_higgs.prompt.template import write
 from faster_higgs.prompt.tokens import TextTokenizer
@@ -211,7 +212,26 @@ def _fail(task: Any) -> str:
 def test_a_run_broken_off_at_its_very_beginning_goes_on(tmp_path, monkeypatch):
     (tmp_path / ".prepare.json.7.partial").write_text("{")
     prepared(tmp_path, recordings(2))
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_two_do_not_prepare_in_one_folder(tmp_path):
+    prepared(tmp_path / "a", recordings(4))
+    before = content(tmp_path / "a")
+    other = tmp_path / "a" / SHARDS / ".part-00000.arrow.7.partial"
+    other.write_bytes(b"of the one at work")
+    with alone_in(tmp_path / "a"), pytest.raises(SettingError, match="Another process") as caught:
+        prepared(tmp_path / "a", recordings(2))
+    assert caught.value.exit_code == 2 and other.is_file()
+    prepared(tmp_path / "a", recordings(4))
+    assert content(tmp_path / "a") == before
+
+
+def test_one_that_is_refused_leaves_a_new_folder_to_the_other(tmp_path):
+    with alone_in(tmp_path / "a"):
+        with pytest.raises(SettingError, match="Another process"):
+            prepared(tmp_path / "a", recordings(2))
+        assert os.listdir(tmp_path / "a") == [LOCK]
 
 
 def test_bad_clips_are_counted_told_and_harm_nobody(tmp_path):

@@ -8,6 +8,7 @@ from faster_higgs.data.cache import ABOUT, SHARDS, Cache
 from faster_higgs.data.encode import Place
 from faster_higgs.data.rehearse import Rehearsal, rehearse
 from faster_higgs.errors import GenerationError, SettingError
+from faster_higgs.locks import alone_in
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from tests.data.tiny import PICO
@@ -56,6 +57,12 @@ def test_it_goes_on_and_refuses_other_texts(higgs: Higgs, tmp_path: Path) -> Non
     assert shard.stat().st_mtime_ns == made and (tmp_path / ABOUT).is_file()
     with pytest.raises(SettingError, match="other texts"):
         rehearse(higgs, PLACE, Rehearsal(TEXTS[1:2], ("clara",)), tmp_path, _silent)
+
+
+def test_two_do_not_rehearse_in_one_folder(higgs: Higgs, tmp_path: Path) -> None:
+    with alone_in(tmp_path / "a"), pytest.raises(SettingError, match="Another process"):
+        rehearse(higgs, PLACE, Rehearsal(TEXTS[:1], ("clara",)), tmp_path / "a", _silent)
+    assert not (tmp_path / "a").exists()
 
 
 def _silent(done: int, total: int) -> None:

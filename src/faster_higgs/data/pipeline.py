@@ -40,6 +40,7 @@ from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.data.report import Report, lines_of
 from faster_higgs.data.spool import SOUND, PartTask, Row, flac, make_part, part_key, read_part
 from faster_higgs.errors import DataError, SettingError, unwritten
+from faster_higgs.locks import LOCK, alone_in
 
 ASKED, LISTEN = "prepare.json", "listen"
 PART = 64  # recordings in a file of cleaned ones
@@ -68,7 +69,19 @@ def prepare(
     Raises SettingError, DataError, CheckpointError, OutputError, EngineError.
     """
     about = Coder(place).about()
-    begin(desk, {"source": source, **about, "settings": asdict(settings)})
+    _refuse_others(desk.out)
+    with alone_in(desk.out):
+        _begin(desk, {"source": source, **about, "settings": asdict(settings)})
+        return _prepare(recordings, about, place, settings, desk)
+
+
+def _prepare(
+    recordings: Iterable[Found],
+    about: Mapping[str, Any],
+    place: Place,
+    settings: PrepareSettings,
+    desk: Desk,
+) -> tuple[Report, list[Wanted]]:
     rows = _clean(recordings, settings.clean, desk)
     verdicts = judged(rows, settings.choose)
     wanted = _chosen(verdicts, settings, desk.out)
@@ -91,19 +104,24 @@ def prepare(
     return report, wanted
 
 
-def begin(desk: Desk, asked: Mapping[str, Any]) -> None:
-    """Take the folder, and tell what is asked for otherwise than the last time.
+def _refuse_others(out: Path) -> None:
+    """Raises SettingError for a folder that holds something else."""
+    try:
+        found = list(out.iterdir()) if out.is_dir() else []
+    except OSError as error:
+        raise unwritten(f"'{out}' cannot be used: {error.strerror}.", error) from None
+    others = [one for one in found if one.name != LOCK and not one.match(f".*{PARTIAL}")]
+    if others and not (out / ASKED).is_file():
+        raise SettingError(
+            f"'{out}' holds other files; give --out a new folder, or one of `higgs prepare`."
+        )
 
-    Raises SettingError for a folder that holds something else.
-    """
+
+def _begin(desk: Desk, asked: Mapping[str, Any]) -> None:
+    """Tell what is asked for otherwise than the last time, and remove what it left unfinished."""
     out = desk.out
     try:
-        out.mkdir(parents=True, exist_ok=True)
         left = list(out.rglob(f".*{PARTIAL}"))
-        if {*out.iterdir()} - {*left} and not (out / ASKED).is_file():
-            raise SettingError(
-                f"'{out}' holds other files; give --out a new folder, or one of `higgs prepare`."
-            )
         for path in left:
             path.unlink(missing_ok=True)
         before = _asked_before(out)

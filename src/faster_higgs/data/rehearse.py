@@ -24,6 +24,7 @@ from faster_higgs.data.cache import (
 from faster_higgs.data.encode import Coder, Place
 from faster_higgs.data.record import Clip
 from faster_higgs.errors import DataError, GenerationError, SettingError, unwritten
+from faster_higgs.locks import alone_in
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 
@@ -63,7 +64,19 @@ def rehearse(
     """
     coder = Coder(place)
     about = coder.about()
-    _begin(out, about, rehearsal)
+    with alone_in(out):
+        _begin(out, about, rehearsal)
+        return _rehearse(higgs, coder, about, rehearsal, out, progress)
+
+
+def _rehearse(
+    higgs: Higgs,
+    coder: Coder,
+    about: dict[str, Any],
+    rehearsal: Rehearsal,
+    out: Path,
+    progress: Progress,
+) -> dict[str, int]:
     shards, spoken, said = [], dict.fromkeys(rehearsal.voices, 0), set[str]()
     for number, texts in enumerate(rehearsal.shards):
         path = out / SHARDS / f"part-{number:05d}.arrow"
