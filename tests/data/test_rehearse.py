@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faster_higgs.data.cache import ABOUT, SHARDS, Cache
-from faster_higgs.data.encode import Place
+from faster_higgs.data.place import Place
 from faster_higgs.data.rehearse import Rehearsal, rehearse
 from faster_higgs.errors import GenerationError, SettingError
 from faster_higgs.locks import alone_in

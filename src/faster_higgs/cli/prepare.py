@@ -21,8 +21,8 @@ from faster_higgs.errors import SettingError
 
 if TYPE_CHECKING:
     from faster_higgs.data.crews import Crew
-    from faster_higgs.data.encode import Place
     from faster_higgs.data.pipeline import Progress
+    from faster_higgs.data.place import Place
     from faster_higgs.data.plan import PrepareSettings
 
 cleaning = partial(flag, "Sound")
@@ -109,8 +109,8 @@ def command(name: str, help: str) -> Command:
 
 def facts() -> Mapping[str, str]:
     """Defaults for the help page, read from where they are written."""
-    from faster_higgs.data.encode import BATCH_SECONDS
     from faster_higgs.data.measure import Limits
+    from faster_higgs.data.place import BATCH_SECONDS
     from faster_higgs.data.split import SplitSettings
 
     split = SplitSettings()
@@ -254,7 +254,7 @@ def _refuse_inside(flag: str, place: Path, folders: Sequence[Path | None]) -> No
 def _place(flags: PrepareFlags) -> Place:
     from faster_higgs.checkpoint import files
     from faster_higgs.cli.loading import model_folder
-    from faster_higgs.data.encode import Place
+    from faster_higgs.data.place import Place
 
     model = model_folder(flags.model).folder
     codec = files.find_codec(model) if flags.codec is None else files.resolve(flags.codec)

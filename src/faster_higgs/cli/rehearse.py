@@ -38,7 +38,7 @@ def run(flags: RehearseFlags) -> None:
     from faster_higgs.checkpoint.files import find_codec
     from faster_higgs.cli.loading import model_folder
     from faster_higgs.data.cache import read_about
-    from faster_higgs.data.encode import Place
+    from faster_higgs.data.place import Place
     from faster_higgs.data.rehearse import Rehearsal, rehearse
     from faster_higgs.speech import Higgs
 

@@ -34,7 +34,8 @@ from faster_higgs.data.cache import (
 from faster_higgs.data.choose import Verdict, judged
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.crews import Crew
-from faster_higgs.data.encode import Coder, Place, ShardTask, Wanted, make_shard, planned, shard_key
+from faster_higgs.data.encode import Coder, ShardTask, Wanted, make_shard, planned, shard_key
+from faster_higgs.data.place import Place
 from faster_higgs.data.plan import PrepareSettings, chosen
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.data.report import Report, lines_of

@@ -21,7 +21,8 @@ from faster_higgs.data.cache import (
     write_file,
     write_shard,
 )
-from faster_higgs.data.encode import Coder, Place
+from faster_higgs.data.encode import Coder
+from faster_higgs.data.place import Place
 from faster_higgs.data.record import Clip
 from faster_higgs.errors import DataError, GenerationError, SettingError, unwritten
 from faster_higgs.locks import alone_in
