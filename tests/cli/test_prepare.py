@@ -17,10 +17,12 @@ from faster_higgs.data.cache import Cache
 from faster_higgs.data.choose import ChooseSettings
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.measure import Limits
+from faster_higgs.data.moods import Moods, packaged
 from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.readers import ReadSettings
 from faster_higgs.data.readers import recordings as read_all
 from faster_higgs.data.split import SplitSettings
+from faster_higgs.errors import DataError
 from tests.data.recordings import recordings
 from tests.data.tiny import PICO
 from tests.project.source import ROOT
@@ -111,6 +113,7 @@ def test_a_wrong_place_or_value_is_told(run, corpus, here):
         ((corpus, "--out", "data", "--balance", "weight=1"), "--balance takes temperature=T"),
         ((corpus, "--out", "data", "--balance", "temperature=x"), "--balance takes"),
         ((corpus, "--out", "data", "--workers", 0), "use 1 or more"),
+        ((corpus, "--moods", "none.json", "--out", "data"), "The rules none.json cannot be read"),
         ((corpus, "--out", "data", "--loudness", 5), "use -50 to -10"),
         ((corpus, "--out", "data", "--validation", 1.5), "nothing to train on"),
         ((corpus, "--out", "data", "--split-by", "moon"), "not by 'moon'"),
@@ -157,8 +160,21 @@ def test_every_flag_reaches_the_settings(parsed):
         CleanSettings(-20, True),
         ChooseSettings(limits, True, True, 5, 7),
         SplitSettings("speaker", 0.1, 0.2, 7, 0.5),
-        True,
+        packaged(),
     )
+
+
+def test_rules_of_ones_own_are_taken_by_content(run, parsed, here):
+    rules = here / "rules.json"
+    rules.write_text('{"moods": [{"name": "sad", "words": {"en": ["alas"]}}]}')
+    (here / "bad.json").write_text('{"mood": []}')
+    found = parsed("x", "--moods", "rules.json")
+    assert (str(found.source), settings_of(found).moods) == ("x", Moods.load(rules))
+    assert settings_of(parsed("--moods=rules.json", "x")).moods == Moods.load(rules)
+    assert settings_of(parsed("--moods", "x")).moods == packaged()
+    assert settings_of(parsed("x")).moods is None
+    with pytest.raises(DataError, match=r"bad\.json cannot be used"):
+        settings_of(parsed("x", "--moods", "bad.json"))
 
 
 def test_the_page_names_every_flag():

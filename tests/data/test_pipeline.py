@@ -26,7 +26,7 @@ from faster_higgs.data.choose import ChooseSettings
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.crews import Processes
 from faster_higgs.data.measure import Limits
-from faster_higgs.data.moods import scene_line
+from faster_higgs.data.moods import Moods, packaged, scene_line
 from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.record import BadRow, Recording, Reference
 from faster_higgs.data.split import SplitSettings
@@ -302,12 +302,35 @@ def test_scenes_and_moods_are_those_of_the_corpus_else_guessed_on_request(tmp_pa
     assert sorted(Cache(tmp_path / "a").column("scene")) == [
         *("Audio is recorded from a cave.", QUIET_ROOM, QUIET_ROOM),
     ]
-    prepared(tmp_path / "b", found, PrepareSettings(moods=True))
+    prepared(tmp_path / "b", found, PrepareSettings(moods=packaged()))
     clips = {clip.text: clip for clip in map(Cache(tmp_path / "b").clip, range(3))}
     assert clips[f"{one.text}."].columns == {"scene": "cave", "emotion": "sad"}
     asked = clips["are you there?"]
     assert asked.columns == {"scene": "phone_call", "emotion": "questioning"}
     assert asked.scene == scene_line("phone_call") != QUIET_ROOM
+
+
+def test_other_rules_of_moods_are_told_and_clips_coded_again(tmp_path):
+    def ruled(*words: str) -> Moods:
+        rules = {"scenes": [{"name": "car", "line": "In a car.", "words": {"en": words}}]}
+        (tmp_path / "rules.json").write_text(json.dumps(rules))
+        return Moods.load(tmp_path / "rules.json")
+
+    said: list[str] = []
+    one, other = ruled("two"), ruled("two", "three")
+    prepared(tmp_path / "a", recordings(4), PrepareSettings(moods=one))
+    assert sorted(Cache(tmp_path / "a").column("scene")) == [*[QUIET_ROOM] * 3, "In a car."]
+    prepared(tmp_path / "a", recordings(4), PrepareSettings(moods=ruled("two")), said=said)
+    assert not said
+    prepared(tmp_path / "a", recordings(4), PrepareSettings(moods=other), said=said)
+    assert said == [
+        "Changed since the last run: settings.moods was "
+        f"{one.fingerprint}, is {other.fingerprint}.",
+    ]
+    assert sorted(Cache(tmp_path / "a").column("scene")) == [
+        *[QUIET_ROOM] * 2,
+        *["In a car."] * 2,
+    ]
 
 
 def test_a_few_validation_clips_are_kept_for_the_ear(tmp_path):

@@ -21,6 +21,7 @@ from faster_higgs.errors import SettingError
 
 if TYPE_CHECKING:
     from faster_higgs.data.crews import Crew
+    from faster_higgs.data.moods import Moods
     from faster_higgs.data.pipeline import Progress
     from faster_higgs.data.place import Place
     from faster_higgs.data.plan import PrepareSettings
@@ -30,6 +31,7 @@ choosing = partial(flag, "Choice")
 splitting = partial(flag, "Split")
 working = partial(flag, "Work")
 TEMPERATURE = "temperature"
+OURS = ""  # rules of moods and scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,11 @@ class PrepareFlags(ReadFlags):
     loudness: float | None = cleaning(
         "--loudness", "DB", "Bring all clips to one level: RMS in dBFS, such as -23."
     )
-    moods: bool = cleaning(
-        "--moods", None, "Guess emotion and scene from the text where no column says them."
+    moods: str | None = cleaning(
+        "--moods",
+        "[FILE.json]",
+        "Guess emotion and scene from the text where no column says them; with a file, by the "
+        "rules in it.",
     )
 
     min_seconds: float | None = choosing("--min-seconds", "S", "Leave out shorter clips.")
@@ -104,7 +109,15 @@ class PrepareFlags(ReadFlags):
 
 def command(name: str, help: str) -> Command:
     """The command as the menu takes it."""
-    return as_command(PrepareFlags, run, name, help, facts)
+    made = as_command(PrepareFlags, run, name, help, facts)
+    made.value_if_none = {"--moods": OURS}
+    made.is_value = _is_rules
+    return made
+
+
+def _is_rules(word: str) -> bool:
+    """Told from a SOURCE; whatever stands behind `--moods=` is one as well."""
+    return word.lower().endswith(".json")
 
 
 def facts() -> Mapping[str, str]:
@@ -163,7 +176,7 @@ def _next(flags: PrepareFlags, out: Path) -> str:
 
 
 def settings_of(flags: PrepareFlags) -> PrepareSettings:
-    """The same for the pipeline; what is not said is as it has it. Raises SettingError."""
+    """The same for the pipeline; what is not said is as it has it. Raises InputError."""
     from faster_higgs.data.choose import ChooseSettings
     from faster_higgs.data.clean import CleanSettings
     from faster_higgs.data.measure import Limits
@@ -193,8 +206,16 @@ def settings_of(flags: PrepareFlags) -> PrepareSettings:
                 temperature=_temperature(flags.balance),
             ),
         ),
-        flags.moods,
+        _moods(flags.moods),
     )
+
+
+def _moods(said: str | None) -> Moods | None:
+    from faster_higgs.data.moods import Moods, packaged
+
+    if said is None:
+        return None
+    return packaged() if said == OURS else Moods.load(Path(said).expanduser())
 
 
 def _said(**values: Any) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def prepare(
     about = Coder(place).about()
     _refuse_others(desk.out)
     with alone_in(desk.out):
-        _begin(desk, {"source": source, **about, "settings": asdict(settings)})
+        _begin(desk, {"source": source, **about, "settings": settings.to_json()})
         return _prepare(recordings, about, place, settings, desk)
 
 
@@ -95,7 +95,7 @@ def _prepare(
         most = max(report.languages, key=lambda language: report.languages[language])
         told = {
             "text": {**about["text"], "language": most},
-            "settings": asdict(settings),
+            "settings": settings.to_json(),
             "splits": report.splits,
             "speakers": report.speakers,
             "shards": shards,
