@@ -76,6 +76,20 @@ def test_a_bad_clip_is_counted_and_the_others_kept(run, corpus, here):
     assert ended.code == 0 and "1  left out: its sound cannot be read (unreadable)" in ended.out
 
 
+def test_sounds_and_texts_without_each_other_are_counted(run, corpus, here):
+    shutil.copytree(corpus, here / "corpus")
+    (here / "corpus" / "angus" / "alone.txt").write_text("Nobody says this.")
+    shutil.copy(next((here / "corpus" / "clara").glob("*.flac")), here / "corpus" / "mute.flac")
+    for ended in (made(run, "corpus", "--out", "data"), run("prepare", "corpus", "--dry-run")):
+        assert ended.code == 0 and ended.out.startswith("10 recordings"), ended
+        assert "1  left out: a sound without its text (lone_sound)" in ended.out
+        assert "1  left out: a text without its sound (lone_text)" in ended.out
+    told = json.loads((here / "data" / "report.json").read_text())
+    assert told["left_out"] == {"lone_sound": 1, "lone_text": 1}
+    rows = map(json.loads, (here / "data" / "recordings.jsonl").read_text().splitlines())
+    assert {row["origin"] for row in rows if row["reason"]} == {"mute.flac", "angus/alone.txt"}
+
+
 def test_nothing_usable_ends_with_1_and_says_where_to_look(run, corpus, here):
     ended = made(run, corpus, "--out", "data", "--min-seconds", 20)
     assert ended.code == 1 and "recordings.jsonl says why" in ended.error

@@ -78,6 +78,14 @@ def test_unusual_clips_pass_and_are_told(tmp_path):
     assert report.passed and "clipped" in names(report, errors=False)
 
 
+def test_a_sound_or_a_text_alone_is_unusual_and_no_fault(tmp_path):
+    corpora.as_folder(tmp_path)
+    (tmp_path / "An" / "a1.txt").rename(tmp_path / "An" / "a9.txt")
+    report = check(tmp_path)
+    assert report.passed and names(report, errors=False) == {"lone_sound": 1, "lone_text": 1}
+    assert len(report.clips) == 3
+
+
 def test_rows_marked_as_not_valid_are_no_fault(tmp_path):
     path = corpora.as_csv(tmp_path)
     path.write_text(path.read_text("utf-8-sig").replace("True", "False", 1))

@@ -24,7 +24,7 @@ from faster_higgs.errors import AudioError, SettingError
 
 RATE = 24_000
 _AHEAD = 4  # clips that wait for each worker
-_KINDS = {"row": "row", "file": "missing", "text": "no_text"}  # of bad rows, as checks
+_KINDS = {"row": "row", "file": "missing", "text": "no_text"}  # of faulty rows, as checks
 
 Progress = Callable[[int], None]  # told how many rows are done
 
@@ -113,10 +113,11 @@ class _Report:
     def add(self, item: Recording | BadRow, heard: _Heard | None) -> None:
         """Judge one more."""
         if isinstance(item, BadRow):
-            if item.marked:
+            if item.kind == "marked":
                 self.marked += 1
             else:
-                self._tell(_KINDS[item.kind], item.origin, item.reason)
+                check = _KINDS.get(item.kind, item.kind)
+                self._tell(check, item.origin, item.reason, is_error=not item.no_fault)
             return
         assert heard is not None
         for fault in heard.faults:

@@ -68,7 +68,7 @@ class Cleaned:
 def cleaned(recording: Recording | BadRow, settings: CleanSettings) -> Iterator[Cleaned]:
     """The references that a recording names, then the recording; no bad clip raises anything."""
     if isinstance(recording, BadRow):
-        kind = "marked" if recording.marked else "bad_row"
+        kind = recording.kind if recording.no_fault else "bad_row"
         yield Cleaned(recording.origin, "", "", "", fault=kind, why=recording.reason)
         return
     beside = [_clean(_as_recording(one, recording), settings) for one in recording.references]
