@@ -191,6 +191,15 @@ def test_rules_of_ones_own_are_taken_by_content(run, parsed, here):
         settings_of(parsed("x", "--moods", "bad.json"))
 
 
+def test_loudness_is_said_to_be_a_plain_rms(run, corpus):
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    told = run("prepare", corpus, "--out", "data", "--loudness", 5).error
+    for said in (run("prepare", "--help").out, page, told):
+        (line,) = [one for one in said.splitlines() if re.search("--loudness (DB|is|-23`)", one)]
+        assert "RMS" in line
+        assert "LUFS" not in line or "not LUFS" in line
+
+
 def test_the_page_names_every_flag():
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     command = build().get_command(None, "prepare")

@@ -116,6 +116,8 @@ def _told(report: CheckReport) -> Iterator[str]:
         f"{_duration(report.seconds)}, {_many(len(speakers), 'speaker')}"
     )
     yield from _figures(report)
+    if report.unmeasured:
+        yield f"\n{_silent(report.unmeasured, len(report.clips))}"
     yield from _speakers(speakers)
     if splits := report.splits():
         yield "\nSplits: " + ", ".join(f"{name} {count:,}" for name, count in splits.items())
@@ -124,6 +126,13 @@ def _told(report: CheckReport) -> Iterator[str]:
     yield from _problems("Errors", report.counts(errors=True))
     yield from _problems("Unusual", report.counts(errors=False))
     yield "\n" + _verdict(report)
+
+
+def _silent(clips: int, of: int) -> str:
+    """Why there are no levels, or not of all."""
+    if clips == of:
+        return "Levels were not measured: only codes are kept here, no sound."
+    return f"Levels of {_many(clips, 'clip')} were not measured: their sound is not kept here."
 
 
 def _verdict(report: CheckReport) -> str:

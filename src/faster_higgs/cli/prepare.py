@@ -57,7 +57,7 @@ class PrepareFlags(ReadFlags):
 
     trim: bool = cleaning("--trim", None, "Cut silence from both ends of every clip.")
     loudness: float | None = cleaning(
-        "--loudness", "DB", "Bring all clips to one level: RMS in dBFS, such as -23."
+        "--loudness", "DB", "Bring all clips to one level: RMS in dBFS (not LUFS), such as -23."
     )
     moods: str | None = cleaning(
         "--moods",
@@ -142,6 +142,7 @@ def run(flags: PrepareFlags) -> None:
     """Make it, and tell what became of the recordings; status 1 when none can be used."""
     from faster_higgs.data.pipeline import Desk, prepare
     from faster_higgs.data.readers import recordings
+    from faster_higgs.data.report import ROWS
 
     source, settings = _source(flags), settings_of(flags)
     found = recordings(source, read_settings(flags))
@@ -157,7 +158,7 @@ def run(flags: PrepareFlags) -> None:
         report, clips = prepare(found, str(source), place, settings, desk)
     _print(report.lines())
     if not report.clips:
-        _tell(f"Error: No recording can be used; {out / 'recordings.jsonl'} says why, one by one.")
+        _tell(f"Error: No recording can be used; {out / ROWS} says why, one by one.")
         raise typer.Exit(1)
     if exported is not None:
         from faster_higgs.data.handover import export

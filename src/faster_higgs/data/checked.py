@@ -51,6 +51,11 @@ class CheckReport:
         """Of all clips together."""
         return sum(clip.seconds for clip in self.clips)
 
+    @property
+    def unmeasured(self) -> int:
+        """Clips whose sound is not there, only their codes."""
+        return sum(clip.measures is None for clip in self.clips)
+
     def counts(self, errors: bool) -> dict[str, list[Problem]]:
         """Problems by their names, errors or the others, the most frequent first."""
         found: dict[str, list[Problem]] = {}
@@ -93,6 +98,7 @@ class CheckReport:
             "clips": len(self.clips),
             "seconds": round(self.seconds, 3),
             "marked_as_not_valid": self.marked,
+            "not_measured": self.unmeasured,
             "speakers": self.speakers(),
             "splits": self.splits(),
             "figures": spreads,

@@ -36,8 +36,8 @@ class CleanSettings:
     def __post_init__(self) -> None:
         if self.loudness is not None and not QUIETEST <= self.loudness <= LOUDEST:
             raise SettingError(
-                f"The loudness is {self.loudness:g} dBFS; use {QUIETEST:g} to {LOUDEST:g}, "
-                "such as -23."
+                f"--loudness is an RMS in dBFS, and was {self.loudness:g}; use "
+                f"{QUIETEST:g} to {LOUDEST:g}, such as -23."
             )
 
 

@@ -38,7 +38,7 @@ from faster_higgs.data.encode import Coder, ShardTask, Wanted, make_shard, plann
 from faster_higgs.data.place import Place
 from faster_higgs.data.plan import PrepareSettings, chosen
 from faster_higgs.data.record import BadRow, Recording
-from faster_higgs.data.report import Report, lines_of
+from faster_higgs.data.report import ROWS, Report, lines_of
 from faster_higgs.data.spool import SOUND, PartTask, Row, flac, make_part, part_key, read_part
 from faster_higgs.errors import DataError, SettingError, unwritten
 from faster_higgs.locks import LOCK, alone_in
@@ -168,7 +168,7 @@ def _chosen(verdicts: Sequence[Verdict], settings: PrepareSettings, out: Path) -
         return chosen(verdicts, settings)
     except DataError as error:
         _write_report(out, Report.of(verdicts, ()), verdicts, ())
-        told = f"{out / 'recordings.jsonl'} says what became of every recording."
+        told = f"{out / ROWS} says what became of every recording."
         raise DataError(f"{error} {told}") from None
 
 
@@ -246,7 +246,7 @@ def _write_report(
     out: Path, report: Report, verdicts: Sequence[Verdict], wanted: Sequence[Wanted]
 ) -> None:
     rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines_of(verdicts, wanted))
-    write_file(out / "recordings.jsonl", rows.encode())
+    write_file(out / ROWS, rows.encode())
     told = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
     write_file(out / "report.json", told.encode())
 

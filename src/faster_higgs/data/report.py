@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faster_higgs.data.choose import REASONS, Verdict
 from faster_higgs.data.clean import RATE
-from faster_higgs.data.encode import Wanted
 from faster_higgs.data.record import SPLITS
 
+if TYPE_CHECKING:
+    from faster_higgs.data.encode import Wanted
+
+ROWS = "recordings.jsonl"  # where it stands, one by one
 _SHOWN = 10  # speakers in the table
 
 
