@@ -80,9 +80,10 @@ class CheckReport:
     def figures(self) -> dict[str, tuple[float, float, float]]:
         """The least, median and largest of every measure; nothing where there are no clips."""
         measured = [clip.measures for clip in self.clips if clip.measures]
-        columns = {"seconds": [clip.seconds for clip in self.clips]}
-        for field in fields(Measures) if measured else ():
-            columns[field.name] = [getattr(one, field.name) for one in measured]
+        columns = {
+            field.name: [getattr(one, field.name) for one in measured] for field in fields(Measures)
+        }
+        columns["seconds"] = [clip.seconds for clip in self.clips]
         return {name: _spread(values) for name, values in columns.items() if values}
 
     def to_json(self) -> dict[str, Any]:
