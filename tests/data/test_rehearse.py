@@ -1,5 +1,6 @@
 """What a model says becomes training data that it reads as its own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,13 @@ from faster_higgs.data.place import Place
 from faster_higgs.data.rehearse import Rehearsal, rehearse
 from faster_higgs.errors import GenerationError, SettingError
 from faster_higgs.locks import alone_in
+from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
+from faster_higgs.train.config import MixtureSettings
+from faster_higgs.train.dataset import Dataset
+from faster_higgs.train.demands import Demands
+from faster_higgs.train.sample import build
 from tests.data.tiny import PICO
 
 TEXTS = ("Good morning.", "It is late.", "Thank you.")
@@ -30,7 +36,20 @@ def test_the_codes_are_those_the_model_speaks(higgs: Higgs, tmp_path: Path) -> N
     clip = cache.clip(1)
     (piece,) = (p for p in higgs.pieces(TEXTS[1], "miles", Sampling(seed=8)) if p.result)
     assert clip.codes.equal(piece.codes.long()) and clip.speaker == "miles"
-    assert cache.indices("train") == [0, 1, 2]
+    assert cache.indices("train") == [0, 1, 2, 3, 4] and cache.column("weight") == [1, 1, 1, 0, 0]
+
+
+def test_it_is_learnt_as_it_was_said(higgs: Higgs, tmp_path: Path) -> None:
+    rehearse(higgs, PLACE, Rehearsal(TEXTS, ("clara", "miles")), tmp_path, _silent)
+    settings = MixtureSettings.only("zero_shot_voice_cloning", drop_reference=0.0, drop_scene=0.0)
+    data = Dataset(Cache(tmp_path), Demands.load(PICO), replace(settings, in_system=0.0))
+    (utterance,) = higgs.plan(TEXTS[1], "miles")
+    talk = Conversation(utterance.setting, utterance.tags, higgs.spell)
+    prompt = higgs.prompt(talk.ask(utterance.text))
+    asked = build([*prompt.ids], prompt.clips, data.marks)
+    learnt = data.example(1, 0)
+    assert len(data) == 3 and learnt.ids[: len(asked.ids)].equal(asked.ids)
+    assert learnt.columns[: len(asked.columns)].equal(asked.columns)
 
 
 def test_what_is_not_said_is_counted(higgs, tmp_path: Path, monkeypatch) -> None:

@@ -31,6 +31,7 @@ from faster_higgs.speech import Higgs
 
 NOTE = "rehearsal.txt"  # a hash of what was asked for
 SHARD = 32  # texts in a shard: what is lost at most when a run is broken off
+VOICES = "voices.arrow"  # the shard of the clips that stood before what was said
 Progress = Callable[[int, int], None]
 
 
@@ -61,6 +62,7 @@ def rehearse(
     """Say everything into `out`, a prepared folder; clips by voice. What is there already stays.
 
     A text of which nothing comes to its end is left out; dataset.json has their number as `unsaid`.
+    The clip of each voice is there too, not to be learnt, but as the reference of what it said.
     Raises DataError when nothing was said to its end, SettingError, OutputError.
     """
     coder = Coder(place)
@@ -78,6 +80,7 @@ def _rehearse(
     out: Path,
     progress: Progress,
 ) -> dict[str, int]:
+    references = [clip for name in rehearsal.voices for clip in _reference(higgs, coder, name)]
     shards, spoken, said = [], dict.fromkeys(rehearsal.voices, 0), set[str]()
     for number, texts in enumerate(rehearsal.shards):
         path = out / SHARDS / f"part-{number:05d}.arrow"
@@ -92,9 +95,23 @@ def _rehearse(
         progress(texts.stop, len(rehearsal.texts))
     if not any(spoken.values()):
         raise DataError("The model said none of the texts to its end; nothing can be rehearsed.")
+    if references:
+        write_shard(out / SHARDS / VOICES, references)
+        digest = sha256(out / SHARDS / VOICES)
+        shards.append({"name": VOICES, "clips": len(references), "sha256": digest})
     told = {"unsaid": len(rehearsal.texts) - len(said), "speakers": spoken, "shards": shards}
     write_about(out, {**about, **told, "listen": []})
     return spoken
+
+
+def _reference(higgs: Higgs, coder: Coder, name: str) -> Iterator[Clip]:
+    """The clip of a voice that has one."""
+    voice = higgs.voices.load(name)
+    if voice.codes is not None:
+        said, codes = voice.transcript, voice.codes.cpu().long()
+        yield Clip(
+            f"{name}_voice", "train", name, said, codes, coder.wording.tokens(said), weight=0
+        )
 
 
 def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iterator[Clip]:
@@ -109,12 +126,13 @@ def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iter
         text, codes = piece.utterance.text, piece.remembered
         assert codes is not None
         name, tokens = f"{voice}_{number:06d}_{part}", coder.wording.tokens(text)
-        yield Clip(name, "train", voice, text, codes.cpu().long(), tokens)
+        heard = {"references": f"{voice}_voice"}
+        yield Clip(name, "train", voice, text, codes.cpu().long(), tokens, columns=heard)
 
 
 def _begin(out: Path, about: dict[str, Any], rehearsal: Rehearsal) -> None:
     """Take the folder. Raises SettingError for one of another model or of other texts."""
-    asked = {**about, "texts": rehearsal.texts, "voices": rehearsal.voices, "seed": rehearsal.seed}
+    asked = {**about, **vars(rehearsal), "references": VOICES}
     told = hashed(asked)
     note = out / NOTE
     try:
