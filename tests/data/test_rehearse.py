@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from faster_higgs.data.cache import ABOUT, SHARDS, Cache
+from faster_higgs.data.check import check
 from faster_higgs.data.place import Place
 from faster_higgs.data.rehearse import Rehearsal, rehearse
 from faster_higgs.errors import GenerationError, SettingError
@@ -36,6 +37,7 @@ def test_the_codes_are_those_the_model_speaks(higgs: Higgs, tmp_path: Path) -> N
     clip = cache.clip(1)
     (piece,) = (p for p in higgs.pieces(TEXTS[1], "miles", Sampling(seed=8)) if p.result)
     assert clip.codes.equal(piece.codes.long()) and clip.speaker == "miles"
+    assert not check(tmp_path).problems
     assert cache.indices("train") == [0, 1, 2, 3, 4] and cache.column("weight") == [1, 1, 1, 0, 0]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faster_higgs.cli.command import argument, option, verbose
+from faster_higgs.data.amounts import counted
 from faster_higgs.errors import DataError, SettingError
 
 
@@ -50,7 +51,7 @@ def run(flags: RehearseFlags) -> None:
             higgs.voices.load(name)
         place = Place(model, find_codec(model))
         spoken = rehearse(higgs, place, Rehearsal(texts, voices, flags.seed), flags.out, _tell)
-    print(*(f"{voice}: {count} clips" for voice, count in spoken.items()), sep="\n")
+    print(*(f"{voice}: {counted(count, 'clip')}" for voice, count in spoken.items()), sep="\n")
     if unsaid := read_about(flags.out)["unsaid"]:
         print(f"{unsaid:,} of {len(texts):,} texts were not said to their end, and are left out.")
 

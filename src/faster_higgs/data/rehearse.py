@@ -6,6 +6,7 @@ not where texts come from.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,8 @@ def _rehearse(
         write_shard(out / SHARDS / VOICES, references)
         digest = sha256(out / SHARDS / VOICES)
         shards.append({"name": VOICES, "clips": len(references), "sha256": digest})
-    told = {"unsaid": len(rehearsal.texts) - len(said), "speakers": spoken, "shards": shards}
+    held = Counter(spoken) + Counter(clip.speaker for clip in references)
+    told = {"unsaid": len(rehearsal.texts) - len(said), "speakers": held, "shards": shards}
     write_about(out, {**about, **told, "listen": []})
     return spoken
 
