@@ -22,7 +22,7 @@ from benchmarks.report import GIGA, carry_out
 from faster_higgs.checkpoint.plan import PUBLISHED
 from faster_higgs.config import ModelConfig
 from faster_higgs.train.memory import Job, estimate
-from faster_higgs.train.modes import TRAINED
+from faster_higgs.train.parts import TRAINED
 from faster_higgs.train.probe import probe
 
 MOST = 0.1  # that an estimate may be off

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from faster_higgs.data.cache import ABOUT, SHARDS, Cache
-from faster_higgs.data.encode import Place
+from faster_higgs.data.check import check
+from faster_higgs.data.place import Place
 from faster_higgs.data.rehearse import AS_LIKELY, Rehearsal, rehearse
 from faster_higgs.errors import GenerationError, SettingError
+from faster_higgs.locks import alone_in
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.speech import Higgs
 from faster_higgs.train.config import MixtureSettings
@@ -34,6 +36,7 @@ def test_the_codes_are_those_the_model_speaks(higgs: Higgs, tmp_path: Path) -> N
     clip = cache.clip(1)
     (piece,) = (p for p in higgs.pieces(TEXTS[1], "miles", replace(AS_LIKELY, seed=8)) if p.result)
     assert clip.codes.equal(piece.codes.long()) and clip.speaker == "miles"
+    assert not check(tmp_path).problems
     assert cache.indices("train") == [0, 1, 2, 3, 4] and cache.column("weight") == [1, 1, 1, 0, 0]
 
 
@@ -74,6 +77,12 @@ def test_it_goes_on_and_refuses_other_texts(higgs: Higgs, tmp_path: Path) -> Non
     assert shard.stat().st_mtime_ns == made and (tmp_path / ABOUT).is_file()
     with pytest.raises(SettingError, match="other texts"):
         rehearse(higgs, PLACE, Rehearsal(TEXTS[1:2], ("clara",)), tmp_path, _silent)
+
+
+def test_two_do_not_rehearse_in_one_folder(higgs: Higgs, tmp_path: Path) -> None:
+    with alone_in(tmp_path / "a"), pytest.raises(SettingError, match="Another process"):
+        rehearse(higgs, PLACE, Rehearsal(TEXTS[:1], ("clara",)), tmp_path / "a", _silent)
+    assert not (tmp_path / "a").exists()
 
 
 def _silent(done: int, total: int) -> None:

@@ -276,7 +276,7 @@ ROWS: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
 
 def _presets() -> dict[str, dict[str, Any]]:
     """What learns, by the names of presets and modes."""
-    from faster_higgs.train.modes import TRAINED
+    from faster_higgs.train.parts import TRAINED
     from faster_higgs.train.tune_config import PRESETS, WITH_ADAPTER
 
     found: dict[str, dict[str, Any]] = {}

@@ -6,6 +6,7 @@ not where texts come from.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from faster_higgs.data.cache import (
     write_file,
     write_shard,
 )
-from faster_higgs.data.encode import Coder, Place
+from faster_higgs.data.encode import Coder
+from faster_higgs.data.place import Place
 from faster_higgs.data.record import Clip
 from faster_higgs.errors import DataError, GenerationError, SettingError, unwritten
+from faster_higgs.locks import alone_in
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 
@@ -68,7 +71,19 @@ def rehearse(
     """
     coder = Coder(place)
     about = coder.about()
-    _begin(out, about, rehearsal)
+    with alone_in(out):
+        _begin(out, about, rehearsal)
+        return _rehearse(higgs, coder, about, rehearsal, out, progress)
+
+
+def _rehearse(
+    higgs: Higgs,
+    coder: Coder,
+    about: dict[str, Any],
+    rehearsal: Rehearsal,
+    out: Path,
+    progress: Progress,
+) -> dict[str, int]:
     references = [clip for name in rehearsal.voices for clip in _reference(higgs, coder, name)]
     shards, spoken, said = [], dict.fromkeys(rehearsal.voices, 0), set[str]()
     for number, texts in enumerate(rehearsal.shards):
@@ -88,7 +103,8 @@ def rehearse(
         write_shard(out / SHARDS / VOICES, references)
         digest = sha256(out / SHARDS / VOICES)
         shards.append({"name": VOICES, "clips": len(references), "sha256": digest})
-    told = {"unsaid": len(rehearsal.texts) - len(said), "speakers": spoken, "shards": shards}
+    held = Counter(spoken) + Counter(clip.speaker for clip in references)
+    told = {"unsaid": len(rehearsal.texts) - len(said), "speakers": held, "shards": shards}
     write_about(out, {**about, **told, "listen": []})
     return spoken
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from faster_higgs.config import ModelConfig
 from faster_higgs.errors import SettingError
-from faster_higgs.train.modes import TRAINED
+from faster_higgs.train.parts import TRAINED
 from faster_higgs.train.tune_config import Part, TuneSettings
 
 Base = Literal["bf16", "fp32", "int4", "nf4"]
