@@ -30,7 +30,8 @@ from faster_higgs.audio.levels import Samples
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import find_codec, resolve
 from faster_higgs.codec.codec import Codec
-from faster_higgs.data.encode import BATCH_SECONDS, batches, closed, coded, frames
+from faster_higgs.data.encode import batches, closed, coded, frames
+from faster_higgs.data.place import BATCH_SECONDS
 
 PICO = Path(__file__).parents[1] / "src" / "faster_higgs" / "pico"
 RATE = 24_000

@@ -142,7 +142,7 @@ async def stream_cost(apart: Apart, port: int, kind: str, streams: int, seconds:
     """Cores that the server's process kept busy while so many streams played."""
     apart.ask("pace", FRAME)
     listeners = [asyncio.create_task(listen(port, kind)) for _ in range(streams)]
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(min(1.0, seconds))  # until all of them play
     before = apart.ask("worked")
     begin = time.perf_counter()
     await asyncio.sleep(seconds)
@@ -252,7 +252,7 @@ class Served:
         threads = [threading.Thread(target=play) for _ in range(streams)]
         for thread in threads:
             thread.start()
-        time.sleep(1.0)
+        time.sleep(min(1.0, seconds))
         begin, before = time.perf_counter(), time.process_time()
         time.sleep(seconds)
         cores = (time.process_time() - before) / (time.perf_counter() - begin)

@@ -23,7 +23,7 @@ from faster_higgs.checkpoint.plan import PUBLISHED
 from faster_higgs.config import ModelConfig
 from faster_higgs.train.job import Job
 from faster_higgs.train.memory import estimate
-from faster_higgs.train.modes import TRAINED
+from faster_higgs.train.parts import TRAINED
 from faster_higgs.train.probe import probe
 
 MOST = 0.1  # that an estimate may be off

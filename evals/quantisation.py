@@ -31,7 +31,8 @@ from faster_higgs.engine.engine import Engine
 from faster_higgs.errors import HiggsError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.conversation import Conversation
-from faster_higgs.prompt.template import Prompt, expand
+from faster_higgs.prompt.expand import expand
+from faster_higgs.prompt.template import Prompt
 from faster_higgs.quant.apply import Quantization, swap
 from faster_higgs.quant.linear import Int4Linear
 from faster_higgs.sampling import Sampling

@@ -1,7 +1,8 @@
 """Recordings of a voice that pico has never heard, and sentences it may rehearse. No model.
 
-The new voice is flite's `awb` with a vocal tract a seventh shorter: a younger Scot. All sentences
-come from the templates of pico's own recipe, with another seed; none is one of those to be judged.
+The new voice is flite's `rms` with a vocal tract an eighth shorter: a younger American. All
+sentences come from the templates of pico's own recipe, with another seed; none is one of those to
+be judged.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import soundfile
 from recipes.pico.sentences import from_templates, plain
 from recipes.pico.voices import RATE, TEACHERS, Teacher, speak
 
-NEW = "rory"
-VOICES = {NEW: Teacher("awb", 1.15, "a younger Scot", ""), **TEACHERS}
-CLIPS, REHEARSED = 400, 240
+NEW = "jude"
+VOICES = {NEW: Teacher("rms", 1.13, "a younger American", ""), **TEACHERS}
+CLIPS, REHEARSED = 400, 1200
 LONGEST = 10.0  # seconds
 SEED = 77
 

@@ -134,7 +134,7 @@ class TestScripts:
         assert host_cost.verdict(64, 11.0) == ""
 
     def test_the_server_is_measured_without_its_engine(self, tmp_path, capsys):
-        found = run(server_overhead, tmp_path)
+        found = run(server_overhead, tmp_path, "--rounds", "1")
         assert found["requests"].keys() == server_overhead.KINDS.keys()
         assert all(0 < one["engine_ms"] < one["total_ms"] for one in found["requests"].values())
         assert found["percent_of_a_core"].keys() == set(server_overhead.STREAMED)

@@ -40,10 +40,12 @@ def test_a_corpus_without_clips_can_be_drawn_and_told(tmp_path, capsys):
     assert "0 clips, 0.0 s, 0 speakers" in capsys.readouterr().out
 
 
-def test_prepared_data_have_no_levels(tmp_path, capsys):
+def test_without_sound_prepared_data_have_no_levels_and_it_is_told(tmp_path, capsys):
     folder = tiny_cache(tmp_path / "data")
     assert main(["data", "check", str(folder), "--plot", str(tmp_path / "p")]) == 0
-    assert "Splits: train 20" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Splits: train 20" in told
+    assert "Levels were not measured: only codes are kept here, no sound." in told
     assert {file.name for file in (tmp_path / "p").iterdir()} == {"durations.png", "speakers.png"}
 
 

@@ -28,12 +28,24 @@ def test_every_command_has_help(run, name):
 
 
 def test_help_loads_no_slow_library():
+    assert_not_loaded([["--help"]], {"torch", "numpy", "rich", "pydantic", "av"})
+
+
+def test_help_of_a_command_does_not_load_torch():
+    commands = sorted(cli.COMMANDS.keys() - {"export"})  # whose defaults stand beside the layers
+    words = [[name, "--help"] for name in commands]
+    assert_not_loaded([*words, ["data", "check", "--help"]], {"torch"})
+
+
+def assert_not_loaded(calls: list[list[str]], slow: set[str]) -> None:
     program = (
         "import sys\n"
         "from faster_higgs.cli.main import main\n"
-        "assert main(['--help']) == 0\n"
-        "slow = {'torch', 'numpy', 'rich', 'pydantic', 'av'} & set(sys.modules)\n"
-        "sys.exit(f'loaded for help: {sorted(slow)}' if slow else 0)\n"
+        f"for words in {calls}:\n"
+        "    assert main(words) == 0\n"
+        f"    slow = {slow} & set(sys.modules)\n"
+        "    if slow:\n"
+        "        sys.exit(f'loaded for {words}: {sorted(slow)}')\n"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "src", check=False)

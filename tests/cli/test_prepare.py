@@ -17,10 +17,12 @@ from faster_higgs.data.cache import Cache
 from faster_higgs.data.choose import ChooseSettings
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.measure import Limits
+from faster_higgs.data.moods import Moods, packaged
 from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.readers import ReadSettings
 from faster_higgs.data.readers import recordings as read_all
 from faster_higgs.data.split import SplitSettings
+from faster_higgs.errors import DataError
 from tests.data.recordings import recordings
 from tests.data.tiny import PICO
 from tests.project.source import ROOT
@@ -74,6 +76,20 @@ def test_a_bad_clip_is_counted_and_the_others_kept(run, corpus, here):
     assert ended.code == 0 and "1  left out: its sound cannot be read (unreadable)" in ended.out
 
 
+def test_sounds_and_texts_without_each_other_are_counted(run, corpus, here):
+    shutil.copytree(corpus, here / "corpus")
+    (here / "corpus" / "angus" / "alone.txt").write_text("Nobody says this.")
+    shutil.copy(next((here / "corpus" / "clara").glob("*.flac")), here / "corpus" / "mute.flac")
+    for ended in (made(run, "corpus", "--out", "data"), run("prepare", "corpus", "--dry-run")):
+        assert ended.code == 0 and ended.out.startswith("10 recordings"), ended
+        assert "1  left out: a sound without its text (lone_sound)" in ended.out
+        assert "1  left out: a text without its sound (lone_text)" in ended.out
+    told = json.loads((here / "data" / "report.json").read_text())
+    assert told["left_out"] == {"lone_sound": 1, "lone_text": 1}
+    rows = map(json.loads, (here / "data" / "recordings.jsonl").read_text().splitlines())
+    assert {row["origin"] for row in rows if row["reason"]} == {"mute.flac", "angus/alone.txt"}
+
+
 def test_nothing_usable_ends_with_1_and_says_where_to_look(run, corpus, here):
     ended = made(run, corpus, "--out", "data", "--min-seconds", 20)
     assert ended.code == 1 and "recordings.jsonl says why" in ended.error
@@ -111,6 +127,7 @@ def test_a_wrong_place_or_value_is_told(run, corpus, here):
         ((corpus, "--out", "data", "--balance", "weight=1"), "--balance takes temperature=T"),
         ((corpus, "--out", "data", "--balance", "temperature=x"), "--balance takes"),
         ((corpus, "--out", "data", "--workers", 0), "use 1 or more"),
+        ((corpus, "--moods", "none.json", "--out", "data"), "The rules none.json cannot be read"),
         ((corpus, "--out", "data", "--loudness", 5), "use -50 to -10"),
         ((corpus, "--out", "data", "--validation", 1.5), "nothing to train on"),
         ((corpus, "--out", "data", "--split-by", "moon"), "not by 'moon'"),
@@ -157,8 +174,30 @@ def test_every_flag_reaches_the_settings(parsed):
         CleanSettings(-20, True),
         ChooseSettings(limits, True, True, 5, 7),
         SplitSettings("speaker", 0.1, 0.2, 7, 0.5),
-        True,
+        packaged(),
     )
+
+
+def test_rules_of_ones_own_are_taken_by_content(run, parsed, here):
+    rules = here / "rules.json"
+    rules.write_text('{"moods": [{"name": "sad", "words": {"en": ["alas"]}}]}')
+    (here / "bad.json").write_text('{"mood": []}')
+    found = parsed("x", "--moods", "rules.json")
+    assert (str(found.source), settings_of(found).moods) == ("x", Moods.load(rules))
+    assert settings_of(parsed("--moods=rules.json", "x")).moods == Moods.load(rules)
+    assert settings_of(parsed("--moods", "x")).moods == packaged()
+    assert settings_of(parsed("x")).moods is None
+    with pytest.raises(DataError, match=r"bad\.json cannot be used"):
+        settings_of(parsed("x", "--moods", "bad.json"))
+
+
+def test_loudness_is_said_to_be_a_plain_rms(run, corpus):
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    told = run("prepare", corpus, "--out", "data", "--loudness", 5).error
+    for said in (run("prepare", "--help").out, page, told):
+        (line,) = [one for one in said.splitlines() if re.search("--loudness (DB|is|-23`)", one)]
+        assert "RMS" in line
+        assert "LUFS" not in line or "not LUFS" in line
 
 
 def test_the_page_names_every_flag():

@@ -12,8 +12,8 @@ from faster_higgs.audio.encode import encode
 from faster_higgs.audio.files import read
 from faster_higgs.audio.levels import Samples
 from faster_higgs.data.crews import Alone, Crew
-from faster_higgs.data.encode import Place
 from faster_higgs.data.pipeline import Desk, prepare
+from faster_higgs.data.place import Place
 from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.data.report import Report

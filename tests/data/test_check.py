@@ -12,14 +12,19 @@ import pytest
 import soundfile
 import torch
 
+from faster_higgs.data import pipeline
 from faster_higgs.data.cache import ABOUT, SHARDS, write_shard
 from faster_higgs.data.check import check
 from faster_higgs.data.checked import CheckReport
+from faster_higgs.data.clean import CleanSettings
+from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.readers.settings import ReadSettings
 from faster_higgs.data.record import Clip
+from faster_higgs.data.spool import SOUND, PartTask, make_part
 from faster_higgs.errors import DataError, SettingError
 from tests.data import corpora
 from tests.data.corpora import RATE
+from tests.data.recordings import noise, prepared, recordings
 from tests.data.tiny import tiny_cache, tiny_clips
 
 
@@ -78,6 +83,14 @@ def test_unusual_clips_pass_and_are_told(tmp_path):
     assert report.passed and "clipped" in names(report, errors=False)
 
 
+def test_a_sound_or_a_text_alone_is_unusual_and_no_fault(tmp_path):
+    corpora.as_folder(tmp_path)
+    (tmp_path / "An" / "a1.txt").rename(tmp_path / "An" / "a9.txt")
+    report = check(tmp_path)
+    assert report.passed and names(report, errors=False) == {"lone_sound": 1, "lone_text": 1}
+    assert len(report.clips) == 3
+
+
 def test_rows_marked_as_not_valid_are_no_fault(tmp_path):
     path = corpora.as_csv(tmp_path)
     path.write_text(path.read_text("utf-8-sig").replace("True", "False", 1))
@@ -97,6 +110,38 @@ def test_prepared_data_pass(tmp_path):
     assert report.splits() == {"train": 20, "validation": 2, "test": 2}
     assert report.clips[0].seconds == 12 / 25
     assert len(check(tmp_path / "data", limit=3).clips) == 3
+
+
+def test_prepared_data_are_measured_where_their_sound_is_kept(tmp_path):
+    folder, found = tmp_path / "data", recordings(6)
+    quiet = replace(found[0], audio=noise(0.8, 0.001), text="this is quiet")
+    prepared(folder, [quiet, *found[1:]])
+    report = check(folder, workers=2)
+    levels = {clip.measures.level for clip in report.clips}
+    assert report.passed and len(levels) == 6 and report.unmeasured == 0
+    (told,) = report.counts(errors=False)["level"]
+    assert "very quiet: -60 dBFS" in told.message and told.origin in {
+        c.origin for c in report.clips
+    }
+    prepared(folder, [quiet, *found[1:]], PrepareSettings(CleanSettings(loudness=-23)))
+    assert check(folder).figures()["level"][0] == pytest.approx(-23, abs=1)
+
+
+def test_sound_that_is_gone_damaged_or_of_other_clips_is_not_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "PART", 2)
+    folder = tmp_path / "data"
+    prepared(folder, recordings(6))
+    first, second, _ = sorted((folder / SOUND).iterdir())
+    first.unlink()
+    second.write_bytes(b"no table")
+    report = check(folder)
+    assert report.passed and report.unmeasured == 4 and not report.problems
+    assert report.to_json()["not_measured"] == 4
+    assert report.figures()["seconds"][0] == min(clip.seconds for clip in report.clips)
+    assert report.figures()["level"][0] > -40
+    longer = [replace(one, audio=noise(2.0)) for one in recordings(6)]
+    make_part(PartTask(first, "", tuple(longer), CleanSettings()))
+    assert check(folder).unmeasured == 4
 
 
 def _twice(clips: list[Clip]) -> list[Clip]:

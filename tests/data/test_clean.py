@@ -59,7 +59,8 @@ def test_a_bad_clip_is_told_and_not_raised(wrong):
 
 def test_a_row_without_a_recording_is_told():
     assert only(BadRow("row 3", "It has no text.", "text")).fault == "bad_row"
-    assert only(BadRow("row 4", "Not valid.", "marked")).fault == "marked"
+    for kind in ("marked", "lone_sound", "lone_text"):
+        assert only(BadRow("row 4", "Not valid.", kind)).fault == kind
 
 
 def test_references_come_first_and_are_known_by_their_sound():

@@ -12,6 +12,7 @@ import pytest
 from faster_higgs.data.moods import Moods, mood, packaged, scene, scene_line
 from faster_higgs.errors import DataError
 from faster_higgs.prompt.conversation import QUIET_ROOM, Setting
+from tests.project.source import ROOT
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,14 @@ def test_rules_of_ones_own(tmp_path: Path) -> None:
     assert own.mood("đúng rồi!", "vi") == "neutral"
     assert own.scene("", "car/a.wav", "vi") == "car"
     assert own.scene_line("car") == "Audio is recorded in a car."
+
+
+def test_the_rules_of_the_documents_are_some(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0]
+    found = Moods.load(_file(tmp_path, json.loads(shown)))
+    assert found.mood("buồn cười", "vi") == "neutral" and found.mood("Buồn.", "vi") == "sad"
+    assert found.scene_line("car") == "Audio is recorded in a car."
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,13 @@ from faster_higgs.data.choose import ChooseSettings
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.crews import Processes
 from faster_higgs.data.measure import Limits
-from faster_higgs.data.moods import scene_line
+from faster_higgs.data.moods import Moods, packaged, scene_line
 from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.record import BadRow, Recording, Reference
 from faster_higgs.data.split import SplitSettings
 from faster_higgs.data.spool import SOUND
 from faster_higgs.errors import DataError, EngineError, OutputError, SettingError
+from faster_higgs.locks import LOCK, alone_in
 from faster_higgs.prompt.conversation import QUIET_ROOM, Conversation, Setting
 from faster_higgs.prompt.template import write
 from faster_higgs.prompt.tokens import TextTokenizer
@@ -211,7 +212,26 @@ def _fail(task: Any) -> str:
 def test_a_run_broken_off_at_its_very_beginning_goes_on(tmp_path, monkeypatch):
     (tmp_path / ".prepare.json.7.partial").write_text("{")
     prepared(tmp_path, recordings(2))
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_two_do_not_prepare_in_one_folder(tmp_path):
+    prepared(tmp_path / "a", recordings(4))
+    before = content(tmp_path / "a")
+    other = tmp_path / "a" / SHARDS / ".part-00000.arrow.7.partial"
+    other.write_bytes(b"of the one at work")
+    with alone_in(tmp_path / "a"), pytest.raises(SettingError, match="Another process") as caught:
+        prepared(tmp_path / "a", recordings(2))
+    assert caught.value.exit_code == 2 and other.is_file()
+    prepared(tmp_path / "a", recordings(4))
+    assert content(tmp_path / "a") == before
+
+
+def test_one_that_is_refused_leaves_a_new_folder_to_the_other(tmp_path):
+    with alone_in(tmp_path / "a"):
+        with pytest.raises(SettingError, match="Another process"):
+            prepared(tmp_path / "a", recordings(2))
+        assert os.listdir(tmp_path / "a") == [LOCK]
 
 
 def test_bad_clips_are_counted_told_and_harm_nobody(tmp_path):
@@ -282,12 +302,35 @@ def test_scenes_and_moods_are_those_of_the_corpus_else_guessed_on_request(tmp_pa
     assert sorted(Cache(tmp_path / "a").column("scene")) == [
         *("Audio is recorded from a cave.", QUIET_ROOM, QUIET_ROOM),
     ]
-    prepared(tmp_path / "b", found, PrepareSettings(moods=True))
+    prepared(tmp_path / "b", found, PrepareSettings(moods=packaged()))
     clips = {clip.text: clip for clip in map(Cache(tmp_path / "b").clip, range(3))}
     assert clips[f"{one.text}."].columns == {"scene": "cave", "emotion": "sad"}
     asked = clips["are you there?"]
     assert asked.columns == {"scene": "phone_call", "emotion": "questioning"}
     assert asked.scene == scene_line("phone_call") != QUIET_ROOM
+
+
+def test_other_rules_of_moods_are_told_and_clips_coded_again(tmp_path):
+    def ruled(*words: str) -> Moods:
+        rules = {"scenes": [{"name": "car", "line": "In a car.", "words": {"en": words}}]}
+        (tmp_path / "rules.json").write_text(json.dumps(rules))
+        return Moods.load(tmp_path / "rules.json")
+
+    said: list[str] = []
+    one, other = ruled("two"), ruled("two", "three")
+    prepared(tmp_path / "a", recordings(4), PrepareSettings(moods=one))
+    assert sorted(Cache(tmp_path / "a").column("scene")) == [*[QUIET_ROOM] * 3, "In a car."]
+    prepared(tmp_path / "a", recordings(4), PrepareSettings(moods=ruled("two")), said=said)
+    assert not said
+    prepared(tmp_path / "a", recordings(4), PrepareSettings(moods=other), said=said)
+    assert said == [
+        "Changed since the last run: settings.moods was "
+        f"{one.fingerprint}, is {other.fingerprint}.",
+    ]
+    assert sorted(Cache(tmp_path / "a").column("scene")) == [
+        *[QUIET_ROOM] * 2,
+        *["In a car."] * 2,
+    ]
 
 
 def test_a_few_validation_clips_are_kept_for_the_ear(tmp_path):

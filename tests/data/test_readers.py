@@ -31,6 +31,10 @@ def good(path: Path, **said: object) -> list[Recording]:
     return found  # type: ignore[return-value]
 
 
+def bad(path: Path, **said: object) -> list[BadRow]:
+    return [one for one in all_of(path, **said) if isinstance(one, BadRow)]
+
+
 @pytest.mark.parametrize("name", corpora.FORMATS)
 def test_every_format_gives_the_same_recordings(name, tmp_path):
     path = corpora.FORMATS[name](tmp_path / "corpus")
@@ -82,7 +86,7 @@ def test_an_empty_text_is_told_and_never_read_as_nan(tmp_path, empty):
 def test_rows_marked_as_not_valid_are_told_as_such(tmp_path):
     path = table(tmp_path, "audio,text,valid\na1.wav,One,False\na2.wav,Two,True\nb1.wav,Three,\n")
     marked, *rest = all_of(path)
-    assert isinstance(marked, BadRow) and marked.marked
+    assert isinstance(marked, BadRow) and marked.kind == "marked"
     assert [one.text for one in rest if isinstance(one, Recording)] == ["Two", "Three"]
 
 
@@ -252,12 +256,40 @@ def test_a_format_that_is_said_wrongly_is_refused(tmp_path, name):
             assert all(isinstance(one, BadRow) for one in found), place
 
 
+def test_a_text_without_sound_is_told_once(tmp_path):
+    corpora.as_folder(tmp_path)
+    lone = ("An/a9.lab", "An/a9.normalized.txt", "An/a9.txt", "readme.txt", "txt/An/a1.txt")
+    for name in (*lone, "An/.a1.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("Nobody says this.")
+    found = bad(tmp_path)
+    assert [one.origin for one in found] == ["An/a9.lab", "txt/An/a1.txt"]
+    assert {one.kind for one in found} == {"lone_text"}
+    assert [one.origin for one in bad(tmp_path, split="a1*")] == ["txt/An/a1.txt"]
+    corpora.wav(tmp_path / "b.wav", 0).with_suffix(".txt").write_text("Somebody says this.")
+    assert [one.origin for one in bad(tmp_path)][1] == "readme.txt"
+
+
+def test_a_text_in_a_tree_is_of_its_sound(tmp_path):
+    for name in ("wav/anna/a_mic1.flac", "wav/anna/b.flac", "wav/c.flac", "d.flac"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for name in ("txt/anna/a.txt", "txt/anna/b.normalized.txt", "txt/c.lab", "txt/d.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("Hello.")
+    assert [(one.kind, one.origin) for one in bad(tmp_path)] == [
+        ("lone_sound", "d.flac"),
+        ("lone_text", "txt/d.txt"),
+    ]
+
+
 def test_a_sound_without_text_is_told(tmp_path):
     corpora.as_folder(tmp_path)
     (tmp_path / "An" / "a1.txt").unlink()
     (tmp_path / "An" / "a2.lab").write_text(" \n")
     first, second, *rest = all_of(tmp_path)
     assert isinstance(first, BadRow) and "a1.txt or a1.lab" in first.reason
+    assert first.kind == "lone_sound" and first.no_fault and not second.no_fault
     assert isinstance(second, BadRow) and second.kind == "text" and len(rest) == 2
 
 

@@ -112,7 +112,7 @@ def test_what_lies_there_is_kept(tmp_path):
 def test_the_schema_of_the_documents_is_that_of_the_files(tmp_path):
     jsonschema = pytest.importorskip("jsonschema")
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    schema = json.loads(re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0])
+    schema = json.loads(re.findall(r"```json\n(.*?)```", page, re.DOTALL)[-1])
     exported(tmp_path / "out")
     written = json.loads((tmp_path / "out" / "metadata.json").read_text())
     jsonschema.validate(written, schema)

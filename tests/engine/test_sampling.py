@@ -19,18 +19,9 @@ from faster_higgs.delay import (
     unwrap,
     wrap,
 )
+from faster_higgs.engine.drawing import SamplingRows, draw, sample, uniforms, warp, warp_rows
 from faster_higgs.errors import SettingError
-from faster_higgs.sampling import (
-    COLDEST,
-    Rules,
-    Sampling,
-    SamplingRows,
-    draw,
-    sample,
-    uniforms,
-    warp,
-    warp_rows,
-)
+from faster_higgs.sampling import COLDEST, Rules, Sampling
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.graphs import bucket
 from faster_higgs.engine.request import Request
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.prompt.template import Prompt, expand
+from faster_higgs.prompt.expand import expand
+from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 from faster_higgs.testing import CODEBOOKS, TINY_CODEC
 from tests.engine.conftest import CONFIG

@@ -27,7 +27,8 @@ from faster_higgs.engine.scheduler import BATCH, INTERACTIVE, Job, Scheduler, St
 from faster_higgs.errors import QueueFull, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.paged import PagedBatch, gathered_attention
-from faster_higgs.prompt.template import Prompt, expand
+from faster_higgs.prompt.expand import expand
+from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 from tests.engine.conftest import CONFIG
 

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from faster_higgs.checkpoint.load import load_model
 from faster_higgs.delay import DelayClock, delay, undelay, unwrap, wrap
+from faster_higgs.engine.drawing import repeats, warp
 from faster_higgs.engine.engine import Engine
 from faster_higgs.engine.request import Finish, Result
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.prompt.template import Clip, Message, Prompt, expand, write
-from faster_higgs.sampling import Rules, Sampling, repeats, warp
+from faster_higgs.prompt.expand import expand
+from faster_higgs.prompt.template import Clip, Message, Prompt, write
+from faster_higgs.sampling import Rules, Sampling
 
 GREEDY = Sampling(temperature=0.0, ras_window=0, seed=0)
 

@@ -39,6 +39,7 @@ MAY_IMPORT = {
             "codec",
             "config",
             "errors",
+            "locks",
             "model",
             "prompt",
             "quant",

@@ -14,7 +14,8 @@ from tokenizer import build
 from voices import TEACHERS
 
 from faster_higgs.prompt.conversation import Conversation, Setting
-from faster_higgs.prompt.template import expand, write
+from faster_higgs.prompt.expand import expand
+from faster_higgs.prompt.template import write
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.train.sample import IGNORE
 

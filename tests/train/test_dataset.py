@@ -14,7 +14,8 @@ import tiny_data as data
 from faster_higgs.delivery import Delivery, utterances
 from faster_higgs.errors import DataError, SettingError
 from faster_higgs.prompt.conversation import Conversation
-from faster_higgs.prompt.template import expand, write
+from faster_higgs.prompt.expand import expand
+from faster_higgs.prompt.template import write
 from faster_higgs.prompt.voices import Voice
 from faster_higgs.train.config import TASKS, MixtureSettings
 from faster_higgs.train.dataset import Dataset, Mixed, Talk, with_replay

@@ -20,7 +20,8 @@ from faster_higgs.train.activations import activations
 from faster_higgs.train.job import Job
 from faster_higgs.train.memory import counts, estimate, trainable
 from faster_higgs.train.memory_choice import BUDGETS, Lengths, Wish, choose
-from faster_higgs.train.modes import TRAINED, part_of
+from faster_higgs.train.modes import part_of
+from faster_higgs.train.parts import TRAINED
 from faster_higgs.train.probe import Noise, _held, _saved, _task, model, probe
 from faster_higgs.train.tune_config import PRESETS, TuneSettings
 

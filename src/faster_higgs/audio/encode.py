@@ -33,7 +33,8 @@ class Format:
     codec: str = ""
     bit_rate: int | None = None
     rates: tuple[int, ...] = ()  # empty: any
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)  # of the file
+    effort: int | None = None  # FFmpeg's compression_level; more is no closer to speech, and slower
 
 
 _MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -45,9 +46,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "wav": Format(".wav", "audio/wav"),
         "pcm": Format(".pcm", "audio/pcm"),
         "flac": Format(".flac", "audio/flac", "flac", "flac"),
-        "mp3": Format(".mp3", "audio/mpeg", "mp3", "libmp3lame", 128_000, _MPEG_RATES),
-        "opus": Format(".opus", "audio/ogg", "ogg", "libopus", 64_000, _OPUS_RATES, _PAGES),
-        "ogg": Format(".ogg", "audio/ogg", "ogg", "libopus", 64_000, _OPUS_RATES, _PAGES),
+        "mp3": Format(".mp3", "audio/mpeg", "mp3", "libmp3lame", 128_000, _MPEG_RATES, effort=7),
+        "opus": Format(".opus", "audio/ogg", "ogg", "libopus", 64_000, _OPUS_RATES, _PAGES, 5),
+        "ogg": Format(".ogg", "audio/ogg", "ogg", "libopus", 64_000, _OPUS_RATES, _PAGES, 5),
         "aac": Format(".aac", "audio/aac", "adts", "aac", 96_000, _MPEG_RATES),
     }
 )
@@ -240,6 +241,8 @@ class _FfmpegWriter:
         assert isinstance(stream, av.AudioStream)
         if known.bit_rate:
             stream.bit_rate = known.bit_rate
+        if known.effort is not None:
+            stream.options = {"compression_level": str(known.effort)}
         self._stream = stream
 
     def add(self, pcm: Pcm) -> None:

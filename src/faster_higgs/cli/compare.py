@@ -18,7 +18,8 @@ from faster_higgs.checkpoint.adapter import Weighted
 from faster_higgs.checkpoint.load import load_model
 from faster_higgs.errors import GenerationError
 from faster_higgs.prompt.conversation import Conversation
-from faster_higgs.prompt.template import Prompt, expand
+from faster_higgs.prompt.expand import expand
+from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Gathering

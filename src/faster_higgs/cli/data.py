@@ -23,6 +23,7 @@ from faster_higgs.cli.command import Menu, argument, as_command, option, verbose
 from faster_higgs.cli.output import growing
 from faster_higgs.cli.reading import ReadFlags, read_settings
 from faster_higgs.cli.rehearse import RehearseFlags
+from faster_higgs.data.amounts import counted, lasting
 from faster_higgs.errors import OutputPlaceError, SettingError
 
 if TYPE_CHECKING:
@@ -112,10 +113,12 @@ def _told(report: CheckReport) -> Iterator[str]:
     """The report for people."""
     speakers = report.speakers()
     yield (
-        f"{report.path}: {report.format}, {_many(len(report.clips), 'clip')}, "
-        f"{_duration(report.seconds)}, {_many(len(speakers), 'speaker')}"
+        f"{report.path}: {report.format}, {counted(len(report.clips), 'clip')}, "
+        f"{lasting(report.seconds)}, {counted(len(speakers), 'speaker')}"
     )
     yield from _figures(report)
+    if report.unmeasured:
+        yield f"\n{_silent(report.unmeasured, len(report.clips))}"
     yield from _speakers(speakers)
     if splits := report.splits():
         yield "\nSplits: " + ", ".join(f"{name} {count:,}" for name, count in splits.items())
@@ -126,11 +129,18 @@ def _told(report: CheckReport) -> Iterator[str]:
     yield "\n" + _verdict(report)
 
 
+def _silent(clips: int, of: int) -> str:
+    """Why there are no levels, or not of all."""
+    if clips == of:
+        return "Levels were not measured: only codes are kept here, no sound."
+    return f"Levels of {counted(clips, 'clip')} were not measured: their sound is not kept here."
+
+
 def _verdict(report: CheckReport) -> str:
     wrong = sum(problem.is_error for problem in report.problems)
     odd = len(report.problems) - wrong
     if wrong:
-        return f"Not fit: {_many(wrong, 'error')}, and {odd:,} unusual."
+        return f"Not fit: {counted(wrong, 'error')}, and {odd:,} unusual."
     return f"Fit to be trained on; {odd:,} unusual." if odd else "Fit to be trained on."
 
 
@@ -149,7 +159,7 @@ def _speakers(speakers: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
         yield f"\n{'speaker':<24}{'clips':>10}{'time':>12}"
     for name in list(speakers)[:ROWS]:
         found = speakers[name]
-        yield f"{name[:23]:<24}{found['clips']:>10,}{_duration(found['seconds']):>12}"
+        yield f"{name[:23]:<24}{found['clips']:>10,}{lasting(found['seconds']):>12}"
     if len(speakers) > ROWS:
         yield f"... and {len(speakers) - ROWS:,} more"
 
@@ -185,14 +195,3 @@ def _bar() -> Iterator[Callable[[int], None] | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("")
         yield lambda done: progress.update(task, description=f"{done:,} looked at")
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    """As people say it."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from faster_higgs.cli.command import Command, argument, as_command, option, verbose
+from faster_higgs.cli.flags import PACKED
 from faster_higgs.errors import CheckpointNotFound, SettingError
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ def _usage(ctx: Any) -> list[str]:
 
 def facts() -> Mapping[str, str]:
     """Choices for the help page, read from where they are written."""
-    from faster_higgs.cli.precision import PACKED
     from faster_higgs.quant.apply import Quantization
     from faster_higgs.quant.linear import GROUPS
 
@@ -90,7 +90,6 @@ def run(flags: ExportFlags) -> None:
 
 
 def _wish(flags: ExportFlags) -> Quantization:
-    from faster_higgs.cli.precision import PACKED
     from faster_higgs.quant.apply import Precision, Quantization
 
     known = get_args(Precision)  # some of which are refused later, in words of their own

@@ -54,6 +54,10 @@ memory_flag = partial(
     "Take no more than so much, as in 8GB. [default: what is free]",
 )
 
+PACKED = ("int8", "int4", "fp8")  # what works in this version
+PRECISIONS = ("full", *PACKED, "auto")
+TEXT_PRECISIONS = ("full", *PACKED, "host")
+
 # Where a default is written: the flag's field here, the setting's there.
 OF_SAMPLING = {
     "temperature": "temperature",
@@ -224,7 +228,6 @@ class SayFlags:
 def facts() -> Mapping[str, str]:
     """Defaults and choices for the help page, read from where they are written."""
     from faster_higgs.audio.encode import FORMATS
-    from faster_higgs.cli.precision import PRECISIONS, TEXT_PRECISIONS
     from faster_higgs.cli.scenes import SCENES
     from faster_higgs.delivery import ChunkMethod, Delivery, Normalization
     from faster_higgs.sampling import Rules, Sampling

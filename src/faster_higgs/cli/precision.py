@@ -12,13 +12,10 @@ from typing import Any
 
 from faster_higgs.checkpoint.choice import LADDER, UNMEASURED, Plan, Wish, choose, gigabytes, plans
 from faster_higgs.checkpoint.plan import PUBLISHED, Held, Size
+from faster_higgs.cli.flags import PRECISIONS, TEXT_PRECISIONS
 from faster_higgs.config import EngineConfig
 from faster_higgs.device import CUDA_CONTEXT, PROCESS, Device
 from faster_higgs.errors import SettingError
-
-PACKED = ("int8", "int4", "fp8")  # what works in this version
-PRECISIONS = ("full", *PACKED, "auto")
-TEXT_PRECISIONS = ("full", *PACKED, "host")
 
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 

@@ -21,8 +21,9 @@ from faster_higgs.errors import SettingError
 
 if TYPE_CHECKING:
     from faster_higgs.data.crews import Crew
-    from faster_higgs.data.encode import Place
+    from faster_higgs.data.moods import Moods
     from faster_higgs.data.pipeline import Progress
+    from faster_higgs.data.place import Place
     from faster_higgs.data.plan import PrepareSettings
 
 cleaning = partial(flag, "Sound")
@@ -30,6 +31,7 @@ choosing = partial(flag, "Choice")
 splitting = partial(flag, "Split")
 working = partial(flag, "Work")
 TEMPERATURE = "temperature"
+OURS = ""  # rules of moods and scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +57,13 @@ class PrepareFlags(ReadFlags):
 
     trim: bool = cleaning("--trim", None, "Cut silence from both ends of every clip.")
     loudness: float | None = cleaning(
-        "--loudness", "DB", "Bring all clips to one level: RMS in dBFS, such as -23."
+        "--loudness", "DB", "Bring all clips to one level: RMS in dBFS (not LUFS), such as -23."
     )
-    moods: bool = cleaning(
-        "--moods", None, "Guess emotion and scene from the text where no column says them."
+    moods: str | None = cleaning(
+        "--moods",
+        "[FILE.json]",
+        "Guess emotion and scene from the text where no column says them; with a file, by the "
+        "rules in it.",
     )
 
     min_seconds: float | None = choosing("--min-seconds", "S", "Leave out shorter clips.")
@@ -104,13 +109,21 @@ class PrepareFlags(ReadFlags):
 
 def command(name: str, help: str) -> Command:
     """The command as the menu takes it."""
-    return as_command(PrepareFlags, run, name, help, facts)
+    made = as_command(PrepareFlags, run, name, help, facts)
+    made.value_if_none = {"--moods": OURS}
+    made.is_value = _is_rules
+    return made
+
+
+def _is_rules(word: str) -> bool:
+    """Told from a SOURCE; whatever stands behind `--moods=` is one as well."""
+    return word.lower().endswith(".json")
 
 
 def facts() -> Mapping[str, str]:
     """Defaults for the help page, read from where they are written."""
-    from faster_higgs.data.encode import BATCH_SECONDS
     from faster_higgs.data.measure import Limits
+    from faster_higgs.data.place import BATCH_SECONDS
     from faster_higgs.data.split import SplitSettings
 
     split = SplitSettings()
@@ -129,6 +142,7 @@ def run(flags: PrepareFlags) -> None:
     """Make it, and tell what became of the recordings; status 1 when none can be used."""
     from faster_higgs.data.pipeline import Desk, prepare
     from faster_higgs.data.readers import recordings
+    from faster_higgs.data.report import ROWS
 
     source, settings = _source(flags), settings_of(flags)
     found = recordings(source, read_settings(flags))
@@ -144,7 +158,7 @@ def run(flags: PrepareFlags) -> None:
         report, clips = prepare(found, str(source), place, settings, desk)
     _print(report.lines())
     if not report.clips:
-        _tell(f"Error: No recording can be used; {out / 'recordings.jsonl'} says why, one by one.")
+        _tell(f"Error: No recording can be used; {out / ROWS} says why, one by one.")
         raise typer.Exit(1)
     if exported is not None:
         from faster_higgs.data.handover import export
@@ -163,7 +177,7 @@ def _next(flags: PrepareFlags, out: Path) -> str:
 
 
 def settings_of(flags: PrepareFlags) -> PrepareSettings:
-    """The same for the pipeline; what is not said is as it has it. Raises SettingError."""
+    """The same for the pipeline; what is not said is as it has it. Raises InputError."""
     from faster_higgs.data.choose import ChooseSettings
     from faster_higgs.data.clean import CleanSettings
     from faster_higgs.data.measure import Limits
@@ -193,8 +207,16 @@ def settings_of(flags: PrepareFlags) -> PrepareSettings:
                 temperature=_temperature(flags.balance),
             ),
         ),
-        flags.moods,
+        _moods(flags.moods),
     )
+
+
+def _moods(said: str | None) -> Moods | None:
+    from faster_higgs.data.moods import Moods, packaged
+
+    if said is None:
+        return None
+    return packaged() if said == OURS else Moods.load(Path(said).expanduser())
 
 
 def _said(**values: Any) -> dict[str, Any]:
@@ -254,7 +276,7 @@ def _refuse_inside(flag: str, place: Path, folders: Sequence[Path | None]) -> No
 def _place(flags: PrepareFlags) -> Place:
     from faster_higgs.checkpoint import files
     from faster_higgs.cli.loading import model_folder
-    from faster_higgs.data.encode import Place
+    from faster_higgs.data.place import Place
 
     model = model_folder(flags.model).folder
     codec = files.find_codec(model) if flags.codec is None else files.resolve(flags.codec)

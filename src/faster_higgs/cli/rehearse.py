@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faster_higgs.cli.command import argument, option, verbose
+from faster_higgs.data.amounts import counted
 from faster_higgs.errors import DataError, SettingError
 
 
@@ -38,7 +39,7 @@ def run(flags: RehearseFlags) -> None:
     from faster_higgs.checkpoint.files import find_codec
     from faster_higgs.cli.loading import model_folder
     from faster_higgs.data.cache import read_about
-    from faster_higgs.data.encode import Place
+    from faster_higgs.data.place import Place
     from faster_higgs.data.rehearse import Rehearsal, rehearse
     from faster_higgs.speech import Higgs
 
@@ -50,7 +51,7 @@ def run(flags: RehearseFlags) -> None:
             higgs.voices.load(name)
         place = Place(model, find_codec(model))
         spoken = rehearse(higgs, place, Rehearsal(texts, voices, flags.seed), flags.out, _tell)
-    print(*(f"{voice}: {count} clips" for voice, count in spoken.items()), sep="\n")
+    print(*(f"{voice}: {counted(count, 'clip')}" for voice, count in spoken.items()), sep="\n")
     if unsaid := read_about(flags.out)["unsaid"]:
         print(f"{unsaid:,} of {len(texts):,} texts were not said to their end, and are left out.")
 

@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING, Any
 from faster_higgs.cli import adapters
 from faster_higgs.cli.command import Command, as_command, flag, verbose
 from faster_higgs.cli.environment import completed, in_vain
-from faster_higgs.cli.flags import adapter_flag, codec_flag, memory_flag, model_flag, revision_flag
+from faster_higgs.cli.flags import (
+    PRECISIONS,
+    adapter_flag,
+    codec_flag,
+    memory_flag,
+    model_flag,
+    revision_flag,
+)
 from faster_higgs.cli.ports import EVERYWHERE, PORTS, lines, sockets_of
 from faster_higgs.errors import MissingExtra, SettingError, VoiceNotFound
 
@@ -108,7 +115,6 @@ def command(name: str, help: str) -> Command:
 
 def facts() -> Mapping[str, str]:
     """Defaults and choices for the help page, read from where they are written."""
-    from faster_higgs.cli.precision import PRECISIONS
     from faster_higgs.server.settings import ServerSettings
 
     own = ServerSettings()

@@ -174,11 +174,10 @@ def facts() -> Mapping[str, str]:
         if defaults[setting] not in (None, "") and name not in ("alpha", "lr", "warmup")
     }
     shown["warmup"] = "default: 3 % of the steps, at most 200"
-    shown["eval_every"] += ", or a tenth of the steps where that is less"
     shown["mode"] = f"{', '.join(get_args(Mode))}; default: {TuneSettings().mode}"
     pace = TuneSettings().run
     shown["epochs"] = f"default: {pace.epochs:g}, but at least {pace.least_steps} steps"
-    shown["eval_every"] += ", or a tenth of the steps"
+    shown["eval_every"] += ", or a tenth of the steps where that is less"
     return {**shown, "preset": ", ".join(PRESETS), "task_type": ", ".join(TASKS)}
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from faster_higgs.data.record import SPLITS, Clip, Split
 from faster_higgs.errors import DataError, MissingExtra, unwritten
@@ -226,6 +225,8 @@ def open_table(path: Path) -> Any:
 
 
 def _clip(table: Any, row: int, books: int) -> Clip:
+    import torch
+
     values = {name: table.column(name)[row] for name in table.column_names}
     codes = np.asarray(values["codes"].values.to_numpy(), dtype=np.int64)
     texts = {

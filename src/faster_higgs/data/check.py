@@ -5,14 +5,13 @@ Changes nothing, and does not know how findings are shown.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from faster_higgs.audio.files import read
+from faster_higgs.data.ahead import ahead
 from faster_higgs.data.check_prepared import check_prepared
 from faster_higgs.data.checked import CheckedClip, CheckReport, Problem, Repeats
 from faster_higgs.data.measure import Limits, Measures, measure, sound_hash, unusual
@@ -23,8 +22,7 @@ from faster_higgs.data.record import BadRow, Recording, writable
 from faster_higgs.errors import AudioError, SettingError
 
 RATE = 24_000
-_AHEAD = 4  # clips that wait for each worker
-_KINDS = {"row": "row", "file": "missing", "text": "no_text"}  # of bad rows, as checks
+_KINDS = {"row": "row", "file": "missing", "text": "no_text"}  # of faulty rows, as checks
 
 Progress = Callable[[int], None]  # told how many rows are done
 
@@ -54,38 +52,19 @@ def check(
     if found == PREPARED:
         if settings != ReadSettings():
             raise SettingError(f"{path} is prepared; flags about reading belong to a corpus.")
-        return check_prepared(path, limit, progress)
+        return check_prepared(path, limit, workers, progress)
     items = islice(recordings(path, settings), limit)
     report = _Report(Limits())
-    for number, (item, heard) in enumerate(_heard(items, workers), 1):
+    for number, (item, heard) in enumerate(ahead(_hear, items, workers), 1):
         report.add(item, heard)
         if progress:
             progress(number)
     return CheckReport(str(path), found, tuple(report.clips), tuple(report.problems), report.marked)
 
 
-def _heard(
-    items: Iterator[Recording | BadRow], workers: int
-) -> Iterator[tuple[Recording | BadRow, _Heard | None]]:
-    """Every item with what is heard of it, in order; decoded by several threads."""
-    waiting: deque[tuple[Recording | BadRow, Future[_Heard] | None]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            job = pool.submit(_hear, item) if isinstance(item, Recording) else None
-            waiting.append((item, job))
-            if len(waiting) > _AHEAD * workers:
-                yield _done(*waiting.popleft())
-        while waiting:
-            yield _done(*waiting.popleft())
-
-
-def _done(
-    item: Recording | BadRow, job: Future[_Heard] | None
-) -> tuple[Recording | BadRow, _Heard | None]:
-    return item, job.result() if job else None
-
-
-def _hear(recording: Recording) -> _Heard:
+def _hear(recording: Recording | BadRow) -> _Heard | None:
+    if isinstance(recording, BadRow):
+        return None
     faults = []
     for reference in recording.references:
         try:
@@ -113,10 +92,11 @@ class _Report:
     def add(self, item: Recording | BadRow, heard: _Heard | None) -> None:
         """Judge one more."""
         if isinstance(item, BadRow):
-            if item.marked:
+            if item.kind == "marked":
                 self.marked += 1
             else:
-                self._tell(_KINDS[item.kind], item.origin, item.reason)
+                check = _KINDS.get(item.kind, item.kind)
+                self._tell(check, item.origin, item.reason, is_error=not item.no_fault)
             return
         assert heard is not None
         for fault in heard.faults:

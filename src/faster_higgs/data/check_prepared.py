@@ -1,19 +1,24 @@
 """Is this prepared folder whole? Shards and hashes, codes in range, splits apart.
 
-Knows nothing of sound: the codes are not decoded.
+Where it keeps the clips' sound, that is measured; the codes are not decoded.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from faster_higgs.audio.files import read
+from faster_higgs.data.ahead import ahead
 from faster_higgs.data.cache import ABOUT, SHARDS, read_about, read_shard, sha256
 from faster_higgs.data.checked import CheckedClip, CheckReport, Problem, Repeats
+from faster_higgs.data.clean import RATE
+from faster_higgs.data.kept import KeptSound
+from faster_higgs.data.measure import Measures, measure, unusual
 from faster_higgs.data.record import SPLITS, Clip
 from faster_higgs.errors import AudioError, DataError
 
@@ -21,7 +26,10 @@ FORMAT = "prepared"
 
 
 def check_prepared(
-    folder: Path, limit: int | None = None, progress: Callable[[int], None] | None = None
+    folder: Path,
+    limit: int | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> CheckReport:
     """Check every clip, or the first `limit`. Raises DataError for no prepared folder."""
     about = read_about(folder)
@@ -29,15 +37,23 @@ def check_prepared(
     clips: list[CheckedClip] = []
     problems: list[Problem] = []
     judge = _Judge(codec["num_codebooks"], codec["codebook_size"])
-    for found in _shards(folder, about, codec["num_codebooks"]):
+    kept, rate = KeptSound(folder), codec["frame_rate"]
+
+    def measured(found: Clip | Problem) -> Measures | None:
+        return _measured(found, kept, rate) if isinstance(found, Clip) else None
+
+    items = _shards(folder, about, codec["num_codebooks"])
+    for found, measures in ahead(measured, items, workers):
         if isinstance(found, Problem):
             problems.append(found)
             continue
         if limit is not None and len(clips) >= limit:
             break
         problems += judge.faults(found)
-        seconds = found.frames / codec["frame_rate"]
-        clips.append(CheckedClip(found.id, found.speaker, seconds, found.split))
+        for odd in unusual(measures) if measures else ():
+            problems.append(Problem(odd.check, found.id, odd.message, is_error=False))
+        seconds = found.frames / rate
+        clips.append(CheckedClip(found.id, found.speaker, seconds, found.split, measures))
         if progress:
             progress(len(clips))
     lost = any(problem.check == "shard" for problem in problems)
@@ -45,6 +61,14 @@ def check_prepared(
         problems += _counted(about, clips)
     problems += _listened(folder, about)
     return CheckReport(str(folder), FORMAT, tuple(clips), tuple(problems))
+
+
+def _measured(clip: Clip, kept: KeptSound, frame_rate: int) -> Measures | None:
+    """Of its sound; None where that is not kept, or is another than was coded."""
+    samples = kept.samples(clip.id)
+    if samples is None or math.ceil(samples.size * frame_rate / RATE) != clip.frames:
+        return None
+    return measure(samples, RATE, clip.text)
 
 
 def _codec(about: Mapping[str, Any], folder: Path) -> dict[str, int]:

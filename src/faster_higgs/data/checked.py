@@ -51,6 +51,11 @@ class CheckReport:
         """Of all clips together."""
         return sum(clip.seconds for clip in self.clips)
 
+    @property
+    def unmeasured(self) -> int:
+        """Clips whose sound is not there, only their codes."""
+        return sum(clip.measures is None for clip in self.clips)
+
     def counts(self, errors: bool) -> dict[str, list[Problem]]:
         """Problems by their names, errors or the others, the most frequent first."""
         found: dict[str, list[Problem]] = {}
@@ -75,9 +80,10 @@ class CheckReport:
     def figures(self) -> dict[str, tuple[float, float, float]]:
         """The least, median and largest of every measure; nothing where there are no clips."""
         measured = [clip.measures for clip in self.clips if clip.measures]
-        columns = {"seconds": [clip.seconds for clip in self.clips]}
-        for field in fields(Measures) if measured else ():
-            columns[field.name] = [getattr(one, field.name) for one in measured]
+        columns = {
+            field.name: [getattr(one, field.name) for one in measured] for field in fields(Measures)
+        }
+        columns["seconds"] = [clip.seconds for clip in self.clips]
         return {name: _spread(values) for name, values in columns.items() if values}
 
     def to_json(self) -> dict[str, Any]:
@@ -93,6 +99,7 @@ class CheckReport:
             "clips": len(self.clips),
             "seconds": round(self.seconds, 3),
             "marked_as_not_valid": self.marked,
+            "not_measured": self.unmeasured,
             "speakers": self.speakers(),
             "splits": self.splits(),
             "figures": spreads,

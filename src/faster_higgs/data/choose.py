@@ -20,6 +20,8 @@ from faster_higgs.errors import SettingError
 REASONS = {
     "marked": "the corpus says not to use it",
     "bad_row": "its row gives no recording",
+    "lone_sound": "a sound without its text",
+    "lone_text": "a text without its sound",
     "unreadable": "its sound cannot be read",
     "no_text": "nothing in its text can be spoken",
     "silent": "nothing is heard",

@@ -36,8 +36,8 @@ class CleanSettings:
     def __post_init__(self) -> None:
         if self.loudness is not None and not QUIETEST <= self.loudness <= LOUDEST:
             raise SettingError(
-                f"The loudness is {self.loudness:g} dBFS; use {QUIETEST:g} to {LOUDEST:g}, "
-                "such as -23."
+                f"--loudness is an RMS in dBFS, and was {self.loudness:g}; use "
+                f"{QUIETEST:g} to {LOUDEST:g}, such as -23."
             )
 
 
@@ -68,7 +68,7 @@ class Cleaned:
 def cleaned(recording: Recording | BadRow, settings: CleanSettings) -> Iterator[Cleaned]:
     """The references that a recording names, then the recording; no bad clip raises anything."""
     if isinstance(recording, BadRow):
-        kind = "marked" if recording.marked else "bad_row"
+        kind = recording.kind if recording.no_fault else "bad_row"
         yield Cleaned(recording.origin, "", "", "", fault=kind, why=recording.reason)
         return
     beside = [_clean(_as_recording(one, recording), settings) for one in recording.references]

@@ -7,7 +7,6 @@ the same codes in every batch.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,34 +26,17 @@ from faster_higgs.codec.codec import Codec
 from faster_higgs.config import ModelConfig
 from faster_higgs.data.cache import hashed, write_shard
 from faster_higgs.data.clean import RATE
+from faster_higgs.data.place import Place
 from faster_higgs.data.record import Clip, Split
 from faster_higgs.data.spool import sounds
 from faster_higgs.data.wording import VERSION as NORMALIZER
 from faster_higgs.data.wording import Wording
-from faster_higgs.errors import CheckpointError, SettingError
+from faster_higgs.errors import CheckpointError
 from faster_higgs.speech import fingerprint
 
 VERSION = 1  # raised when the same clips would be coded otherwise
-BATCH_SECONDS = 60.0  # of sound that is coded at once
 _READERS = 8  # threads that read for a card
 SHARD_SECONDS = 600.0  # of sound in a shard: what is lost at most when a run is broken off
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a checkpoint's codec and wording are, and where the codec is to run."""
-
-    model: Path
-    codec: Path
-    device: str = "cpu"
-    batch_seconds: float = BATCH_SECONDS
-
-    def __post_init__(self) -> None:
-        if not 0 < self.batch_seconds < math.inf:
-            raise SettingError(
-                f"The codec cannot be given {self.batch_seconds:g} s of sound at once; use "
-                f"--batch-seconds {BATCH_SECONDS:g}, or less where memory is short."
-            )
 
 
 class Coder:

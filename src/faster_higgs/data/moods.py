@@ -11,12 +11,13 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
+from faster_higgs.data.cache import hashed
 from faster_higgs.errors import DataError
 from faster_higgs.prompt.conversation import QUIET_ROOM
 from faster_higgs.text.chunk import UNSPACED
@@ -94,6 +95,11 @@ class Moods:
                 f"The rules {source} cannot be used: {error}; see moods.json of this package."
             ) from error
         return cls(**rules)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for equal rules."""
+        return hashed(asdict(self))[:16]
 
     def mood(self, text: str, language: str | None = None) -> str:
         """The name of the first rule that holds, by its marks or by its words; else "neutral".

@@ -34,12 +34,14 @@ from faster_higgs.data.cache import (
 from faster_higgs.data.choose import Verdict, judged
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.crews import Crew
-from faster_higgs.data.encode import Coder, Place, ShardTask, Wanted, make_shard, planned, shard_key
+from faster_higgs.data.encode import Coder, ShardTask, Wanted, make_shard, planned, shard_key
+from faster_higgs.data.place import Place
 from faster_higgs.data.plan import PrepareSettings, chosen
 from faster_higgs.data.record import BadRow, Recording
-from faster_higgs.data.report import Report, lines_of
+from faster_higgs.data.report import ROWS, Report, lines_of
 from faster_higgs.data.spool import SOUND, PartTask, Row, flac, make_part, part_key, read_part
 from faster_higgs.errors import DataError, SettingError, unwritten
+from faster_higgs.locks import LOCK, alone_in
 
 ASKED, LISTEN = "prepare.json", "listen"
 PART = 64  # recordings in a file of cleaned ones
@@ -68,7 +70,19 @@ def prepare(
     Raises SettingError, DataError, CheckpointError, OutputError, EngineError.
     """
     about = Coder(place).about()
-    begin(desk, {"source": source, **about, "settings": asdict(settings)})
+    _refuse_others(desk.out)
+    with alone_in(desk.out):
+        _begin(desk, {"source": source, **about, "settings": settings.to_json()})
+        return _prepare(recordings, about, place, settings, desk)
+
+
+def _prepare(
+    recordings: Iterable[Found],
+    about: Mapping[str, Any],
+    place: Place,
+    settings: PrepareSettings,
+    desk: Desk,
+) -> tuple[Report, list[Wanted]]:
     rows = _clean(recordings, settings.clean, desk)
     verdicts = judged(rows, settings.choose)
     wanted = _chosen(verdicts, settings, desk.out)
@@ -81,7 +95,7 @@ def prepare(
         most = max(report.languages, key=lambda language: report.languages[language])
         told = {
             "text": {**about["text"], "language": most},
-            "settings": asdict(settings),
+            "settings": settings.to_json(),
             "splits": report.splits,
             "speakers": report.speakers,
             "shards": shards,
@@ -91,19 +105,24 @@ def prepare(
     return report, wanted
 
 
-def begin(desk: Desk, asked: Mapping[str, Any]) -> None:
-    """Take the folder, and tell what is asked for otherwise than the last time.
+def _refuse_others(out: Path) -> None:
+    """Raises SettingError for a folder that holds something else."""
+    try:
+        found = list(out.iterdir()) if out.is_dir() else []
+    except OSError as error:
+        raise unwritten(f"'{out}' cannot be used: {error.strerror}.", error) from None
+    others = [one for one in found if one.name != LOCK and not one.match(f".*{PARTIAL}")]
+    if others and not (out / ASKED).is_file():
+        raise SettingError(
+            f"'{out}' holds other files; give --out a new folder, or one of `higgs prepare`."
+        )
 
-    Raises SettingError for a folder that holds something else.
-    """
+
+def _begin(desk: Desk, asked: Mapping[str, Any]) -> None:
+    """Tell what is asked for otherwise than the last time, and remove what it left unfinished."""
     out = desk.out
     try:
-        out.mkdir(parents=True, exist_ok=True)
         left = list(out.rglob(f".*{PARTIAL}"))
-        if {*out.iterdir()} - {*left} and not (out / ASKED).is_file():
-            raise SettingError(
-                f"'{out}' holds other files; give --out a new folder, or one of `higgs prepare`."
-            )
         for path in left:
             path.unlink(missing_ok=True)
         before = _asked_before(out)
@@ -149,7 +168,7 @@ def _chosen(verdicts: Sequence[Verdict], settings: PrepareSettings, out: Path) -
         return chosen(verdicts, settings)
     except DataError as error:
         _write_report(out, Report.of(verdicts, ()), verdicts, ())
-        told = f"{out / 'recordings.jsonl'} says what became of every recording."
+        told = f"{out / ROWS} says what became of every recording."
         raise DataError(f"{error} {told}") from None
 
 
@@ -227,7 +246,7 @@ def _write_report(
     out: Path, report: Report, verdicts: Sequence[Verdict], wanted: Sequence[Wanted]
 ) -> None:
     rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines_of(verdicts, wanted))
-    write_file(out / "recordings.jsonl", rows.encode())
+    write_file(out / ROWS, rows.encode())
     told = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
     write_file(out / "report.json", told.encode())
 

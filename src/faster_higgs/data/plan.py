@@ -6,12 +6,13 @@ Knows no codec, and nothing of those that are left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from faster_higgs.data.choose import ChooseSettings, Verdict
 from faster_higgs.data.clean import Cleaned, CleanSettings
 from faster_higgs.data.encode import Wanted
-from faster_higgs.data.moods import mood, scene, scene_line
+from faster_higgs.data.moods import Moods, packaged
 from faster_higgs.data.split import SplitSettings, Spoken, split, weights
 
 
@@ -22,7 +23,12 @@ class PrepareSettings:
     clean: CleanSettings = field(default_factory=CleanSettings)
     choose: ChooseSettings = field(default_factory=ChooseSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
-    moods: bool = False  # guess emotion and scene from the text
+    moods: Moods | None = None  # by which emotion and scene are guessed from the text
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for machines, rules by their fingerprint."""
+        plain = asdict(replace(self, moods=None))
+        return {**plain, "moods": self.moods and self.moods.fingerprint}
 
 
 def chosen(verdicts: Sequence[Verdict], settings: PrepareSettings) -> list[Wanted]:
@@ -34,10 +40,10 @@ def chosen(verdicts: Sequence[Verdict], settings: PrepareSettings) -> list[Wante
     splits = split([Spoken(one.speaker, one.text, one.sound) for one in clips], settings.split)
     drawn = weights([one.speaker for one in clips], splits, settings.split.temperature)
     ids = {verdict.clip.sound: verdict.id for verdict in reversed(kept)}
-    found = []
+    rules, found = settings.moods or packaged(), []
     for verdict, name, weight in zip(kept, splits, drawn, strict=True):
         clip = verdict.clip
-        columns = _felt(clip) if settings.moods else dict(clip.columns)
+        columns = _felt(clip, settings.moods) if settings.moods else dict(clip.columns)
         found.append(
             Wanted(
                 verdict.id,
@@ -45,7 +51,7 @@ def chosen(verdicts: Sequence[Verdict], settings: PrepareSettings) -> list[Wante
                 clip.speaker,
                 clip.text,
                 clip.language,
-                scene_line(columns.get("scene", "")),
+                rules.scene_line(columns.get("scene", "")),
                 weight,
                 {**columns, **_beside(verdict, ids)},
                 samples=clip.samples,
@@ -58,11 +64,11 @@ def chosen(verdicts: Sequence[Verdict], settings: PrepareSettings) -> list[Wante
     return found
 
 
-def _felt(clip: Cleaned) -> dict[str, str]:
+def _felt(clip: Cleaned, rules: Moods) -> dict[str, str]:
     """The columns, with emotion and scene guessed where the corpus says none."""
     guessed = {
-        "emotion": mood(clip.text, clip.language),
-        "scene": scene(clip.text, clip.origin, clip.language),
+        "emotion": rules.mood(clip.text, clip.language),
+        "scene": rules.scene(clip.text, clip.origin, clip.language),
     }
     return {**{name: said for name, said in guessed.items() if said}, **clip.columns}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -35,18 +36,22 @@ class Reference:
     speaker: str
 
 
+BadKind = Literal["row", "file", "text", "marked", "lone_sound", "lone_text"]
+"""Damaged; without a file; without a text; said to be left out; a file whose other half is none."""
+
+
 @dataclass(frozen=True)
 class BadRow:
     """What a reader gives in the place of a recording that is none; the others follow."""
 
     origin: str
     reason: str  # one sentence
-    kind: Literal["row", "file", "text", "marked"] = "row"  # damaged; without a file; a text
+    kind: BadKind = "row"
 
     @property
-    def marked(self) -> bool:
-        """Whether the corpus itself says not to use it: counted, and no fault."""
-        return self.kind == "marked"
+    def no_fault(self) -> bool:
+        """Whether it is only counted: the corpus says not to use it, or it has no other half."""
+        return self.kind in ("marked", "lone_sound", "lone_text")
 
 
 def writable(text: str) -> str:

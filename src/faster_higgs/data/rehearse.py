@@ -6,8 +6,9 @@ not where texts come from.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,20 @@ from faster_higgs.data.cache import (
     write_file,
     write_shard,
 )
-from faster_higgs.data.encode import Coder, Place
+from faster_higgs.data.encode import Coder
+from faster_higgs.data.place import Place
 from faster_higgs.data.record import Clip
 from faster_higgs.errors import DataError, GenerationError, SettingError, unwritten
+from faster_higgs.locks import alone_in
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 
 NOTE = "rehearsal.txt"  # a hash of what was asked for
 SHARD = 32  # texts in a shard: what is lost at most when a run is broken off
+# As often as the model holds it likely: to learn that again moves nothing, where what is drawn
+# colder would make it surer of itself, mistakes included.
+AS_LIKELY = Sampling(temperature=1.0, top_k=0, top_p=1.0, ras_window=0)
+VOICES = "voices.arrow"  # the shard of the clips that stood before what was said
 Progress = Callable[[int, int], None]
 
 
@@ -59,11 +66,25 @@ def rehearse(
     """Say everything into `out`, a prepared folder; clips by voice. What is there already stays.
 
     A text of which nothing comes to its end is left out; dataset.json has their number as `unsaid`.
+    The clip of each voice is there too, not to be learnt, but as the reference of what it said.
     Raises DataError when nothing was said to its end, SettingError, OutputError.
     """
     coder = Coder(place)
     about = coder.about()
-    _begin(out, about, rehearsal)
+    with alone_in(out):
+        _begin(out, about, rehearsal)
+        return _rehearse(higgs, coder, about, rehearsal, out, progress)
+
+
+def _rehearse(
+    higgs: Higgs,
+    coder: Coder,
+    about: dict[str, Any],
+    rehearsal: Rehearsal,
+    out: Path,
+    progress: Progress,
+) -> dict[str, int]:
+    references = [clip for name in rehearsal.voices for clip in _reference(higgs, coder, name)]
     shards, spoken, said = [], dict.fromkeys(rehearsal.voices, 0), set[str]()
     for number, texts in enumerate(rehearsal.shards):
         path = out / SHARDS / f"part-{number:05d}.arrow"
@@ -78,15 +99,30 @@ def rehearse(
         progress(texts.stop, len(rehearsal.texts))
     if not any(spoken.values()):
         raise DataError("The model said none of the texts to its end; nothing can be rehearsed.")
-    told = {"unsaid": len(rehearsal.texts) - len(said), "speakers": spoken, "shards": shards}
+    if references:
+        write_shard(out / SHARDS / VOICES, references)
+        digest = sha256(out / SHARDS / VOICES)
+        shards.append({"name": VOICES, "clips": len(references), "sha256": digest})
+    held = Counter(spoken) + Counter(clip.speaker for clip in references)
+    told = {"unsaid": len(rehearsal.texts) - len(said), "speakers": held, "shards": shards}
     write_about(out, {**about, **told, "listen": []})
     return spoken
+
+
+def _reference(higgs: Higgs, coder: Coder, name: str) -> Iterator[Clip]:
+    """The clip of a voice that has one."""
+    voice = higgs.voices.load(name)
+    if voice.codes is not None:
+        said, codes = voice.transcript, voice.codes.cpu().long()
+        yield Clip(
+            f"{name}_voice", "train", name, said, codes, coder.wording.tokens(said), weight=0
+        )
 
 
 def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iterator[Clip]:
     """The utterances of a text that came to their end."""
     voice = rehearsal.voices[number % len(rehearsal.voices)]
-    sampling = Sampling(seed=rehearsal.seed + number)
+    sampling = replace(AS_LIKELY, seed=rehearsal.seed + number)
     try:
         pieces = list(higgs.pieces(rehearsal.texts[number], voice, sampling))
     except GenerationError:
@@ -95,12 +131,13 @@ def _said(higgs: Higgs, coder: Coder, rehearsal: Rehearsal, number: int) -> Iter
         text, codes = piece.utterance.text, piece.remembered
         assert codes is not None
         name, tokens = f"{voice}_{number:06d}_{part}", coder.wording.tokens(text)
-        yield Clip(name, "train", voice, text, codes.cpu().long(), tokens)
+        heard = {"references": f"{voice}_voice"}
+        yield Clip(name, "train", voice, text, codes.cpu().long(), tokens, columns=heard)
 
 
 def _begin(out: Path, about: dict[str, Any], rehearsal: Rehearsal) -> None:
     """Take the folder. Raises SettingError for one of another model or of other texts."""
-    asked = {**about, "texts": rehearsal.texts, "voices": rehearsal.voices, "seed": rehearsal.seed}
+    asked = {**about, **vars(rehearsal), "references": VOICES, "sampling": asdict(AS_LIKELY)}
     told = hashed(asked)
     note = out / NOTE
     try:

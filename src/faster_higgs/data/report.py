@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from faster_higgs.data.amounts import lasting
 from faster_higgs.data.choose import REASONS, Verdict
 from faster_higgs.data.clean import RATE
-from faster_higgs.data.encode import Wanted
 from faster_higgs.data.record import SPLITS
 
+if TYPE_CHECKING:
+    from faster_higgs.data.encode import Wanted
+
+ROWS = "recordings.jsonl"  # where it stands, one by one
 _SHOWN = 10  # speakers in the table
 
 
@@ -58,13 +62,13 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """The same for people."""
-        yield f"{self.recordings} recordings, {self.clips} clips, {_time(self.seconds)}."
+        yield f"{self.recordings} recordings, {self.clips} clips, {lasting(self.seconds)}."
         for reason, count in self.left_out.items():
             yield f"  {count:>8}  left out: {REASONS[reason]} ({reason})"
         for flag, count in self.flags.items():
             yield f"  {count:>8}  kept, though unusual: {flag}"
         for name, each in self.splits.items():
-            yield f"  {each['clips']:>8}  {name}, {_time(each['seconds'])}"
+            yield f"  {each['clips']:>8}  {name}, {lasting(each['seconds'])}"
         largest = sorted(self.speakers.items(), key=lambda one: (-one[1], one[0]))
         for speaker, count in largest[:_SHOWN]:
             yield f"  {count:>8}  of {speaker}"
@@ -90,9 +94,3 @@ def lines_of(verdicts: Sequence[Verdict], wanted: Sequence[Wanted]) -> Iterator[
             "text": clip.text,
             "measures": clip.measures and asdict(clip.measures),
         }
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from faster_higgs.data.amounts import counted
 from faster_higgs.data.record import SPLITS, Split
 from faster_higgs.errors import DataError, SettingError
 
@@ -149,7 +150,7 @@ def _refuse_too_few(groups: int, held_out: Sequence[Split], by: By) -> None:
         return
     names = " and ".join(("train", *reversed(held_out)))
     raise DataError(
-        f"There {'is' if groups == 1 else 'are'} {groups} {by}{'' if groups == 1 else 's'} to "
+        f"There {'is' if groups == 1 else 'are'} {counted(groups, by)} to "
         f"split into {names}; "
         + ("use --split-by utterance, or " if by == "speaker" else "give more, or ")
         + "--validation 0 --test 0."

@@ -91,7 +91,7 @@ def part_key(recordings: Sequence[Recording | BadRow], settings: CleanSettings) 
 
 def _identity(recording: Recording | BadRow) -> list[Any]:
     if isinstance(recording, BadRow):
-        return [recording.origin, recording.reason, recording.marked]
+        return [recording.origin, recording.reason, recording.no_fault and recording.kind]
     beside = [[_content(one.audio), one.text, one.speaker] for one in recording.references]
     plain = [recording.text, recording.speaker, recording.origin, recording.language]
     return [_content(recording.audio), *plain, dict(recording.columns), beside]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from faster_higgs.data.choose import REASONS
 from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.text.language import guess
@@ -15,11 +16,11 @@ _SHOWN = 10  # speakers
 
 def survey(found: Iterable[Recording | BadRow], settings: PrepareSettings) -> Iterator[str]:
     """Lines for people: counts, and what the settings will do with them."""
-    bad, speakers, languages, texts = 0, Counter[str](), Counter[str](), Counter[tuple[str, str]]()
-    empty = 0
+    speakers, languages, texts = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
+    bad, empty = Counter[str](), 0
     for one in found:
         if isinstance(one, BadRow):
-            bad += 1
+            bad[one.kind if one.no_fault else "bad_row"] += 1
             continue
         language = one.language or guess(one.text)
         text = speakable(one.text, language)
@@ -28,8 +29,9 @@ def survey(found: Iterable[Recording | BadRow], settings: PrepareSettings) -> It
         languages[language] += 1
         texts[one.speaker, text.casefold()] += 1
     total = speakers.total()
-    yield f"{total + bad} recordings of {len(speakers)} speakers; no sound was opened."
-    yield from _counted(bad, "rows that give no recording")
+    yield f"{total + bad.total()} recordings of {len(speakers)} speakers; no sound was opened."
+    for kind, count in bad.items():
+        yield from _counted(count, f"left out: {REASONS[kind]} ({kind})")
     yield from _counted(empty, "texts in which nothing can be spoken")
     yield from _counted(total - len(texts), "texts that the same speaker says again")
     for language, count in languages.most_common():

@@ -17,7 +17,8 @@ from faster_higgs.engine.runner import Drawn, Runner
 from faster_higgs.engine.scheduler import INTERACTIVE, Job, Prefill, Scheduler
 from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.prompt.template import Prompt, expand
+from faster_higgs.prompt.expand import expand
+from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 
 

@@ -18,7 +18,8 @@ from faster_higgs.config import PAGE, ModelConfig
 from faster_higgs.delay import Columns, DelayClock
 from faster_higgs.engine.guard import goes_in_circles
 from faster_higgs.engine.kv_cache import chain
-from faster_higgs.prompt.template import Expanded, Prompt
+from faster_higgs.prompt.expand import Expanded
+from faster_higgs.prompt.template import Prompt
 from faster_higgs.sampling import Sampling
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from faster_higgs.engine.drawing import draw, sample, uniforms, warp
 from faster_higgs.engine.graphs import Graphs
 from faster_higgs.engine.kv_cache import pages_for
 from faster_higgs.engine.request import Request
@@ -20,7 +21,6 @@ from faster_higgs.model.compiled import compiled_step
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.paged import PagedBatch, PagedCache
 from faster_higgs.native.kernels import FEW_ROWS
-from faster_higgs.sampling import draw, sample, uniforms, warp
 
 FIRST, REDRAW, TEXT = 0, 1, 2  # independent streams of random numbers
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from faster_higgs.config import ModelConfig
 from faster_higgs.delay import DelayClock, DelayClocks
+from faster_higgs.engine.drawing import SamplingRows
 from faster_higgs.engine.kv_cache import pages_for
 from faster_higgs.engine.request import Request
-from faster_higgs.sampling import Sampling, SamplingRows
+from faster_higgs.sampling import Sampling
 
 NOTHING = -1  # where the history holds no column
 WIDEST = 1000  # repetition window that `Sampling` allows

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from faster_higgs.errors import SettingError
 from faster_higgs.prompt.template import Clip, Message
 from faster_higgs.prompt.tokens import SCENE_END, SCENE_MARKS, SCENE_START
 from faster_higgs.prompt.voices import Voice
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INSTRUCTION = "Generate audio following instruction."
 QUIET_ROOM = "Audio is recorded from a quiet room."

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from faster_higgs.errors import VoiceError, VoiceNotFound, unwritten
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SOUND_SUFFIXES = tuple(".wav .flac .mp3 .ogg .opus .m4a .aac .webm .mp4 .aiff .aif .oga".split())
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -305,6 +306,8 @@ class VoiceStore:
         """Keeping codes saves time only: a folder that cannot be written is no error."""
         if not self._writable:
             return
+        from safetensors.torch import save_file
+
         place, about = self._place(name), {"codec": self._fingerprint, "clip": clip}
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -92,11 +92,25 @@ class Take(Generic[T]):
             self._tell(failed)  # which ends it, as None does
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        while (piece := await self._ready.get()) is not None:
+        behind: list[T | Exception | None] = []
+        while (piece := behind.pop() if behind else await self._ready.get()) is not None:
             if isinstance(piece, Exception):
                 raise piece
+            if isinstance(piece, bytes):
+                piece = self._joined(piece, behind)
             self._shelf.take(self, _size(piece))
             yield piece
+
+    def _joined(self, piece: bytes, behind: list[T | Exception | None]) -> Any:
+        """The bytes that wait already are sent with it; what waits and is not bytes is `behind`."""
+        joined = [piece]
+        while not behind and sum(map(len, joined)) < PIECE and not self._ready.empty():
+            waits = self._ready.get_nowait()
+            if isinstance(waits, bytes):
+                joined.append(waits)
+            else:
+                behind.append(waits)
+        return b"".join(joined)
 
     def put(self, piece: T | Exception | None) -> None:
         """Something waits for the reader; None is the end."""

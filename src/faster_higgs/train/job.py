@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from faster_higgs.errors import SettingError
-from faster_higgs.train.modes import TRAINED
+from faster_higgs.train.parts import TRAINED
 from faster_higgs.train.tune_config import PRESETS, WITH_ADAPTER, Part, TuneSettings
 
 Base = Literal["bf16", "fp32", "int4", "nf4"]

@@ -21,8 +21,9 @@ from faster_higgs.errors import MissingExtra
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.quant.apply import Quantization, precision_of
 from faster_higgs.quant.linear import PackedLinear
-from faster_higgs.train.modes import PARTS, is_pair, part_of
+from faster_higgs.train.modes import is_pair, part_of
 from faster_higgs.train.optimizers import bitsandbytes
+from faster_higgs.train.parts import PARTS
 from faster_higgs.train.tune_config import AdapterSettings
 
 NAME = "default"  # of the adapter, to peft

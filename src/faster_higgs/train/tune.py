@@ -18,6 +18,7 @@ import torch
 
 from faster_higgs.checkpoint.codec_files import load_codec
 from faster_higgs.checkpoint.files import find_codec, resolve
+from faster_higgs.data.amounts import counted
 from faster_higgs.data.cache import Cache
 from faster_higgs.data.record import Split
 from faster_higgs.errors import (
@@ -186,11 +187,6 @@ def _paced(pace: RunSettings, each: int) -> RunSettings:
         eval_every = min(eval_every, max(1, steps // pace.evaluations))
     said = replace(pace, steps=steps, warmup=warmup, eval_every=eval_every, epochs=None)
     return replace(said, warmup_share=None, evaluations=None)
-
-
-def counted(count: int, thing: str) -> str:
-    """Of one or of several."""
-    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def _out(settings: TuneSettings) -> Path:

@@ -29,6 +29,10 @@ def read(path: Path, settings: ReadSettings) -> Iterator[Recording | BadRow]:
         )
     for sound in sounds:
         yield _recording(sound, path, settings)
+    for text in _lone_texts(path):
+        if in_split(text.relative_to(path), settings.split):
+            origin = text.relative_to(path).as_posix()
+            yield BadRow(origin, "There is no sound of this name.", "lone_text")
 
 
 def sounds_in(folder: Path) -> list[Path]:
@@ -45,7 +49,7 @@ def _recording(sound: Path, root: Path, settings: ReadSettings) -> Recording | B
     file = _text_of(sound, root)
     if file is None:
         wanted = " or ".join(f"{sound.stem}{suffix}" for suffix in TEXTS[1:])
-        return BadRow(origin, f"There is no {wanted} beside it.", "text")
+        return BadRow(origin, f"There is no {wanted} beside it.", "lone_sound")
     try:
         text = read_text(file)
     except (OSError, UnicodeDecodeError) as error:
@@ -57,12 +61,39 @@ def _recording(sound: Path, root: Path, settings: ReadSettings) -> Recording | B
     return Recording(sound, text, speaker, origin, settings.language)
 
 
+def _lone_texts(root: Path) -> Iterator[Path]:
+    """Texts that are of no sound, each name once, in order.
+
+    Where no sound lies in `root` itself, texts there are about the corpus.
+    """
+    sounds = sounds_in(root)
+    about = root if all(sound.parent != root for sound in sounds) else None
+    beside = {(sound.parent, sound.stem) for sound in sounds}
+    in_tree = {
+        (_inner(one, root), _MICROPHONE.sub("", one.stem)) for one in sounds if one.parent != root
+    }
+    for file in sorted(files_in(root)):
+        stems = [file.name.removesuffix(one) for one in TEXTS if file.name.endswith(one)]
+        if not stems or file.name.startswith(".") or file.parent == about:
+            continue
+        tree = next(iter(file.relative_to(root).parts[:-1]), "")
+        ours = {(file.parent, stem) for stem in stems}
+        theirs = {(_inner(file, root), stem) for stem in stems if tree in TREES}
+        if not (ours & beside or theirs & in_tree):
+            beside |= ours
+            yield file
+
+
+def _inner(file: Path, root: Path) -> tuple[str, ...]:
+    """Folders from the second on."""
+    return file.parent.relative_to(root).parts[1:]
+
+
 def _text_of(sound: Path, root: Path) -> Path | None:
-    _, *inner = sound.parent.relative_to(root).parts or ("",)
     places = [(sound.parent, sound.stem)]
     if sound.parent != root:
         stem = _MICROPHONE.sub("", sound.stem)
-        places += [(root.joinpath(tree, *inner), stem) for tree in TREES]
+        places += [(root.joinpath(tree, *_inner(sound, root)), stem) for tree in TREES]
     files = (folder / f"{stem}{suffix}" for folder, stem in places for suffix in TEXTS)
     return next((file for file in files if file.is_file()), None)
 
