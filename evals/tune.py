@@ -37,7 +37,8 @@ from recipes.pico.voices import RATE, TEACHERS, speak
 GROUP = 8
 PICO = (  # as pico itself was trained
     *("--set", "training.checkpointing=false", "--set", "training.code_noise=0.04"),
-    *("--set", "mixture.replay=0.3"),
+    *("--set", "mixture.zero_shot_voice_cloning=0.9"),
+    *("--set", "mixture.single_speaker_smart_voice=0.1"),
     *("--set", "training.loss.codebook_weights=[4.0,2.0,1.5,1.2,1.0,0.8,0.7,0.6]"),
 )
 WERS = 5.0  # points of word errors above the corpus's own that the new voice may have
@@ -74,9 +75,9 @@ def read_flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     flag("--json", type=Path, required=True, help="where the result is written")
     flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
     flag("--limit", type=int, default=40, help="sentences to be judged")
-    flag("--steps", type=int, default=200, help="of training, for the adapter")
+    flag("--steps", type=int, default=260, help="of training, for the adapter")
     flag("--plot", type=Path, help="where the curves of both trainings are drawn")
-    flag("--full-steps", type=int, default=140, help="of training, for all weights")
+    flag("--full-steps", type=int, default=160, help="of training, for all weights")
     return parser.parse_args(arguments)
 
 
@@ -116,9 +117,10 @@ def steps(args: argparse.Namespace) -> dict[str, list[str]]:
     work = args.work
     by = ["--model", str(PACKAGED)]
     heard = [*by, "--data", str(work / "data"), "--set", f"replay_data=[{work / 'known'}]"]
-    learn = ["train", *"--seed 0 --accumulate 1".split(), *heard, *PICO]
-    small = [*"--preset voice --rank 32 --lr 3e-3".split(), "--steps", str(args.steps)]
-    full = [*"--preset full --lr 6e-4".split(), "--steps", str(args.full_steps)]
+    pace = "--seed 0 --accumulate 1 --eval-every 40 --set mixture.replay=0.7".split()
+    learn = ["train", *pace, *heard, *PICO]
+    small = [*"--preset voice --rank 32 --lr 2e-3".split(), "--steps", str(args.steps)]
+    full = [*"--preset full --lr 4e-4".split(), "--steps", str(args.full_steps)]
     adapter = ["--base", str(PACKAGED), "--adapter", str(work / "lora" / "best")]
     said = str(work / "rehearsed.txt")
     return {
