@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from faster_higgs.checkpoint.layout import Layout, Recipe, match
+from faster_higgs.checkpoint.mapped import mapped
 from faster_higgs.checkpoint.targets import Targets, place, targets_of
 from faster_higgs.checkpoint.torch_file import TorchFile, copied, open_torch_file
 from faster_higgs.errors import CheckpointError, CheckpointNotFound
@@ -26,7 +27,6 @@ INDEX = "model.safetensors.index.json"
 PICKLE = "model.pth"
 WEIGHTS = (INDEX, SAFETENSORS, PICKLE)
 
-_LOT = 8_000_000  # bytes
 _ROWS = 60_000  # numbers in the rows that are taken from a torch file together
 
 _AGAIN = "Download the checkpoint again."
@@ -54,7 +54,7 @@ class TensorFiles:
         """
         wanted = set(names)
         for path, held in self.files.items():
-            read = copied if _is_torch(path) else _mapped
+            read = copied if _is_torch(path) else mapped
             yield from read(path, [name for name in held if name in wanted])
 
     @property
@@ -263,21 +263,6 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
             f"The file '{path}' of {path.stat().st_size:,} bytes is cut short or damaged "
             f"({error}). {_AGAIN}"
         ) from None
-
-
-def _mapped(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors that map the file. It is opened anew every few megabytes: an open file keeps what was
-    read of it in memory, also after the tensor was cast or moved and let go."""
-    waiting = names[::-1]
-    while waiting:
-        taken = 0
-        with safe_open(path, "pt") as file:
-            while waiting and taken < _LOT:
-                name = waiting.pop()
-                value = file.get_tensor(name)
-                taken += value.nbytes
-                yield name, value
-                del value
 
 
 def _is_torch(path: Path) -> bool:
