@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faster_higgs.deploy.ray import SPEAKER, FleetSettings, application
+from faster_higgs.deploy.passing import SPEAKER
+from faster_higgs.deploy.ray import FleetSettings, application
 from faster_higgs.engine.request import FrameEvent
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.server.settings import ServerSettings

@@ -18,7 +18,9 @@ import pytest
 
 from faster_higgs.audio.encode import encode
 from faster_higgs.deploy import ray as fleet_of
-from faster_higgs.deploy.ray import Asked, FleetSettings, of_a_replica
+from faster_higgs.deploy.passing import Asked
+from faster_higgs.deploy.ray import FleetSettings
+from faster_higgs.deploy.replica import of_a_replica
 from faster_higgs.errors import MissingExtra, SettingError
 from faster_higgs.server.accounts import Accounts
 from faster_higgs.server.settings import ServerSettings
