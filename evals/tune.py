@@ -75,7 +75,7 @@ def read_flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     flag("--json", type=Path, required=True, help="where the result is written")
     flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
     flag("--limit", type=int, default=40, help="sentences to be judged")
-    flag("--steps", type=int, default=260, help="of training, for the adapter")
+    flag("--steps", type=int, default=400, help="of training, for the adapter")
     flag("--plot", type=Path, help="where the curves of both trainings are drawn")
     flag("--full-steps", type=int, default=160, help="of training, for all weights")
     return parser.parse_args(arguments)
@@ -117,17 +117,20 @@ def steps(args: argparse.Namespace) -> dict[str, list[str]]:
     work = args.work
     by = ["--model", str(PACKAGED)]
     heard = [*by, "--data", str(work / "data"), "--set", f"replay_data=[{work / 'known'}]"]
-    pace = "--seed 0 --accumulate 1 --eval-every 40 --set mixture.replay=0.7".split()
-    learn = ["train", *pace, *heard, *PICO]
-    small = [*"--preset voice --rank 32 --lr 2e-3".split(), "--steps", str(args.steps)]
-    full = [*"--preset full --lr 4e-4".split(), "--steps", str(args.full_steps)]
+    learn = ["train", *"--seed 0 --accumulate 1 --eval-every 40".split(), *heard, *PICO]
+    small = "--preset voice --rank 32 --lr 2e-3 --set mixture.replay=0.75".split()
+    full = "--preset full --lr 4e-4 --set mixture.replay=0.7".split()
     adapter = ["--base", str(PACKAGED), "--adapter", str(work / "lora" / "best")]
     said = str(work / "rehearsed.txt")
     return {
         "prepare": ["prepare", str(work / "recordings"), *by, "--out", str(work / "data")],
         "rehearse": ["data", "rehearse", said, *by, "--out", str(work / "known")],
-        "train an adapter": [*learn, *small, "--out", str(work / "lora")],
-        "train all weights": [*learn, *full, "--out", str(work / "full")],
+        "train an adapter": [
+            *(*learn, *small, "--steps", str(args.steps), "--out", str(work / "lora"))
+        ],
+        "train all weights": [
+            *(*learn, *full, "--steps", str(args.full_steps), "--out", str(work / "full"))
+        ],
         "merge": ["merge", *adapter, "--out", str(work / "merged")],
     }
 
