@@ -74,7 +74,7 @@ def read_flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     flag("--work", type=Path, required=True, help="where recordings, data and models are kept")
     flag("--json", type=Path, required=True, help="where the result is written")
     flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
-    flag("--limit", type=int, default=40, help="sentences to be judged")
+    flag("--limit", type=int, default=80, help="sentences to be judged")
     flag("--steps", type=int, default=400, help="of training, for the adapter")
     flag("--plot", type=Path, help="where the curves of both trainings are drawn")
     flag("--full-steps", type=int, default=160, help="of training, for all weights")

@@ -124,9 +124,13 @@ def test_what_is_stopped_from_another_thread_ends_within_two_steps(
 
 
 def test_closing_ends_what_is_in_flight_with_an_error(model: DualFFN, prompt: Prompt) -> None:
-    worker = Worker(Engine(model))
+    worker = Worker(engine := Slow(model))
+    engine.let_go.set()
     stream = worker.frames(prompt, replace(LIVELY, rules="transformers", max_new_tokens=100_000))
     next(stream)
+    engine.let_go.clear()  # a random model may end soon
+    closing = threading.Timer(0.1, engine.let_go.set)
+    closing.start()
     worker.close()
     worker.close()
     with pytest.raises(EngineError, match="unloaded while"):

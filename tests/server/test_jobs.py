@@ -382,11 +382,15 @@ class TestEvents:
 
     def test_they_hold_up_no_stop(self, waiting):
         id = ask(waiting)
-        with ThreadPoolExecutor(1) as threads:
-            listening = threads.submit(events, waiting, id)
-            until(lambda: status(waiting, id) == "running")
-            waiting.service.jobs.leave()
-            assert listening.result(10)[-1][0] == "job.progress"
+        connection = http.client.HTTPConnection("127.0.0.1", waiting.port, timeout=20)
+        connection.request("GET", f"/v1/jobs/{id}/events")
+        listening = connection.getresponse()
+        assert listening.readline() == b"event: job.progress\n"
+        until(lambda: status(waiting, id) == "running")
+        waiting.service.jobs.leave()
+        with listening:
+            assert b"job.end" not in listening.read()
+        connection.close()
 
     def test_one_that_is_just_beginning_holds_up_no_stop(self, slow, tmp_path, monkeypatch):
         keep, close = shelf.Shelf.keep, shelf.Shelf.close

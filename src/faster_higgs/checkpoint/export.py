@@ -37,10 +37,9 @@ from faster_higgs.checkpoint.quantized import (
 from faster_higgs.checkpoint.shards import Shards
 from faster_higgs.checkpoint.targets import packing, targets_of
 from faster_higgs.checkpoint.tensors import choose_layout, finished, open_tensors
+from faster_higgs.config import SHARD_BYTES
 from faster_higgs.errors import CheckpointError, SettingError
 from faster_higgs.quant.apply import Quantization
-
-SHARD_BYTES = 1_000_000_000
 
 _NAMES = with_packed(TRANSFORMERS)
 

@@ -29,7 +29,6 @@ from faster_higgs.checkpoint.appearing import (
     refuse_lack_of_room,
     refuse_place,
 )
-from faster_higgs.checkpoint.export import SHARD_BYTES
 from faster_higgs.checkpoint.fingerprint import fingerprint
 from faster_higgs.checkpoint.layout import Layout as Table
 from faster_higgs.checkpoint.layouts import LANGUAGE_MODEL
@@ -38,7 +37,7 @@ from faster_higgs.checkpoint.quantized import CONFIG, read_stamp
 from faster_higgs.checkpoint.shards import Shards
 from faster_higgs.checkpoint.targets import Target, targets_of
 from faster_higgs.checkpoint.tensors import TensorFiles, choose_layout, finished, open_tensors
-from faster_higgs.config import Layout, ModelConfig
+from faster_higgs.config import SHARD_BYTES, Layout, ModelConfig
 from faster_higgs.errors import CheckpointError, SettingError
 
 INFO = "merge_info.json"

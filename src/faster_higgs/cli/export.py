@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from faster_higgs.cli.command import Command, argument, as_command, option, verbose
 from faster_higgs.cli.flags import PACKED
+from faster_higgs.config import SHARD_BYTES
 from faster_higgs.errors import CheckpointNotFound, SettingError
 
 if TYPE_CHECKING:
@@ -107,14 +108,11 @@ def _wish(flags: ExportFlags) -> Quantization:
 
 def usual_shard() -> str:
     """For the help page."""
-    from faster_higgs.checkpoint.export import SHARD_BYTES
-
     return f"default: {_size(SHARD_BYTES)}"
 
 
 def shard_bytes_of(size: str | None) -> int:
     """Of --shard-size. Raises SettingError."""
-    from faster_higgs.checkpoint.export import SHARD_BYTES
     from faster_higgs.cli.precision import bytes_of
 
     return SHARD_BYTES if size is None else bytes_of(size, "--shard-size")
