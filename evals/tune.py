@@ -77,7 +77,7 @@ def read_flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     flag("--limit", type=int, default=80, help="sentences to be judged")
     flag("--steps", type=int, default=400, help="of training, for the adapter")
     flag("--plot", type=Path, help="where the curves of both trainings are drawn")
-    flag("--full-steps", type=int, default=160, help="of training, for all weights")
+    flag("--full-steps", type=int, default=200, help="of training, for all weights")
     return parser.parse_args(arguments)
 
 
@@ -119,7 +119,7 @@ def steps(args: argparse.Namespace) -> dict[str, list[str]]:
     heard = [*by, "--data", str(work / "data"), "--set", f"replay_data=[{work / 'known'}]"]
     learn = ["train", *"--seed 0 --accumulate 1 --eval-every 40".split(), *heard, *PICO]
     small = "--preset voice --rank 32 --lr 2e-3 --set mixture.replay=0.75".split()
-    full = "--preset full --lr 4e-4 --set mixture.replay=0.7".split()
+    full = "--preset full --lr 4e-4 --set mixture.replay=0.55".split()
     adapter = ["--base", str(PACKAGED), "--adapter", str(work / "lora" / "best")]
     said = str(work / "rehearsed.txt")
     return {
