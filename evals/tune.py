@@ -76,8 +76,8 @@ def read_flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
     flag("--limit", type=int, default=80, help="sentences to be judged")
     flag("--steps", type=int, default=400, help="of training, for the adapter")
-    flag("--plot", type=Path, help="where the curves of both trainings are drawn")
     flag("--full-steps", type=int, default=200, help="of training, for all weights")
+    flag("--plot", type=Path, help="where the curves of both trainings are drawn")
     return parser.parse_args(arguments)
 
 
@@ -118,19 +118,17 @@ def steps(args: argparse.Namespace) -> dict[str, list[str]]:
     by = ["--model", str(PACKAGED)]
     heard = [*by, "--data", str(work / "data"), "--set", f"replay_data=[{work / 'known'}]"]
     learn = ["train", *"--seed 0 --accumulate 1 --eval-every 40".split(), *heard, *PICO]
-    small = "--preset voice --rank 32 --lr 2e-3 --set mixture.replay=0.75".split()
-    full = "--preset full --lr 4e-4 --set mixture.replay=0.55".split()
+    small = ["--steps", str(args.steps), *"--preset voice --rank 32 --lr 2e-3".split()]
+    small += ["--set", "mixture.replay=0.75", "--out", str(work / "lora")]
+    full = ["--steps", str(args.full_steps), *"--preset full --lr 4e-4".split()]
+    full += ["--set", "mixture.replay=0.55", "--out", str(work / "full")]
     adapter = ["--base", str(PACKAGED), "--adapter", str(work / "lora" / "best")]
     said = str(work / "rehearsed.txt")
     return {
         "prepare": ["prepare", str(work / "recordings"), *by, "--out", str(work / "data")],
         "rehearse": ["data", "rehearse", said, *by, "--out", str(work / "known")],
-        "train an adapter": [
-            *(*learn, *small, "--steps", str(args.steps), "--out", str(work / "lora"))
-        ],
-        "train all weights": [
-            *(*learn, *full, "--steps", str(args.full_steps), "--out", str(work / "full"))
-        ],
+        "train an adapter": [*learn, *small],
+        "train all weights": [*learn, *full],
         "merge": ["merge", *adapter, "--out", str(work / "merged")],
     }
 

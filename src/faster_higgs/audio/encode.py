@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from os import PathLike
 from pathlib import PurePath
@@ -40,6 +40,7 @@ class Format:
 _MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 _PAGES = {"page_duration": "60000"}  # microseconds: an Ogg page is the least that can be sent
+_OPUS = Format(".opus", "audio/ogg", "ogg", "libopus", 64_000, _OPUS_RATES, _PAGES, effort=5)
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
@@ -47,8 +48,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "pcm": Format(".pcm", "audio/pcm"),
         "flac": Format(".flac", "audio/flac", "flac", "flac"),
         "mp3": Format(".mp3", "audio/mpeg", "mp3", "libmp3lame", 128_000, _MPEG_RATES, effort=7),
-        "opus": Format(".opus", "audio/ogg", "ogg", "libopus", 64_000, _OPUS_RATES, _PAGES, 5),
-        "ogg": Format(".ogg", "audio/ogg", "ogg", "libopus", 64_000, _OPUS_RATES, _PAGES, 5),
+        "opus": _OPUS,
+        "ogg": replace(_OPUS, suffix=".ogg"),
         "aac": Format(".aac", "audio/aac", "adts", "aac", 96_000, _MPEG_RATES),
     }
 )

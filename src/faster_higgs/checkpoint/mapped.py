@@ -18,14 +18,12 @@ def mapped(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
     open file keeps what was read of it in memory, also after the tensor was cast or moved."""
     waiting = [*names][::-1]
     while waiting:
-        gone, lent = 0, list[tuple[Any, int]]()
+        lent = list[tuple[Any, int]]()
         with safe_open(path, "pt") as file:
-            while waiting and gone < _LOT:
+            while waiting and sum(size for held, size in lent if held.expired()) < _LOT:
                 name = waiting.pop()
                 value = file.get_tensor(name)
                 held = StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
                 lent.append((held, value.nbytes))
                 yield name, value
                 del value
-                gone += sum(size for one, size in lent if one.expired())
-                lent = [one for one in lent if not one[0].expired()]
