@@ -137,6 +137,33 @@ def test_what_the_library_cannot_take_never_reaches_it(kernels, x):
         kernels.linear(x, Stored.plain(torch.zeros(4, 8, dtype=torch.bfloat16)))
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("width", [16, 23, 320])
+def test_a_norm_is_that_of_torch(kernels, width, dtype):
+    x, weight = seeded(5, width, dtype=dtype), seeded(width, dtype=dtype, seed=1)
+    wanted = functional.rms_norm(x.float(), (width,), weight.float(), 1e-5).to(dtype)
+    assert_close(kernels.norm(x, weight, 1e-5), wanted)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("width", [7, 5000])
+def test_a_gate_opens_as_in_torch(kernels, width, dtype):
+    gate, up = seeded(3, width, dtype=dtype) * 9, seeded(3, width, dtype=dtype, seed=1)
+    wanted = (functional.silu(gate.float()) * up.float()).to(dtype)
+    assert_close(kernels.gate(gate, up), wanted)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("dim", [6, 64])
+def test_heads_are_rotated_as_in_torch(kernels, dim, dtype):
+    x, angles = seeded(5, 3, dim, dtype=dtype), seeded(5, 1, dim // 2, seed=1) * 30
+    table = angles.cos().to(dtype), angles.sin().to(dtype)
+    first, second = x.float().chunk(2, -1)
+    cosines, sines = (part.float() for part in table)
+    parts = first * cosines - second * sines, second * cosines + first * sines
+    assert_close(kernels.rotate(x, *table), torch.cat(parts, -1).to(dtype))
+
+
 @pytest.mark.parametrize("length", [1, 15, 16, 5000])
 @pytest.mark.parametrize("size", [1.0, 300.0])
 def test_the_codecs_activation_is_that_of_torch(kernels, length, size):

@@ -77,18 +77,22 @@ class KVCache:
         self.length += rows
 
 
-def prefill_attend(cache: PrefillCache, order: Tensor, back: Tensor) -> Attend:
-    """Each row sees the cache and earlier rows. `order` sorts by position, `back` undoes it."""
+def prefill_attend(cache: PrefillCache, order: Tensor, back: Tensor, mixed: bool) -> Attend:
+    """Each row sees the cache and earlier rows. `order` sorts by position, `back` undoes it; rows
+    that are not `mixed` are sorted as they come."""
     rows, past = len(order), cache.length
     mask = _continued(rows, past, order.device) if past and rows > 1 else None
 
     def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        q = queries[order].transpose(0, 1)  # [H, T, d]
-        k, v = cache.append(layer, keys[order].transpose(0, 1), values[order].transpose(0, 1))
+        if mixed:
+            queries, keys, values = queries[order], keys[order], values[order]
+        q = queries.transpose(0, 1)  # [H, T, d]
+        k, v = cache.append(layer, keys.transpose(0, 1), values.transpose(0, 1))
         out = functional.scaled_dot_product_attention(
             q[None], k[None], v[None], mask, is_causal=mask is None and rows > 1, enable_gqa=True
         )[0]
-        return out.transpose(0, 1)[back]
+        out = out.transpose(0, 1)
+        return out[back] if mixed else out
 
     return attend
 

@@ -179,7 +179,7 @@ class DualFFN(nn.Module):
                 self._embed(ids[order], columns),
                 positions,
                 rows - len(columns),
-                prefill_attend(cache, back, order),
+                prefill_attend(cache, back, order, mixed=0 < len(columns) < rows),
             )
         cache.advance(rows)
         return hidden[back]

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faster_higgs.config import ModelConfig, RopeScaling
-from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Stored, load
+from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Kernels, Stored, load
+
+
+def kernels_for(*parts: Tensor) -> Kernels | None:
+    """The compiled kernels, where they can take all of these and no gradient is wanted."""
+    dtype = parts[0].dtype
+    fits = all(part.is_cpu and part.dtype == dtype and part.is_contiguous() for part in parts)
+    return load() if fits and dtype in COMPILED and not torch.is_grad_enabled() else None
 
 
 class RMSNorm(nn.Module):
@@ -24,6 +31,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if (kernels := kernels_for(x, self.weight)) is not None:
+            return kernels.norm(x, self.weight, self.eps)
         # Under autocast the weight is wider than x; the product should not be.
         return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
@@ -66,7 +75,12 @@ class GatedMLP(nn.Module):
         self.down = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(functional.silu(self.gate(x)) * self.up(x))
+        gate, up = self.gate(x), self.up(x)
+        if (kernels := kernels_for(gate, up)) is not None:
+            opened = kernels.gate(gate, up)
+        else:
+            opened = functional.silu(gate) * up
+        out: Tensor = self.down(opened)
         return out
 
 
@@ -125,7 +139,12 @@ def _stretched(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
 
 
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate heads [T, H, head_dim] by their positions; the two halves of a head form the pairs."""
+    """Rotate heads [T, H, head_dim] by their positions; the two halves of a head form the pairs.
+
+    Where no gradient is wanted x itself may be rotated.
+    """
     cos, sin = table
+    if (kernels := kernels_for(x, cos, sin)) is not None:
+        return kernels.rotate(x, cos, sin)
     first, second = x.chunk(2, -1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)

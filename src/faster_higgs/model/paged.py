@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -51,6 +51,7 @@ class PagedCache:
     pool: PagePool
     pages: Tensor  # [n]
     length: int
+    _placed: tuple[tuple[int, int], Tensor] | None = field(default=None, repr=False)
 
     def reserve(self, rows: int) -> None:
         """Takes nothing: who owns the pages has taken them."""
@@ -59,14 +60,23 @@ class PagedCache:
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write [kv_heads, T, d] after the known ones and return all."""
         end = self.length + keys.shape[1]
-        at = torch.arange(self.length, end, device=keys.device)
-        page, place = self.pages[at // PAGE], at % PAGE
         used = self.pages[: -(-end // PAGE)]
+        places = self._places(keys.shape[1])
         both = []
         for pool, new in ((self.pool.keys[layer], keys), (self.pool.values[layer], values)):
-            pool[page, :, place] = new.transpose(0, 1)
-            both.append(pool[used].transpose(0, 1).flatten(1, 2)[:, :end])
+            pool.view(-1, pool.shape[3]).index_copy_(0, places, new.flatten(0, 1))
+            known = pool[used].transpose(0, 1).flatten(1, 2)[:, :end] if self.length else new
+            both.append(known)
         return both[0], both[1]
+
+    def _places(self, rows: int) -> Tensor:
+        """Where the next rows go in a pool [pages * kv_heads * PAGE, d], head by head."""
+        if self._placed is None or self._placed[0] != (self.length, rows):
+            at = torch.arange(self.length, self.length + rows, device=self.pages.device)
+            heads = torch.arange(self.pool.keys[0].shape[1], device=self.pages.device)[:, None]
+            page = self.pages[at // PAGE] * len(heads)
+            self._placed = (self.length, rows), ((page + heads) * PAGE + at % PAGE).flatten()
+        return self._placed[1]
 
     def advance(self, rows: int) -> None:
         """The last `rows` appended positions now belong to the past, in every layer."""

@@ -34,7 +34,7 @@ enum {
     MOST_GROUP = 128,
     MOST_DIM = 256, /* of a head */
     TURNS = 4,      /* that each thread takes, so that a slow one takes fewer */
-    PIECE = 4096,   /* numbers of sound that a thread takes at once */
+    PIECE = 4096,   /* numbers that a thread takes at once, of sound or of gates */
     SPAN = 192,     /* positions of a residual unit that it takes */
     MOST_REACH = 27, /* of a unit to each side */
     AHEAD = 2048,   /* bytes between what is read and what is asked for */
@@ -88,6 +88,27 @@ typedef struct {
     Weight q, k, v, o, gate, up, down;
     void *keys, *values; /* [pages, groups, PAGE, dim] */
 } Block;
+
+/* Rows of a prompt between its products; a row's numbers are all bf16 or all fp32. */
+typedef struct {
+    const void *x, *weights; /* [rows, width], [width] */
+    void *out;               /* may be x */
+    int width, bf16;
+    float eps;
+} Norm;
+
+typedef struct {
+    void *gate; /* becomes silu(gate) * up */
+    const void *up;
+    int bf16;
+    int64_t length;
+} Gate;
+
+typedef struct {
+    void *x; /* [rows, heads, dim] */
+    const void *cosines, *sines; /* [rows, dim / 2] */
+    int heads, dim, bf16;
+} Turn;
 
 /* x + sin(alpha x)^2 / alpha, by channel. */
 typedef struct {
@@ -328,6 +349,9 @@ typedef struct {
     void (*pack_int4)(const void *job, int tile);
     void (*attend)(const void *job, int item);
     void (*decode)(void *walk);
+    void (*norm)(const void *job, int row);
+    void (*gate)(const void *job, int piece);
+    void (*turn)(const void *job, int row);
     void (*snake)(const void *job, int item);
     void (*unit)(const void *job, int item, char *memory);
     void (*many)(const void *job, int tile, char *memory); /* a product of many rows, or NULL */
@@ -704,7 +728,7 @@ TARGET_END
 
 #define VARIANT_OF(v)                                                                          \
     {#v,          runs_##v,    ready_##v,  times_##v, unpack_int4_##v, unpack_int8_##v, pack_int4_##v, \
-     attend_##v, decode_##v,  snake_##v, unit_##v, NULL}
+     attend_##v, decode_##v,  norm_##v,  gate_##v,  turn_##v, snake_##v, unit_##v, NULL}
 static const Variant variants[] = {
     VARIANT_OF(plain),
 #if defined(__x86_64__)
@@ -712,7 +736,7 @@ static const Variant variants[] = {
     VARIANT_OF(vnni),
 #if defined(HAS_AMX)
     {"amx", runs_amx, ready_vnni, times_vnni, unpack_int4_vnni, unpack_int8_vnni, pack_int4_vnni,
-     attend_vnni, decode_vnni, snake_vnni, unit_vnni, many_amx},
+     attend_vnni, decode_vnni, norm_vnni, gate_vnni, turn_vnni, snake_vnni, unit_vnni, many_amx},
 #endif
 #elif defined(HAS_NEON)
     VARIANT_OF(neon),
@@ -780,6 +804,23 @@ void fh_snake(int variant, int threads, const float *x, const float *alphas, int
     int pieces = (int)((length + PIECE - 1) / PIECE);
     Snake job = {x, alphas, out, channels, pieces, length};
     share(threads, rows * pieces, variants[variant].snake, &job);
+}
+
+void fh_norm(int variant, int threads, const void *x, int bf16, int rows, int width, const void *weights,
+             float eps, void *out) {
+    Norm job = {x, weights, out, width, bf16, eps};
+    share(threads, rows, variants[variant].norm, &job);
+}
+
+void fh_gate(int variant, int threads, void *gate, const void *up, int bf16, int64_t length) {
+    Gate job = {gate, up, bf16, length};
+    share(threads, (int)((length + PIECE - 1) / PIECE), variants[variant].gate, &job);
+}
+
+void fh_turn(int variant, int threads, void *x, int bf16, int rows, int heads, int dim, const void *cosines,
+             const void *sines) {
+    Turn job = {x, cosines, sines, heads, dim, bf16};
+    share(threads, rows, variants[variant].turn, &job);
 }
 
 /* 0, or 1 where memory ran out. */

@@ -241,6 +241,9 @@ class Kernels:
         self._unpack = _typed(library.fh_unpack, "iiwip")
         self._pack_int4 = _typed(library.fh_pack_int4, "iipiw")
         self._attend = _typed(library.fh_paged_attention, "iipippippiiiiip")
+        self._norm = _typed(library.fh_norm, "iipiiipfp")
+        self._gate = _typed(library.fh_gate, "iippil")
+        self._turn = _typed(library.fh_turn, "iipiiiipp")
         self._snake = _typed(library.fh_snake, "iippiilp")
         self._unit = _typed(library.fh_unit, "iiu")
         self._decode = _typed(library.fh_decode, "iid")
@@ -294,6 +297,39 @@ class Kernels:
         threads = torch.get_num_threads()
         self._pack_int4(self._index, threads, weight.data_ptr(), bf16, packed.in_c())
         return codes, scales
+
+    def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Rows of x [.., D] scaled to unit root mean square, times weight [D]."""
+        width = x.shape[-1]
+        _expect(x, x.dtype, x.shape)
+        _expect(weight, x.dtype, (width,))
+        out = torch.empty_like(x)
+        threads, bf16 = torch.get_num_threads(), x.dtype == torch.bfloat16
+        sizes = bf16, x.numel() // width, width
+        given = x.data_ptr(), *sizes, weight.data_ptr(), eps
+        self._norm(self._index, threads, *given, out.data_ptr())
+        return out
+
+    def gate(self, gate: Tensor, up: Tensor) -> Tensor:
+        """silu(gate) * up, in `gate`."""
+        _expect(gate, gate.dtype, gate.shape)
+        _expect(up, gate.dtype, gate.shape)
+        kind = gate.dtype == torch.bfloat16, gate.numel()
+        threads = torch.get_num_threads()
+        self._gate(self._index, threads, gate.data_ptr(), up.data_ptr(), *kind)
+        return gate
+
+    def rotate(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        """Heads x [T, H, d] rotated by angles [T, 1, d / 2], in x."""
+        rows, heads, dim = x.shape
+        _expect(x, x.dtype, x.shape)
+        for part in (cosines, sines):
+            _expect(part, x.dtype, (rows, 1, dim // 2))
+        sizes = x.dtype == torch.bfloat16, rows, heads, dim
+        threads = torch.get_num_threads()
+        angles = cosines.data_ptr(), sines.data_ptr()
+        self._turn(self._index, threads, x.data_ptr(), *sizes, *angles)
+        return x
 
     def snake(self, x: Tensor, alpha: Tensor, out: Tensor) -> Tensor:
         """x + sin(alpha x)^2 / alpha of [B, C, L], alpha [C], in `out`, which may be x; fp32."""
@@ -372,6 +408,7 @@ class Kernels:
 
 _KINDS: dict[str, Any] = {
     "i": c_int,
+    "f": c_float,
     "l": c_int64,
     "p": c_void_p,
     "w": POINTER(CWeight),

@@ -14,6 +14,7 @@
 #define splat V(splat)
 #define pick V(pick)
 #define load_f32 V(load_f32)
+#define load_lanes V(load_lanes)
 #define load_u32 V(load_u32)
 #define load_u16 V(load_u16)
 #define to_bf16 V(to_bf16)
@@ -54,6 +55,9 @@
 #define rotate_head V(rotate_head)
 #define store_head V(store_head)
 #define product V(product)
+#define norm_row V(norm_row)
+#define gate_piece V(gate_piece)
+#define turn_row V(turn_row)
 #define stage_embed V(stage_embed)
 #define stage_before V(stage_before)
 #define stage_before_qkv V(stage_before_qkv)
@@ -93,6 +97,11 @@ INLINE u16x16 load_u16(const void *p) {
     u16x16 v;
     memcpy(&v, p, sizeof v);
     return v;
+}
+
+INLINE f32x16 load_lanes(const void *p, int bf16, size_t i) {
+    if (!bf16) return load_f32((const float *)p + i);
+    return (f32x16)(__builtin_convertvector(load_u16((const uint16_t *)p + i), u32x16) << 16);
 }
 
 INLINE u16x16 to_bf16(f32x16 v) {
@@ -751,6 +760,73 @@ static void V(decode)(void *shared) {
     }
     pass_stage(stage++, threads, rows, stage_before_head, &walk);
     pass_stage(stage++, threads, tiles_of(job->head.outputs), stage_head, &walk);
+}
+
+/* ---- what stands between the products of a prompt ---- */
+
+INLINE void norm_row(const Norm *job, size_t first, const int bf16) {
+    f32x16 squares = splat(0);
+    float total = 0;
+    int i = 0;
+    for (; i + LANES <= job->width; i += LANES) {
+        f32x16 x = load_lanes(job->x, bf16, first + i);
+        squares += x * x;
+    }
+    for (; i < job->width; i++) total += number(job->x, bf16, first + i) * number(job->x, bf16, first + i);
+    float scale = 1 / sqrtf((sum_lanes(squares) + total) / job->width + job->eps);
+    for (i = 0; i + LANES <= job->width; i += LANES)
+        put_lanes(job->out, bf16, first + i,
+                  load_lanes(job->x, bf16, first + i) * scale * load_lanes(job->weights, bf16, i));
+    for (; i < job->width; i++)
+        put(job->out, bf16, first + i, number(job->x, bf16, first + i) * scale * number(job->weights, bf16, i));
+}
+
+static void V(norm)(const void *norm, int row) {
+    const Norm *job = norm;
+    if (job->bf16) norm_row(job, (size_t)row * job->width, 1);
+    else norm_row(job, (size_t)row * job->width, 0);
+}
+
+INLINE void gate_piece(const Gate *job, int64_t i, int64_t end, const int bf16) {
+    for (; i + LANES <= end; i += LANES)
+        put_lanes(job->gate, bf16, i, silu(load_lanes(job->gate, bf16, i)) * load_lanes(job->up, bf16, i));
+    for (; i < end; i++)
+        put(job->gate, bf16, i, silu(splat(number(job->gate, bf16, i)))[0] * number(job->up, bf16, i));
+}
+
+static void V(gate)(const void *gate, int piece) {
+    const Gate *job = gate;
+    int64_t first = (int64_t)piece * PIECE, end = first + PIECE < job->length ? first + PIECE : job->length;
+    if (job->bf16) gate_piece(job, first, end, 1);
+    else gate_piece(job, first, end, 0);
+}
+
+/* The two halves of a head form the pairs. */
+INLINE void turn_row(const Turn *job, int row, const int bf16) {
+    const int half = job->dim / 2;
+    const size_t angle = (size_t)row * half;
+    for (int h = 0; h < job->heads; h++) {
+        const size_t a = ((size_t)row * job->heads + h) * job->dim, b = a + half;
+        int i = 0;
+        for (; i + LANES <= half; i += LANES) {
+            f32x16 first = load_lanes(job->x, bf16, a + i), second = load_lanes(job->x, bf16, b + i);
+            f32x16 cosine = load_lanes(job->cosines, bf16, angle + i), sine = load_lanes(job->sines, bf16, angle + i);
+            put_lanes(job->x, bf16, a + i, first * cosine - second * sine);
+            put_lanes(job->x, bf16, b + i, second * cosine + first * sine);
+        }
+        for (; i < half; i++) {
+            float first = number(job->x, bf16, a + i), second = number(job->x, bf16, b + i);
+            float cosine = number(job->cosines, bf16, angle + i), sine = number(job->sines, bf16, angle + i);
+            put(job->x, bf16, a + i, first * cosine - second * sine);
+            put(job->x, bf16, b + i, second * cosine + first * sine);
+        }
+    }
+}
+
+static void V(turn)(const void *turn, int row) {
+    const Turn *job = turn;
+    if (job->bf16) turn_row(job, row, 1);
+    else turn_row(job, row, 0);
 }
 
 /* ---- the codec's activation ---- */
