@@ -72,7 +72,11 @@ def in_use(name: str) -> tuple[int, int] | None:
 
 def give_back() -> None:
     """Let others have what is kept for later: by torch of the cards' memory, by malloc of ours."""
+    settled = gc.get_freeze_count()
+    gc.unfreeze()
     gc.collect()  # recorded steps and who runs them know each other
+    if settled:
+        gc.freeze()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
         accelerator = getattr(torch, "accelerator", None)

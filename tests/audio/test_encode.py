@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import wave
 
@@ -74,6 +75,25 @@ def test_the_cuts_do_not_change_a_lossy_stream(format):
 @pytest.mark.parametrize("format", sorted(set(FORMATS) - {"pcm", "aac"}))
 def test_a_whole_file_tells_its_exact_length(format):
     assert soundfile.info(io.BytesIO(encode(tone(1.0), format))).duration == 1.0
+
+
+def test_an_encoder_that_is_dropped_in_the_middle_holds_nothing_back():
+    """FFmpeg's for FLAC has 7 MB, which garbage collection would find minutes later."""
+
+    def left() -> int:
+        return sum(type(one) is av.container.OutputContainer for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = left()
+        encoder = encoder_for("flac")
+        encoder.encode(tone(0.5))
+        assert left() == before + 1
+        del encoder
+        assert left() == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("format", FORMATS)

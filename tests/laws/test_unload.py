@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 
 from faster_higgs.errors import EngineError
 from faster_higgs.sampling import Sampling
+from faster_higgs.server.starting import settle
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
 
@@ -77,6 +80,25 @@ def test_who_still_listens_is_told_so(higgs: Higgs) -> None:
     higgs.unload()
     with pytest.raises(EngineError, match="The model was unloaded while it was speaking"):
         list(pieces)
+
+
+class Knot:
+    """Something that knows itself, as recorded steps do."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_unloading_gives_back_what_was_left_out_of_searches_for_garbage(higgs: Higgs) -> None:
+    knot = Knot()
+    seen = weakref.ref(knot)
+    settle()
+    try:
+        del knot
+        higgs.unload()
+        assert seen() is None and gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
 
 
 def test_unloading_gives_back_what_torch_keeps_of_a_card(

@@ -108,6 +108,7 @@ def serving(
     await_ready: bool = True,
     load: Callable[[], Higgs] | None = None,
     apart: bool = False,
+    settle: Callable[[], None] = lambda: None,
     **settings: Any,
 ) -> Iterator[Live]:
     """A server until the block ends; `apart`: its port is the one of metrics."""
@@ -115,7 +116,7 @@ def serving(
     if apart:
         settings["metrics_port"] = listening.getsockname()[1]
     own = ServerSettings(**settings)
-    app = create_app(higgs, own, model="fake-higgs", load=load)
+    app = create_app(higgs, own, model="fake-higgs", load=load, settle=settle)
     config = uvicorn.Config(
         app,
         log_level="error",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import socket
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -100,6 +102,25 @@ def test_a_client_that_goes_away_gives_its_place_back(slow, body):
         slow.go.release(10_000)
         assert live.speak().status == 200
         assert b'higgs_aborted_total{reason="client_gone"} 1.0' in live.ask("/metrics").body
+
+
+@pytest.mark.parametrize("way", ["whole", "stream", "sse", "left"])
+def test_a_speech_that_is_over_is_forgotten_at_once(slow, way):
+    """Not when garbage is looked for, which would halt everybody for as long as there is much."""
+    body = {"stream": way != "whole"} | ({"stream_format": "sse"} if way == "sse" else {})
+    with serving(slow, warmup=False) as live:
+        gc.disable()
+        try:
+            client = post(live.port, body)
+            until(lambda: slow.begun == 1)
+            (take,) = map(weakref.ref, live.service.desk._live)
+            slow.go.release(1 if way == "left" else 10_000)
+            if way != "left":
+                until(lambda: live.service.desk.idle)
+            client.close()
+            until(lambda: take() is None)
+        finally:
+            gc.enable()
 
 
 def test_a_client_that_goes_away_while_it_waits_is_never_spoken_to(slow):

@@ -13,7 +13,7 @@ from faster_higgs.server.errors import Refusal
 from faster_higgs.server.keeper import Keeper
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import FakeHiggs, tiny_checkpoint
-from tests.server.conftest import Live, Reply, Slow, serving, until
+from tests.server.conftest import Live, Reply, Slow, Witness, serving, until
 
 ADMIN, KEY = "admin-key-1", "first-key-1"
 
@@ -186,3 +186,12 @@ class TestOrders:
             with pytest.raises(Refusal, match="not_loadable"):
                 Keeper(higgs).unload()
             Keeper(higgs).unload_if_idle(0)
+
+
+class TestBeginning:
+    def test_the_process_settles_before_anybody_is_answered_and_when_it_has_spoken(self):
+        """The first time may take long."""
+        told = list[int]()
+        with Witness() as higgs, serving(higgs, settle=lambda: told.append(len(higgs.prompts))):
+            pass
+        assert told == [0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from faster_higgs.audio.encode import encode
 from faster_higgs.errors import NoAudio
+from faster_higgs.server.described import Described
 from faster_higgs.testing import FakeHiggs, spoken, tones
 from tests.server.conftest import SECONDS_PER_CHARACTER, Slow, Witness, seconds, serving, until
 
@@ -208,3 +210,13 @@ def test_the_description_of_the_api_is_there(live):
     paths = json.loads(live.ask("/openapi.json").body)["paths"]
     assert {"/v1/audio/speech", "/v1/audio/voices", "/generate", "/health"} <= paths.keys()
     assert live.ask("/docs").status == 404  # it would load scripts from elsewhere
+
+
+def test_the_description_is_written_while_others_are_answered(live, monkeypatch):
+    def written(_: Described) -> dict[str, str]:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return {"openapi": "3.1.0"}
+
+    monkeypatch.setattr(Described, "openapi", written)
+    assert live.ask("/openapi.json").json == {"openapi": "3.1.0"}

@@ -6,6 +6,7 @@ Does not know paths (save.py) or where the samples come from.
 from __future__ import annotations
 
 import io
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -245,6 +246,8 @@ class _FfmpegWriter:
         if known.effort is not None:
             stream.options = {"compression_level": str(known.effort)}
         self._stream = stream
+        # Container and stream hold each other, and FLAC's 7 MB, until it is closed.
+        weakref.finalize(self, self._container.close).atexit = False
 
     def add(self, pcm: Pcm) -> None:
         step = self._SECONDS_PER_FRAME * self._rate

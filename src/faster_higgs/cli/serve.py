@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 import os
 import re
@@ -232,6 +231,7 @@ def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> Any:
     """The application over a model in this process."""
     from faster_higgs.cli.loading import PICO_NOTE, model_folder, voice_folders
     from faster_higgs.server.app import create_app
+    from faster_higgs.server.starting import settle
     from faster_higgs.speech import Higgs
 
     base = adapters.base_of(adapters.read(flags.adapter))
@@ -246,7 +246,7 @@ def _here(flags: ServeFlags, settings: ServerSettings, stack: ExitStack) -> Any:
         print(note, file=sys.stderr)
     load = partial(Higgs.load, model.folder, codec=codec, device=plan, voices=own, adapters=changes)
     facts, higgs = _machine(plan), stack.enter_context(load())
-    return create_app(higgs, settings, model=model_id(model), facts=facts, load=load)
+    return create_app(higgs, settings, model=model_id(model), facts=facts, load=load, settle=settle)
 
 
 def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> Any:
@@ -255,6 +255,7 @@ def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> Any:
     from faster_higgs.deploy.remote import Remote, model_behind
     from faster_higgs.deploy.upstream import Upstream
     from faster_higgs.server.app import create_app
+    from faster_higgs.server.starting import settle
 
     for name in _OF_A_MODEL:
         if getattr(flags, name) not in (None, "auto"):
@@ -275,6 +276,7 @@ def _elsewhere(flags: ServeFlags, settings: ServerSettings) -> Any:
         model=model,
         facts=remote.facts,
         admit=remote.admit,
+        settle=settle,
     )
 
 
@@ -301,8 +303,6 @@ def _answer(
     )
     logging.getLogger("uvicorn.error").addFilter(_is_fault)
     server = Ending(config, app.inner.state.service, tell)
-    gc.collect()
-    gc.freeze()  # what lives as long as the server: to look it all through halts every answer
     with suppress(SystemExit, KeyboardInterrupt):  # the signal, raised again once all is over
         server.run(sockets=list(sockets))
 

@@ -19,6 +19,7 @@ from faster_higgs.errors import SettingError
 from faster_higgs.server.app import create_app
 from faster_higgs.server.service import WARM_UP, Facts
 from faster_higgs.server.settings import ServerSettings, key_and_limits
+from faster_higgs.server.starting import settle
 from faster_higgs.speech import Higgs
 
 VOICES = 256  # whose beginnings a replica is taken to remember
@@ -39,6 +40,7 @@ class Speaker:
         if settings.warmup:
             for _ in self._higgs.pieces(WARM_UP):
                 pass
+        settle()
         own = of_a_replica(settings)
         self._replica = serve.get_replica_context().replica_id.unique_id
         facts: Facts = partial(dict, replica=self._replica)

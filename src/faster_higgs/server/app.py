@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, params
@@ -39,6 +39,7 @@ from faster_higgs.server.gate import Gate
 from faster_higgs.server.keeper import Load
 from faster_higgs.server.service import Facts, Service, no_facts
 from faster_higgs.server.settings import ServerSettings
+from faster_higgs.server.starting import load_late
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 ROUTES = (
@@ -56,12 +57,13 @@ def create_app(
     facts: Facts = no_facts,
     load: Load | None = None,
     admit: Admit = as_asked,
+    settle: Callable[[], None] = lambda: None,
 ) -> Gate:
     """The application. `model` is the id it goes by first; `facts` is what /health tells of the
     machine; `load` makes the model anew, after it was unloaded; `admit` refuses orders that this
-    engine cannot follow."""
+    engine cannot follow; `settle` is called when all is loaded, by who owns the process."""
     settings = settings or ServerSettings()
-    service = Service(higgs, settings, models.ids_of(model), facts, load, admit)
+    service = Service(higgs, settings, models.ids_of(model), facts, load, admit, settle)
     # Its pages of documentation would fetch scripts from elsewhere; the description is enough.
     app = Described(title="Faster Higgs", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.service = service
@@ -92,6 +94,8 @@ def _with_origins(app: FastAPI, origins: Sequence[str]) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     await service.jobs.load()
+    await load_late(app)
+    service.settle()  # here it takes a quarter of a second, after the first speech little
     tasks = [asyncio.create_task(_warm(service)), asyncio.create_task(_rest(service))]
     try:
         yield
@@ -108,6 +112,7 @@ async def _warm(service: Service) -> None:
     try:
         if service.settings.warmup:
             await service.warm_up()
+            service.settle()
         service.ready = True
         service.jobs.begin()
     except HiggsError as error:

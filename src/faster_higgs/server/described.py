@@ -5,11 +5,13 @@ Knows no endpoint: what is said follows from the method, the address and whether
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
 # By what it is that may go wrong.
 ANY = (401, 403, 413, 500, 503)  # the gate, what nobody expected, and what is not there now
@@ -46,6 +48,15 @@ _READING = ("get", "head", "options")
 
 class Described(FastAPI):
     """An application whose description tells of errors, too."""
+
+    def setup(self) -> None:
+        """Where it is read; it is written in a thread, which takes a tenth of a second."""
+        self._writing = threading.Lock()
+        self.add_route("/openapi.json", self._document, include_in_schema=False)
+
+    def _document(self, _: Request) -> JSONResponse:
+        with self._writing:
+            return JSONResponse(self.openapi())
 
     def openapi(self) -> dict[str, Any]:
         """The document."""

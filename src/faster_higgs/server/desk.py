@@ -67,9 +67,12 @@ class Take(Generic[T]):
     """Something made in a thread, for a reader on the loop. What is made waits for its reader."""
 
     def __init__(
-        self, make: Make[T], over: Callable[[], None] = lambda: None, shelf: Shelf | None = None
+        self,
+        make: Make[T],
+        over: Callable[[Take[T]], None] = lambda _: None,
+        shelf: Shelf | None = None,
     ) -> None:
-        """`over` is called on the loop, before the reader learns that it is."""
+        """`over` is called with it on the loop, before the reader learns that it is."""
         self._make, self._over, self._shelf = make, over, shelf or Shelf()
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Queue[T | Exception | None] = asyncio.Queue()
@@ -88,8 +91,9 @@ class Take(Generic[T]):
         except Exception as error:  # noqa: BLE001  the reader must hear of it
             failed = error
         finally:
-            self._call(self._over)
+            self._call(partial(self._over, self))
             self._tell(failed)  # which ends it, as None does
+            del failed  # its traceback holds this frame, and all that the speech is made with
 
     async def __aiter__(self) -> AsyncIterator[T]:
         behind: list[T | Exception | None] = []
@@ -186,6 +190,7 @@ class Desk:
         self._held: Counter[Account] = Counter()  # places
         self._turns = count(1)
         self._threads = ThreadPoolExecutor(places, thread_name_prefix="higgs-speech")
+        self._starter = ThreadPoolExecutor(1)  # who starts a thread waits until it runs
         self._ledger = ledger
         self._live: set[Take[Any]] = set()
         self.shelf = Shelf(unread)
@@ -210,9 +215,9 @@ class Desk:
             account.end()
             raise
         self.running += 1
-        take = Take(self._used(make), lambda: self._leave(take, account), self.shelf)
+        take = Take(self._used(make), partial(self._leave, account), self.shelf)
         self._live.add(take)
-        asyncio.get_running_loop().run_in_executor(self._threads, take.run)
+        self._starter.submit(self._threads.submit, take.run)
         return take
 
     def held(self, data: bytes) -> Take[bytes]:
@@ -251,7 +256,8 @@ class Desk:
         self._ledger.ending = True
         for take in [*self._live]:
             take.stop()
-        await asyncio.to_thread(self._threads.shutdown)
+        for threads in (self._starter, self._threads):
+            await asyncio.to_thread(threads.shutdown)
 
     def _let_in(self, account: Account) -> None:
         try:
@@ -305,7 +311,7 @@ class Desk:
         self._line.remove(one)
         one.called.set()
 
-    def _leave(self, take: Take[Any], account: Account) -> None:
+    def _leave(self, account: Account, take: Take[Any]) -> None:
         self._live.discard(take)
         self.running -= 1
         self._held[account] -= 1

@@ -56,6 +56,7 @@ class Service:
     facts: Facts = no_facts  # what /health tells of the machine
     load: Load | None = None  # makes the model anew, after it was unloaded
     admit: Admit = as_asked  # refuses what this engine cannot do; in the thread of a take
+    settle: Callable[[], None] = lambda: None  # called when all is loaded
     ready: bool = False
     draining: bool = False  # what was begun is finished, and nothing new is taken
     sockets: int = 0  # sessions that are open
