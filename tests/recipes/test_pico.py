@@ -66,7 +66,10 @@ def names(corpus: Any, folder: Path, steps: int) -> tuple[Run, dict[str, Tensor]
     return run, made.state_dict()
 
 
-def test_the_namer_resumed_equals_the_namer_uninterrupted(corpus: Any, tmp_path: Path) -> None:
+def test_the_namer_resumed_equals_the_namer_uninterrupted(
+    corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubert.NamerTask, "evaluate", lambda task: {})  # which changes nothing
     _, whole = names(corpus, tmp_path / "whole", 2)
     names(corpus, tmp_path / "parts", 1)
     run, parts = names(corpus, tmp_path / "parts", 2)
