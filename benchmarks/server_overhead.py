@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measured(settings: argparse.Namespace) -> dict[str, Any]:
     """All kinds of answers, one after the other."""
-    requests, seconds = (10, 0.5) if settings.tiny else (200, 3.0)
+    requests, seconds = (10, 0.1) if settings.tiny else (200, 3.0)
     streams = min(settings.streams, 3) if settings.tiny else settings.streams
     with Apart(Served) as apart:
         port = apart.ask("port")

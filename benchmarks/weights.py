@@ -31,7 +31,7 @@ from faster_higgs.codec.codec import Codec
 from faster_higgs.config import CodecConfig, HubertShape, ModelConfig
 from faster_higgs.errors import HiggsError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.testing import TINY_CODEC, tiny_config
 
 MODEL = PUBLISHED.model

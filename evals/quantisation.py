@@ -33,8 +33,9 @@ from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.expand import expand
 from faster_higgs.prompt.template import Prompt
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
 from faster_higgs.quant.linear import Int4Linear
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.fresh import Fresh
 from tests.parity.place import vectors
 
 # Before any test module is imported: libraries read these once, at import.
@@ -58,6 +61,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _skip(items, "gpu", "needs an accelerator")
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays; the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def _skip(items: list[pytest.Item], mark: str, reason: str) -> None:
     for item in items:
         if item.get_closest_marker(mark):
@@ -68,6 +77,13 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Fresh]:
+    """Runs programs in processes of their own, without the seconds that imports take."""
+    with closing(Fresh()) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

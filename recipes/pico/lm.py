@@ -6,6 +6,7 @@ python recipes/pico/lm.py --work DIR --held-out evals/sentences_en.txt --minutes
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
 import command
@@ -147,7 +148,8 @@ def main() -> None:
     )
     if run.checkpoints.find(args.resume) is not None:
         run.resume(args.resume)
-    run.go()
+    with closing(task):
+        run.go()
 
 
 if __name__ == "__main__":

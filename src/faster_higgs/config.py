@@ -15,7 +15,7 @@ from faster_higgs.errors import CheckpointError, SettingError
 Layout = Literal["original", "transformers"]
 
 PAGE = 16  # positions in a page of the cache
-SHARD_BYTES = 1_000_000_000  # of a file of a model made from another; as much is held in memory
+SHARD_BYTES = 1_000_000_000  # of a file of weights; so much is in memory while it is written
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ from faster_higgs.prompt.conversation import Conversation
 from faster_higgs.prompt.template import Message, Prompt, write
 from faster_higgs.prompt.tokens import END_OF_TEXT, EOT, TextTokenizer
 from faster_higgs.prompt.voices import Voice, VoiceStore
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.sampling import Sampling
 from faster_higgs.spoken import Gathering, Manners, Piece, Speech, no_audio, pause
 

@@ -35,7 +35,7 @@ from faster_higgs.prompt import tokens
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.prompt.tokens import TextTokenizer
 from faster_higgs.prompt.voices import VoiceStore
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs, fingerprint
 from faster_higgs.spoken import Manners

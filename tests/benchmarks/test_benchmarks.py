@@ -123,7 +123,8 @@ class TestScripts:
         assert (found["cold_start_s"], found["rtf"] > 0) == (2.5, True)
         assert "at most 4" in capsys.readouterr().out
 
-    def test_the_host_is_measured_for_each_number_of_requests(self, tmp_path, capsys):
+    def test_the_host_is_measured_for_each_number_of_requests(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(host_cost, "STEP", 0.002)
         found = run(host_cost, tmp_path, "--requests", "1", "3")["requests"]
         assert set(found) == {"1", "3"}
         for one in found.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from faster_higgs.checkpoint.shards import Shards
 from faster_higgs.checkpoint.tensors import open_tensors
 from faster_higgs.errors import CheckpointError, HiggsError, OutputError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
+from faster_higgs.quant.quantization import Quantization
+from tests.fresh import Fresh
 from tests.model.tiny_model import tiny_config, tiny_model
 
 INT8 = Quantization("int8", "int8")
@@ -219,7 +220,7 @@ import re, sys
 from pathlib import Path
 from faster_higgs.checkpoint.export import export
 from faster_higgs.checkpoint.load import load_model
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 what, small, large, out = sys.argv[1:]
 wish = Quantization("int8", "int8")
 def high():  # getrusage would count what the parent process held, too
@@ -261,14 +262,12 @@ def models(
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 @pytest.mark.parametrize("what", ["load", "export"])
 def test_no_more_is_in_memory_than_the_packed_model_and_a_layer(
-    models: tuple[Path, Path], tmp_path: Path, what: str
+    fresh: Fresh, models: tuple[Path, Path], tmp_path: Path, what: str
 ) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", MEASURE, what, *map(str, models), tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    taken = int(fresh(MEASURE, what, *models, tmp_path))
     with torch.device("meta"):
         model = DualFFN(load_model(models[1])[0])
     swap(model, INT8)
     packed = sum(value.nbytes for value in model.state_dict().values())
     assert packed < 30_000_000
-    assert int(done.stdout) < packed + LAYER + SLACK
+    assert taken < packed + LAYER + SLACK

@@ -17,7 +17,7 @@ from faster_higgs.checkpoint.load import load_model
 from faster_higgs.checkpoint.merge import MergeSettings, merge
 from faster_higgs.checkpoint.save import save_model
 from faster_higgs.errors import CheckpointError, SettingError
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 from tests.checkpoint.adapters import an_adapter
 from tests.model.tiny_model import tiny_config, tiny_model
 

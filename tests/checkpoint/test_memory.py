@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,12 @@ from faster_higgs.checkpoint.save import save_model
 from faster_higgs.codec.codec import Codec
 from faster_higgs.model.dual_ffn import DualFFN
 from tests.codec.conftest import TINY
+from tests.fresh import Fresh
 from tests.model.tiny_model import tiny_config, tiny_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 
+# Peak memory of loading, in a process that has loaded `small` before, over that of weights.
 MEASURE = r"""
 import re, sys, torch
 from pathlib import Path
@@ -39,17 +40,6 @@ weights = load(large).state_dict().values()
 total = sum(float(weight.sum()) for weight in weights)
 print((high() - before) / sum(weight.nbytes for weight in weights))
 """
-
-
-def factor(what: str, small: Path, large: Path, dtype: str) -> float:
-    """Peak memory of loading, in a process that has loaded `small` before, over that of weights."""
-    found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEASURE, what, str(small), str(large), dtype],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(found.stdout)
 
 
 def as_torch_file(folder: Path) -> None:
@@ -82,8 +72,10 @@ def models(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_model_takes_its_weights_and_little_more(models: tuple[Path, Path], dtype: str) -> None:
-    assert factor("model", *models, dtype) < 1.1
+def test_a_model_takes_its_weights_and_little_more(
+    fresh: Fresh, models: tuple[Path, Path], dtype: str
+) -> None:
+    assert float(fresh(MEASURE, "model", *models, dtype)) < 1.1
 
 
 @pytest.fixture(scope="module", params=["original", "transformers"])
@@ -115,8 +107,10 @@ def codecs(
 
 
 @pytest.mark.parametrize("what", ["codec", "decoder"])
-def test_a_codec_takes_its_weights_and_little_more(codecs: tuple[Path, Path], what: str) -> None:
-    assert factor(what, *codecs, "float32") < 1.1
+def test_a_codec_takes_its_weights_and_little_more(
+    fresh: Fresh, codecs: tuple[Path, Path], what: str
+) -> None:
+    assert float(fresh(MEASURE, what, *codecs, "float32")) < 1.1
 
 
 def test_rows_put_together_are_the_tensor(tmp_path: Path) -> None:

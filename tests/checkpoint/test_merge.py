@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +23,9 @@ from faster_higgs.checkpoint.save import save_model
 from faster_higgs.config import Layout
 from faster_higgs.errors import CheckpointError, HiggsError, OutputError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 from tests.checkpoint.adapters import an_adapter, our_logits, with_adapter
+from tests.fresh import Fresh
 from tests.model.tiny_model import tiny_config, tiny_model
 
 
@@ -243,7 +243,9 @@ print(high() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-def test_merging_takes_the_memory_of_a_file_and_not_of_the_model(tmp_path: Path) -> None:
+def test_merging_takes_the_memory_of_a_file_and_not_of_the_model(
+    fresh: Fresh, tmp_path: Path
+) -> None:
     sizes = {
         "small": {"num_hidden_layers": 1},
         "large": {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 16},
@@ -253,13 +255,7 @@ def test_merging_takes_the_memory_of_a_file_and_not_of_the_model(tmp_path: Path)
         save_model(model, tiny_config(**size), tmp_path / name, shard_bytes=10_000_000)
         write_adapter(tmp_path / "adapters" / name, an_adapter(model))
     shard = 10_000_000
-    found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEASURE, *sizes, "adapters", str(shard)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    taken = int(fresh(MEASURE, *sizes, "adapters", shard, cwd=tmp_path))
     written = sum(path.stat().st_size for path in (tmp_path / "large.out").glob("*.safetensors"))
     assert written > 10 * shard
-    assert int(found.stdout) < 0.4 * written
+    assert taken < 0.4 * written

@@ -30,7 +30,8 @@ from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.paged import PagePool
 from faster_higgs.native.kernels import Found
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
+from faster_higgs.quant.quantization import Quantization
 from tests.model.tiny_model import tiny_config
 
 GB = 1_000_000_000
@@ -402,7 +403,7 @@ from pathlib import Path
 from faster_higgs.checkpoint.fit import fit, wish_for
 from faster_higgs.config import EngineConfig
 from faster_higgs.device import named
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 folder, side = Path(sys.argv[1]), sys.argv[2]

@@ -15,12 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from faster_higgs.checkpoint.export import export
 from faster_higgs.checkpoint.load import count_weights, holds_text_head, load_model
-from faster_higgs.checkpoint.quantized import digest
 from faster_higgs.checkpoint.save import save_model
+from faster_higgs.digest import sha256
 from faster_higgs.errors import CheckpointError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
 from faster_higgs.quant.linear import PackedLinear
+from faster_higgs.quant.quantization import Quantization
 from tests.model.tiny_model import random_rows, tiny_config, tiny_model
 
 INT8 = Quantization("int8", "int8")
@@ -261,7 +262,7 @@ def rewrite(folder: Path, do: Callable[[dict[str, torch.Tensor]], Any]) -> None:
         data = json.loads(index.read_text())
         data["weight_map"] |= dict.fromkeys(tensors, path.name)
         index.write_text(json.dumps(data))
-    change(folder, lambda found: found["sha256"].update({path.name: digest(path)}))
+    change(folder, lambda found: found["sha256"].update({path.name: sha256(path)}))
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.99])

@@ -16,7 +16,8 @@ from faster_higgs.checkpoint.save import save_model, write_checkpoint
 from faster_higgs.config import Layout
 from faster_higgs.errors import CheckpointError, OutputError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
+from faster_higgs.quant.quantization import Quantization
 from tests.model.tiny_model import tiny_config, tiny_model
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from faster_higgs.cli import prepare
 from faster_higgs.cli.main import build, main
-from faster_higgs.cli.prepare import settings_of
+from faster_higgs.cli.prepare_flags import settings_of
 from faster_higgs.cli.reading import read_settings
+from faster_higgs.data import pipeline
 from faster_higgs.data.cache import Cache
 from faster_higgs.data.choose import ChooseSettings
 from faster_higgs.data.clean import CleanSettings
@@ -22,7 +23,8 @@ from faster_higgs.data.plan import PrepareSettings
 from faster_higgs.data.readers import ReadSettings
 from faster_higgs.data.readers import recordings as read_all
 from faster_higgs.data.split import SplitSettings
-from faster_higgs.errors import DataError
+from faster_higgs.errors import DataError, SettingError
+from faster_higgs.locks import alone_in
 from tests.data.recordings import recordings
 from tests.data.tiny import PICO
 from tests.project.source import ROOT
@@ -104,6 +106,21 @@ def test_older_trainers_get_their_folder(run, corpus, here):
     cache = Cache(here / "data")
     assert sorted(one.text for one in again) == sorted(cache.column("text"))
     assert {one.audio.stem for one in again} == set(cache.column("id"))
+
+
+def test_nobody_else_works_in_the_folder_while_older_trainers_get_theirs(
+    run, corpus, here, monkeypatch
+):
+    held = []
+
+    def export(clips, folder, source):
+        with pytest.raises(SettingError, match="Another process"), alone_in(here / "data"):
+            pass
+        held.append(folder)
+
+    monkeypatch.setattr(pipeline, "export", export)
+    ended = made(run, corpus, "--out", "data", "--export-seed", "seed")
+    assert ended.code == 0 and held == [here / "seed"], ended.err
 
 
 def test_a_dry_run_writes_nothing(run, corpus, here):

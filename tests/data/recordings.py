@@ -66,4 +66,4 @@ def prepared(
     """What `higgs prepare` does with pico."""
     heard = [] if said is None else said
     desk = Desk(out, crew or Alone(), crew or Alone(), heard.append, lambda *_: None)
-    return prepare(found, "a test", PLACE, settings or PrepareSettings(), desk)[0]
+    return prepare(found, "a test", PLACE, settings or PrepareSettings(), desk)

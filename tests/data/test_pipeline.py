@@ -376,7 +376,7 @@ from tests.data.recordings import prepared, recordings
 
 if __name__ == "__main__":
     pipeline.PART, encode.SHARD_SECONDS = 3, 2.5
-    prepared(Path(sys.argv[1]), recordings(24))
+    prepared(Path(sys.argv[1]), recordings(15))
 """
 
 
@@ -398,7 +398,7 @@ def test_killed_runs_that_go_on_end_where_one_run_ends(tmp_path, where):
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("part-*")}
     assert subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}).returncode == 0
     assert len(kept) >= 3 and kept == {path: path.stat().st_mtime_ns for path in kept}
-    prepared(tmp_path / "b", recordings(24))
+    prepared(tmp_path / "b", recordings(15))
     assert content(out) == content(tmp_path / "b")
 
 

@@ -166,17 +166,29 @@ def carry_out(desk: Desk, action: str, *numbers) -> None:
             assert len(desk.scheduler.waiting) >= desk.max_waiting
 
 
-@settings(max_examples=2000, deadline=None)
-@given(
+WHATEVER = given(
     pages=st.integers(3, 8),
     slots=st.integers(2, 5),
     chunk=st.sampled_from([1, 5, 16, 60]),
     max_waiting=st.integers(0, 6),
     trace=st.lists(DO, min_size=6, max_size=24),
 )
-def test_whatever_comes_everyone_is_answered_once_and_nothing_is_lost(
-    pages, slots, chunk, max_waiting, trace
-):
+
+
+@settings(max_examples=600, deadline=None)
+@WHATEVER
+def test_whatever_comes_everyone_is_answered_once_and_nothing_is_lost(**day):
+    live_through(**day)
+
+
+@pytest.mark.slow
+@settings(max_examples=20_000, deadline=None)
+@WHATEVER
+def test_the_same_for_a_minute(**day):
+    live_through(**day)
+
+
+def live_through(pages, slots, chunk, max_waiting, trace):
     desk = Desk(pages, slots, chunk, max_waiting)
     for action in trace:
         carry_out(desk, *action)

@@ -7,7 +7,8 @@ import torch
 
 import tiny_training as tiny
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.train import lora
 from faster_higgs.train.config import LanguageSettings, OptimizerSettings
 from faster_higgs.train.loop import LanguageTask

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import huggingface_hub
 import pytest
 import soundfile
 
@@ -44,7 +45,7 @@ CLONE = """Message(role="user", content="She asked whether the teacher had seen 
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> dict[str, str]:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine where pico lies in the cache under the published names, and torchaudio saves."""
     hub = tmp_path / "hub"
     for hub_id, folder in ((MODEL_IDS[0], PACKAGED), (CODEC_IDS[0], PACKAGED / "codec")):
@@ -54,32 +55,24 @@ def machine(tmp_path: Path) -> dict[str, str]:
         (home / "refs").mkdir()
         (home / "refs" / "main").write_text(revision)
         (home / "snapshots" / revision).symlink_to(folder, target_is_directory=True)
-    (tmp_path / "torchaudio.py").write_text(
-        "import soundfile\ndef save(path, sound, rate): soundfile.write(path, sound[0], rate)\n"
-    )
-    source = str(PACKAGED.parent.parent)
-    return {
-        **os.environ,
-        "HF_HUB_CACHE": str(hub),
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), source]),
-    }
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(hub), raising=False)
+    audio = ModuleType("torchaudio")
+    audio.save = lambda path, sound, rate: soundfile.write(path, sound[0], rate)  # type: ignore
+    monkeypatch.setitem(sys.modules, "torchaudio", audio)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("reference", ["", CLONE.format(clip=PACKAGED / "voices" / "clara.flac")])
+@pytest.mark.usefixtures("machine")
 def test_the_originals_script_speaks(
-    machine: dict[str, str], tmp_path: Path, reference: str
+    tmp_path: Path, reference: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = SCRIPT.format(model=MODEL_IDS[0], codec=CODEC_IDS[0], reference=reference)
-    ran = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=machine,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip().endswith("8")
+    names: dict[str, Any] = {}
+    exec(script, names)
+    names["serve_engine"].higgs.unload()
+    assert capsys.readouterr().out.strip().endswith("8")
     samples, rate = soundfile.read(tmp_path / "output.wav")
     assert rate == 24_000
     assert len(samples) > rate

@@ -36,7 +36,7 @@ from faster_higgs.native.kernels import Found
 from faster_higgs.prompt.conversation import INSTRUCTION, QUIET_ROOM, Conversation
 from faster_higgs.prompt.template import Prompt
 from faster_higgs.prompt.voices import Voice
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.sampling import Rules, Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.spoken import Manners

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.server.starting import settle
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
+from tests.fresh import Fresh
 
 ROUNDS = """
 import gc, sys
@@ -35,7 +34,7 @@ def round():
     higgs.speak("Hello.", sampling=Sampling(seed=1, max_new_tokens=30))
     higgs.unload()
 
-for _ in range(3):
+for _ in range(2):
     round()
 before = resident()
 for _ in range(int(sys.argv[1])):
@@ -45,12 +44,9 @@ print(resident() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("rounds", [8, pytest.param(50, marks=pytest.mark.slow)])
-def test_rounds_of_load_speak_unload_end_where_they_began(rounds: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ROUNDS, str(rounds)], capture_output=True, text=True, check=True
-    )
-    assert float(done.stdout) < 50
+@pytest.mark.parametrize("rounds", [4, pytest.param(50, marks=pytest.mark.slow)])
+def test_rounds_of_load_speak_unload_end_where_they_began(fresh: Fresh, rounds: int) -> None:
+    assert float(fresh(ROUNDS, rounds)) < 50
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.fused import fused_step
 from faster_higgs.model.paged import PagedBatch
 from faster_higgs.native.cuda import TOGETHER, CudaKernels
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
 from faster_higgs.quant.linear import PackedLinear
+from faster_higgs.quant.quantization import Quantization
 from tests.engine.conftest import CONFIG
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,8 @@ from torch import nn
 from faster_higgs.model.compiled import CompiledStep, compiled_step
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.paged import PagedBatch
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
+from faster_higgs.quant.quantization import Quantization
 from tests.engine.conftest import CONFIG
 
 WIDE = replace(CONFIG, hidden_size=40, num_attention_heads=6, num_key_value_heads=2, head_dim=20)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from faster_higgs.checkpoint.codec_files import load_codec, save_codec
 from faster_higgs.codec.codec import Codec
@@ -42,11 +43,13 @@ def resample(samples: Tensor, rate: int, new_rate: int) -> Tensor:
     rate, new_rate = rate // math.gcd(rate, new_rate), new_rate // math.gcd(rate, new_rate)
     cutoff = 0.99 * min(rate, new_rate)  # in units of the common rate
     length = -(-samples.shape[-1] * new_rate // rate)
-    into = torch.arange(samples.shape[-1], dtype=torch.float64) / rate
-    out = torch.arange(length, dtype=torch.float64) / new_rate
-    time = (cutoff * (into[:, None] - out)).clamp(-6, 6)  # six zero crossings on each side
+    reach = math.ceil(6 * rate / cutoff)  # six zero crossings on each side
+    out = torch.arange(length)[:, None]
+    into = out * rate // new_rate + torch.arange(-reach, reach + 2)
+    time = (cutoff * (into.double() / rate - out.double() / new_rate)).clamp(-6, 6)
     weights = torch.sinc(time) * torch.cos(time * math.pi / 12).square() * cutoff / rate
-    return (samples.double() @ weights).to(samples.dtype)
+    padded = functional.pad(samples.double(), (reach, 2 * reach + 2))
+    return (padded[..., into + reach] * weights).sum(-1).to(samples.dtype)
 
 
 @pytest.fixture(scope="module")

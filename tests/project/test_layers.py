@@ -14,6 +14,7 @@ _ALL = "anything"
 MAY_IMPORT = {
     "errors": [],
     "dialects": ["errors"],
+    "digest": [],
     "locks": ["errors"],
     "config": ["dialects", "errors"],
     "text": ["errors"],
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "model": ["config", "errors", "native"],
     "codec": ["config", "errors", "native"],
     "prompt": ["config", "delay", "errors"],
-    "checkpoint": ["codec", "config", "errors", "model", "native", "quant"],
+    "checkpoint": ["codec", "config", "digest", "errors", "model", "native", "quant"],
     "engine": ["config", "delay", "errors", "model", "native", "prompt", "sampling"],
     "delivery": ["errors", "prompt", "text"],
     "data": [
@@ -38,6 +39,7 @@ MAY_IMPORT = {
             "checkpoint",
             "codec",
             "config",
+            "digest",
             "errors",
             "locks",
             "model",
@@ -79,6 +81,7 @@ MUST_NOT_KNOW = {
     "audio": ["torch", "transformers"],
     "model": ["transformers", "safetensors", "fastapi"],
     "engine": ["transformers", "fastapi", "asyncio", "soundfile"],
+    "quant/quantization.py": ["torch", "numpy"],
     "engine/kv_cache.py": ["torch", "numpy"],
     "engine/scheduler.py": ["torch", "numpy"],
     "speech": ["argparse", "typer", "fastapi"],

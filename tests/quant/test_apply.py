@@ -8,8 +8,9 @@ import torch
 from faster_higgs.errors import SettingError
 from faster_higgs.model.dual_ffn import DualFFN
 from faster_higgs.model.layers import Linear
-from faster_higgs.quant.apply import Quantization, refuse_without_fp8, swap
+from faster_higgs.quant.apply import refuse_without_fp8, swap
 from faster_higgs.quant.linear import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
+from faster_higgs.quant.quantization import Quantization
 from tests.model.tiny_model import tiny_config
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import codec
 import codes
 import data
 import hubert
+import lm
 import numpy as np
 import pytest
 import torch
@@ -62,11 +66,14 @@ def names(corpus: Any, folder: Path, steps: int) -> tuple[Run, dict[str, Tensor]
     return run, made.state_dict()
 
 
-def test_the_namer_resumed_equals_the_namer_uninterrupted(corpus: Any, tmp_path: Path) -> None:
-    _, whole = names(corpus, tmp_path / "whole", 4)
-    names(corpus, tmp_path / "parts", 2)
-    run, parts = names(corpus, tmp_path / "parts", 4)
-    assert run.step == 4
+def test_the_namer_resumed_equals_the_namer_uninterrupted(
+    corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubert.NamerTask, "evaluate", lambda task: {})  # which changes nothing
+    _, whole = names(corpus, tmp_path / "whole", 2)
+    names(corpus, tmp_path / "parts", 1)
+    run, parts = names(corpus, tmp_path / "parts", 2)
+    assert run.step == 2
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
@@ -190,3 +197,18 @@ def test_held_out_clips_are_heard_from_both_their_codes() -> None:
     assert len(heard) == 8
     codec.Listener(made, [clip] * 9, encodes=False)(5, Journal())
     assert len(heard) == 12
+
+
+@pytest.mark.parametrize("end", [None, SettingError("The disk is full.")])
+def test_nothing_is_made_beside_the_language_model_once_its_run_is_over(
+    end: SettingError | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Mock()
+    heavy = "Conversations Corpus DualFFN LanguageTask Listener Run assemble heard"
+    for name in heavy.split():
+        monkeypatch.setattr(lm, name, getattr(told, name))
+    told.Run.return_value.go.side_effect = end
+    monkeypatch.setattr(sys, "argv", ["lm.py", "--work", str(tmp_path)])
+    with suppress(SettingError):
+        lm.main()
+    assert told.mock_calls[-2:] == [call.Run().go(), call.LanguageTask().close()]

@@ -17,7 +17,6 @@ from schemathesis.checks import CHECKS, load_all_checks
 from faster_higgs.server.gate import Gate
 
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-ROUND = 15  # requests of a kind; fewer where there are not so many
 KNOWN = 200  # ids that are remembered
 load_all_checks()
 LOCAL = {"Host": "localhost"}
@@ -27,13 +26,13 @@ JUDGES = CHECKS.get_by_names(
 
 
 class Fuzz:
-    """Requests to one application; each operation gets as many of each mode."""
+    """Requests to one application; each operation gets `each` of each mode, or all there are."""
 
-    def __init__(self, app: Gate, seed: int = 0, only: str = "/") -> None:
+    def __init__(self, app: Gate, seed: int = 0, only: str = "/", each: int = 15) -> None:
         told = schemathesis.openapi.from_asgi("/openapi.json", app, headers=LOCAL)
         self.schema = told.include(path_regex=only)
         self.random = random.Random(seed)
-        self.seed = seed
+        self.seed, self.each = seed, each
         self.ids = ["alice"]
         self.answers: Counter[tuple[str, int]] = Counter()
 
@@ -57,7 +56,7 @@ class Fuzz:
     def _ask(self, operation: Any, mode: GenerationMode) -> None:
         @seeded(self.seed)
         @settings(
-            max_examples=ROUND,
+            max_examples=self.each,
             database=None,
             deadline=None,
             phases=[Phase.generate],

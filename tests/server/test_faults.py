@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import socket
@@ -12,6 +13,7 @@ import pytest
 
 from faster_higgs.audio.save import save
 from faster_higgs.checkpoint.files import default_model
+from faster_higgs.errors import Aborted
 from faster_higgs.server.desk import Take
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import FakeHiggs, spoken, tones
@@ -123,6 +125,21 @@ class TestClients:
             assert whole > 10_000_000
             assert {len(one) < whole - 1000 for one in got} == {True, False}
             until(lambda: shelf.total == 0)
+
+
+def test_whoever_reads_learns_of_the_end_though_it_is_stopped_as_it_comes():
+    """As a job that is paused at the moment at which it is done."""
+
+    async def read() -> None:
+        take: Take[bytes] = Take(lambda on_stop: iter(()))
+        reading = asyncio.ensure_future(anext(aiter(take)))
+        await asyncio.sleep(0)
+        take.put(None)
+        take.stop()
+        with pytest.raises(Aborted):
+            await asyncio.wait_for(reading, 5)
+
+    asyncio.run(read())
 
 
 class TestVoices:

@@ -12,8 +12,9 @@ import tiny_training as tiny
 from faster_higgs.checkpoint.folding import AdapterConfig, folded
 from faster_higgs.engine.engine import Engine
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, swap
+from faster_higgs.quant.apply import swap
 from faster_higgs.quant.linear import Int4Linear
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.train import lora, modes
 from faster_higgs.train.config import LossSettings, OptimizerSettings
 from faster_higgs.train.loss import language_loss

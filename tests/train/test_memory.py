@@ -174,7 +174,7 @@ def test_a_probe_that_fails_says_why(monkeypatch):
 
 
 def test_a_fresh_process_measures_its_parts():
-    job = Job(**WAYS["voice"], positions=96, checkpointing=True)
+    job = Job(**WAYS["full"], positions=96, checkpointing=True)
     found = probe(TINY, job, "cpu", threads=1)
     assert found.parts["activations"] == activations(TINY, job)
     assert found.parts["weights"] == estimate(TINY, job).parts["weights"]

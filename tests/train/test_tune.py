@@ -36,12 +36,12 @@ from faster_higgs.sampling import Sampling
 from faster_higgs.speech import Higgs
 from faster_higgs.testing import tiny_checkpoint
 from faster_higgs.train import lengths, state
-from faster_higgs.train.ahead import NAME
 from faster_higgs.train.dataset import Dataset
 from faster_higgs.train.learner import Learner
 from faster_higgs.train.lengths import Lengths
 from faster_higgs.train.loop import LanguageTask
 from faster_higgs.train.packing import Batch
+from faster_higgs.train.prefetch import NAME
 from faster_higgs.train.run import Run
 from faster_higgs.train.settings_file import built, checked
 from faster_higgs.train.state import Checkpoints

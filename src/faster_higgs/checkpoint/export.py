@@ -39,7 +39,7 @@ from faster_higgs.checkpoint.targets import packing, targets_of
 from faster_higgs.checkpoint.tensors import choose_layout, finished, open_tensors
 from faster_higgs.config import SHARD_BYTES
 from faster_higgs.errors import CheckpointError, SettingError
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 
 _NAMES = with_packed(TRANSFORMERS)
 

@@ -26,7 +26,7 @@ from faster_higgs.checkpoint.tensors import TensorFiles, open_tensors
 from faster_higgs.checkpoint.torch_file import open_torch_file
 from faster_higgs.config import EngineConfig
 from faster_higgs.native.kernels import find
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 
 _WIDE = {"F64": 8, "F32": 4}  # bytes of a weight; of all other kinds, 2
 

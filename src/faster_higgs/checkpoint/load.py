@@ -24,9 +24,9 @@ from faster_higgs.checkpoint.tensors import TensorFiles, choose_layout, finished
 from faster_higgs.config import CodecConfig, ModelConfig
 from faster_higgs.errors import CheckpointError, CheckpointNotFound
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, precision_of, refuse_without_fp8, swap
+from faster_higgs.quant.apply import precision_of, refuse_without_fp8, swap
 from faster_higgs.quant.host import keep_text_on_host
-from faster_higgs.quant.linear import GROUPS
+from faster_higgs.quant.quantization import GROUPS, Quantization
 
 LAYOUTS = tuple(map(with_packed, LANGUAGE_MODEL))
 

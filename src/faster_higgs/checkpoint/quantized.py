@@ -5,7 +5,6 @@ Knows nothing of how weights are packed, nor what the files hold beyond their by
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from faster_higgs.checkpoint.layout import Layout
+from faster_higgs.digest import sha256
 from faster_higgs.errors import CheckpointError, SettingError
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 
 CONFIG = "config.json"
 KEY = "quantization"
@@ -22,7 +22,6 @@ PACKED = (".codes", ".scales")  # in place of ".weight"
 VERSION = 1  # of the order of packed weights in the files
 
 _OF_OTHERS = "quantization_config"  # transformers' key for what other tools packed
-_CHUNK = 1 << 20  # bytes
 _AGAIN = "Export the model again."
 
 
@@ -122,7 +121,7 @@ def check(stamp: Stamp, files: Iterable[Path]) -> None:
             f"{', '.join(strange[:5])}. {_AGAIN}"
         )
     with ThreadPoolExecutor(4) as pool:
-        for path, found in zip(paths, pool.map(digest, paths), strict=True):
+        for path, found in zip(paths, pool.map(_sha256, paths), strict=True):
             if found != stamp.sha256[path.name]:
                 raise CheckpointError(
                     f"The file '{path}' is damaged: its bytes are not those that were exported. "
@@ -130,17 +129,11 @@ def check(stamp: Stamp, files: Iterable[Path]) -> None:
                 )
 
 
-def digest(path: Path) -> str:
-    """The sha256 of a file, which is not mapped: a map would count as memory of ours."""
-    found, buffer = hashlib.sha256(), bytearray(_CHUNK)
-    view = memoryview(buffer)
+def _sha256(path: Path) -> str:
     try:
-        with path.open("rb", buffering=0) as file:
-            while count := file.readinto(buffer):
-                found.update(view[:count])
+        return sha256(path)
     except OSError as error:
         raise CheckpointError(f"The file '{path}' cannot be read: {error}.") from None
-    return found.hexdigest()
 
 
 def with_packed(layout: Layout) -> Layout:

@@ -17,11 +17,9 @@ from faster_higgs.checkpoint.layouts import LANGUAGE_MODEL
 from faster_higgs.checkpoint.quantized import CONFIG, PACKED
 from faster_higgs.checkpoint.replacing import replacing
 from faster_higgs.checkpoint.tensors import INDEX, SAFETENSORS
-from faster_higgs.config import Layout, ModelConfig
+from faster_higgs.config import SHARD_BYTES, Layout, ModelConfig
 from faster_higgs.errors import CheckpointError
 from faster_higgs.model.dual_ffn import DualFFN
-
-SHARD_BYTES = 5_000_000_000
 
 
 def save_model(

@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from faster_higgs.cli.command import Command, argument, as_command, option, verbose
 from faster_higgs.cli.flags import PACKED
 from faster_higgs.config import SHARD_BYTES
 from faster_higgs.errors import CheckpointNotFound, SettingError
-
-if TYPE_CHECKING:
-    from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import GROUPS, Precision, Quantization
 
 SAME = "same"
 ARGUMENTS = "[MODEL] OUT"
@@ -57,9 +55,6 @@ def _usage(ctx: Any) -> list[str]:
 
 def facts() -> Mapping[str, str]:
     """Choices for the help page, read from where they are written."""
-    from faster_higgs.quant.apply import Quantization
-    from faster_higgs.quant.linear import GROUPS
-
     return {
         "to": ", ".join(PACKED),
         "text": f"{', '.join(PACKED)}, or {SAME}: as they are",
@@ -91,8 +86,6 @@ def run(flags: ExportFlags) -> None:
 
 
 def _wish(flags: ExportFlags) -> Quantization:
-    from faster_higgs.quant.apply import Precision, Quantization
-
     known = get_args(Precision)  # some of which are refused later, in words of their own
     text = flags.to if flags.text is None else flags.text
     if flags.to not in known or text not in (*known, SAME):

@@ -1,110 +1,25 @@
 """`higgs prepare`: recordings to training data. Knows nothing of how either is kept."""
 
-# ruff: noqa: RUF009  what is called here returns a dataclass field
-
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from faster_higgs.cli.command import Command, argument, as_command, flag, option, verbose
-from faster_higgs.cli.reading import ReadFlags, read_settings
+from faster_higgs.cli.command import Command, as_command
+from faster_higgs.cli.prepare_flags import OURS, PrepareFlags, facts, given, settings_of
+from faster_higgs.cli.reading import read_settings
 from faster_higgs.errors import SettingError
 
 if TYPE_CHECKING:
     from faster_higgs.data.crews import Crew
-    from faster_higgs.data.moods import Moods
     from faster_higgs.data.pipeline import Progress
     from faster_higgs.data.place import Place
-    from faster_higgs.data.plan import PrepareSettings
-
-cleaning = partial(flag, "Sound")
-choosing = partial(flag, "Choice")
-splitting = partial(flag, "Split")
-working = partial(flag, "Work")
-TEMPERATURE = "temperature"
-OURS = ""  # rules of moods and scenes
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareFlags(ReadFlags):
-    """What stands on the command line."""
-
-    source: Path | None = argument(
-        "SOURCE", "Recordings: a folder, a table, a JSON Lines file.", default=None
-    )
-    input: Path | None = option("--input", "SOURCE", "The same as SOURCE.")
-    out: Path | None = option("--out --output -o", "FOLDER", "Where the training data will be.")
-    model: str | None = option(
-        "--model --model-path", "MODEL", "Whose codec and tokenizer. [default: the one that speaks]"
-    )
-    codec: str | None = option("--codec", "CODEC", "Another place of its codec.")
-    export_seed: Path | None = option(
-        "--export-seed",
-        "FOLDER",
-        "Also write the clips as sounds, texts and a metadata.json, for older trainers.",
-    )
-    dry_run: bool = option("--dry-run", None, "Only read the corpus, and tell what is in it.")
-    verbose: bool = verbose()
-
-    trim: bool = cleaning("--trim", None, "Cut silence from both ends of every clip.")
-    loudness: float | None = cleaning(
-        "--loudness", "DB", "Bring all clips to one level: RMS in dBFS (not LUFS), such as -23."
-    )
-    moods: str | None = cleaning(
-        "--moods",
-        "[FILE.json]",
-        "Guess emotion and scene from the text where no column says them; with a file, by the "
-        "rules in it.",
-    )
-
-    min_seconds: float | None = choosing("--min-seconds", "S", "Leave out shorter clips.")
-    max_seconds: float | None = choosing("--max-seconds", "S", "Leave out longer clips.")
-    drop_outliers: bool = choosing(
-        "--drop-outliers",
-        None,
-        "Leave out clips that are clipped, noisy, mostly silent, or too fast or slow for their "
-        "text; else they are only counted.",
-    )
-    keep_duplicates: bool = choosing(
-        "--keep-duplicates", None, "Keep a sound, or a text of one speaker, more than once."
-    )
-    max_samples_per_speaker: int | None = choosing(
-        "--max-samples-per-speaker", "N", "Draw so many clips of each speaker, not the first ones."
-    )
-    balance: str | None = choosing(
-        "--balance",
-        f"{TEMPERATURE}=T",
-        "Draw clips of rare speakers more often: 1 all clips alike, 0 all speakers alike.",
-    )
-
-    split_by: str | None = splitting(
-        "--split-by", "HOW", "By utterance, or by speaker: no speaker is in two splits."
-    )
-    validation: float | None = splitting("--validation", "SHARE", "What is not trained on.")
-    test: float | None = splitting("--test", "SHARE", "What is not even looked at.")
-    seed: int | None = splitting("--seed", "N", "Of everything that is drawn.")
-
-    workers: int | None = working(
-        "--workers --max-workers", "N", "Processes. [default: as many as there are processors]"
-    )
-    device: str = working(
-        "--device", "DEVICE", "Where the codec runs: auto, cpu, cuda, cuda:1 ...", "auto"
-    )
-    batch_seconds: float | None = working(
-        "--batch-seconds", "S", "How much sound the codec is given at once."
-    )
-    ray: str | None = working(
-        "--ray", "ADDRESS", "Work on the machines of a Ray cluster; local: on this one."
-    )
 
 
 def command(name: str, help: str) -> Command:
@@ -120,24 +35,6 @@ def _is_rules(word: str) -> bool:
     return word.lower().endswith(".json")
 
 
-def facts() -> Mapping[str, str]:
-    """Defaults for the help page, read from where they are written."""
-    from faster_higgs.data.measure import Limits
-    from faster_higgs.data.place import BATCH_SECONDS
-    from faster_higgs.data.split import SplitSettings
-
-    split = SplitSettings()
-    return {
-        "min_seconds": f"default: {Limits().least_seconds:g}",
-        "max_seconds": f"default: {Limits().most_seconds:g}",
-        "split_by": f"default: {split.by}",
-        "validation": f"default: {split.validation:g}",
-        "test": f"default: {split.test:g}",
-        "seed": f"default: {split.seed}",
-        "batch_seconds": f"default: {BATCH_SECONDS:g}",
-    }
-
-
 def run(flags: PrepareFlags) -> None:
     """Make it, and tell what became of the recordings; status 1 when none can be used."""
     from faster_higgs.data.pipeline import Desk, prepare
@@ -151,19 +48,16 @@ def run(flags: PrepareFlags) -> None:
 
         _print(survey(found, settings))
         return
-    out, exported = _out(flags, source), _exported(flags, source)
+    out, older = _out(flags, source), _older(flags, source)
     place = _place(flags)
     with _bar() as progress, _crews(flags, place.device) as (cleaners, coders):
-        desk = Desk(out, cleaners, coders, _tell, progress)
-        report, clips = prepare(found, str(source), place, settings, desk)
+        desk = Desk(out, cleaners, coders, _tell, progress, older)
+        report = prepare(found, str(source), place, settings, desk)
     _print(report.lines())
     if not report.clips:
         _tell(f"Error: No recording can be used; {out / ROWS} says why, one by one.")
         raise typer.Exit(1)
-    if exported is not None:
-        from faster_higgs.data.handover import export
-
-        export(clips, exported, str(source))
+    if older is not None:
         print(f"Written for older trainers: {flags.export_seed}")
     print(f"Training data: {out}. Train with it: {_next(flags, out)}")
 
@@ -176,73 +70,12 @@ def _next(flags: PrepareFlags, out: Path) -> str:
     return shlex.join(words)
 
 
-def settings_of(flags: PrepareFlags) -> PrepareSettings:
-    """The same for the pipeline; what is not said is as it has it. Raises InputError."""
-    from faster_higgs.data.choose import ChooseSettings
-    from faster_higgs.data.clean import CleanSettings
-    from faster_higgs.data.measure import Limits
-    from faster_higgs.data.plan import PrepareSettings
-    from faster_higgs.data.split import SplitSettings
-
-    limits = replace(
-        Limits(), **_said(least_seconds=flags.min_seconds, most_seconds=flags.max_seconds)
-    )
-    seed = _said(seed=flags.seed)
-    return PrepareSettings(
-        CleanSettings(flags.loudness, flags.trim),
-        ChooseSettings(
-            limits,
-            flags.drop_outliers,
-            flags.keep_duplicates,
-            flags.max_samples_per_speaker,
-            **seed,
-        ),
-        replace(
-            SplitSettings(),
-            **seed,
-            **_said(
-                by=flags.split_by,
-                validation=flags.validation,
-                test=flags.test,
-                temperature=_temperature(flags.balance),
-            ),
-        ),
-        _moods(flags.moods),
-    )
-
-
-def _moods(said: str | None) -> Moods | None:
-    from faster_higgs.data.moods import Moods, packaged
-
-    if said is None:
-        return None
-    return packaged() if said == OURS else Moods.load(Path(said).expanduser())
-
-
-def _said(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _temperature(said: str | None) -> float | None:
-    if said is None:
-        return None
-    name, _, value = said.partition("=")
-    try:
-        if name.strip() != TEMPERATURE:
-            raise ValueError(name)
-        return float(value)
-    except ValueError:
-        raise SettingError(
-            f"--balance takes {TEMPERATURE}=T with T from 0 to 1; found '{said}'."
-        ) from None
-
-
 def _source(flags: PrepareFlags) -> Path:
-    given = [path for path in (flags.source, flags.input) if path is not None]
-    if len(given) != 1:
-        fault = "SOURCE and --input were both given" if given else "No recordings were given"
+    named = [path for path in (flags.source, flags.input) if path is not None]
+    if len(named) != 1:
+        fault = "SOURCE and --input were both given" if named else "No recordings were given"
         raise SettingError(f"{fault}; name them once, as in higgs prepare recordings/ --out data.")
-    return given[0].expanduser().resolve()
+    return named[0].expanduser().resolve()
 
 
 def _out(flags: PrepareFlags, source: Path) -> Path:
@@ -253,7 +86,7 @@ def _out(flags: PrepareFlags, source: Path) -> Path:
     return out
 
 
-def _exported(flags: PrepareFlags, source: Path) -> Path | None:
+def _older(flags: PrepareFlags, source: Path) -> Path | None:
     """Where the older trainers' folder will be; a place that is taken is told before any work."""
     from faster_higgs.data.seed_layout import refuse_taken
 
@@ -280,7 +113,7 @@ def _place(flags: PrepareFlags) -> Place:
 
     model = model_folder(flags.model).folder
     codec = files.find_codec(model) if flags.codec is None else files.resolve(flags.codec)
-    return Place(model, codec, _device(flags.device), **_said(batch_seconds=flags.batch_seconds))
+    return Place(model, codec, _device(flags.device), **given(batch_seconds=flags.batch_seconds))
 
 
 def _device(name: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from faster_higgs.data.record import SPLITS, Clip, Split
+from faster_higgs.digest import sha256
 from faster_higgs.errors import DataError, MissingExtra, unwritten
 
 VERSION = 1
@@ -184,15 +185,6 @@ def _settle(path: Path) -> None:
 def hashed(told: Any) -> str:
     """The sha256 of anything JSON can say; the same for equal things."""
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_about(folder: Path) -> dict[str, Any]:

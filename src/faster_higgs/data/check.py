@@ -11,9 +11,9 @@ from itertools import islice
 from pathlib import Path
 
 from faster_higgs.audio.files import read
-from faster_higgs.data.ahead import ahead
 from faster_higgs.data.check_prepared import check_prepared
 from faster_higgs.data.checked import CheckedClip, CheckReport, Problem, Repeats
+from faster_higgs.data.in_order import in_order
 from faster_higgs.data.measure import Limits, Measures, measure, sound_hash, unusual
 from faster_higgs.data.readers import format_of, recordings
 from faster_higgs.data.readers.detect import PREPARED
@@ -55,7 +55,7 @@ def check(
         return check_prepared(path, limit, workers, progress)
     items = islice(recordings(path, settings), limit)
     report = _Report(Limits())
-    for number, (item, heard) in enumerate(ahead(_hear, items, workers), 1):
+    for number, (item, heard) in enumerate(in_order(_hear, items, workers), 1):
         report.add(item, heard)
         if progress:
             progress(number)

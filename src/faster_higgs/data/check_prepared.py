@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from faster_higgs.audio.files import read
-from faster_higgs.data.ahead import ahead
-from faster_higgs.data.cache import ABOUT, SHARDS, read_about, read_shard, sha256
+from faster_higgs.data.cache import ABOUT, SHARDS, read_about, read_shard
 from faster_higgs.data.checked import CheckedClip, CheckReport, Problem, Repeats
 from faster_higgs.data.clean import RATE
+from faster_higgs.data.in_order import in_order
 from faster_higgs.data.kept import KeptSound
 from faster_higgs.data.measure import Measures, measure, unusual
 from faster_higgs.data.record import SPLITS, Clip
+from faster_higgs.digest import sha256
 from faster_higgs.errors import AudioError, DataError
 
 FORMAT = "prepared"
@@ -43,7 +44,7 @@ def check_prepared(
         return _measured(found, kept, rate) if isinstance(found, Clip) else None
 
     items = _shards(folder, about, codec["num_codebooks"])
-    for found, measures in ahead(measured, items, workers):
+    for found, measures in in_order(measured, items, workers):
         if isinstance(found, Problem):
             problems.append(found)
             continue

@@ -27,7 +27,6 @@ from faster_higgs.data.cache import (
     SHARDS,
     key_of,
     read_about,
-    sha256,
     write_about,
     write_file,
 )
@@ -35,11 +34,13 @@ from faster_higgs.data.choose import Verdict, judged
 from faster_higgs.data.clean import CleanSettings
 from faster_higgs.data.crews import Crew
 from faster_higgs.data.encode import Coder, ShardTask, Wanted, make_shard, planned, shard_key
+from faster_higgs.data.handover import export
 from faster_higgs.data.place import Place
 from faster_higgs.data.plan import PrepareSettings, chosen
 from faster_higgs.data.record import BadRow, Recording
 from faster_higgs.data.report import ROWS, Report, lines_of
 from faster_higgs.data.spool import SOUND, PartTask, Row, flac, make_part, part_key, read_part
+from faster_higgs.digest import sha256
 from faster_higgs.errors import DataError, SettingError, unwritten
 from faster_higgs.locks import LOCK, alone_in
 
@@ -59,12 +60,13 @@ class Desk:
     coders: Crew
     tell: Callable[[str], None]
     progress: Progress
+    older: Path | None = None  # where it is handed to older trainers as well
 
 
 def prepare(
     recordings: Iterable[Found], source: str, place: Place, settings: PrepareSettings, desk: Desk
-) -> tuple[Report, list[Wanted]]:
-    """Make all that is not there yet; the figures, and the clips.
+) -> Report:
+    """Make all that is not there yet; the figures.
 
     Without a usable clip there is a report, and no data set.
     Raises SettingError, DataError, CheckpointError, OutputError, EngineError.
@@ -73,7 +75,10 @@ def prepare(
     _refuse_others(desk.out)
     with alone_in(desk.out):
         _begin(desk, {"source": source, **about, "settings": settings.to_json()})
-        return _prepare(recordings, about, place, settings, desk)
+        report, clips = _prepare(recordings, about, place, settings, desk)
+        if clips and desk.older is not None:
+            export(clips, desk.older, source)
+    return report
 
 
 def _prepare(

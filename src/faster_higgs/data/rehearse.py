@@ -17,7 +17,6 @@ from faster_higgs.data.cache import (
     SHARDS,
     hashed,
     read_shard,
-    sha256,
     write_about,
     write_file,
     write_shard,
@@ -25,6 +24,7 @@ from faster_higgs.data.cache import (
 from faster_higgs.data.encode import Coder
 from faster_higgs.data.place import Place
 from faster_higgs.data.record import Clip
+from faster_higgs.digest import sha256
 from faster_higgs.errors import DataError, GenerationError, SettingError, unwritten
 from faster_higgs.locks import alone_in
 from faster_higgs.sampling import Sampling

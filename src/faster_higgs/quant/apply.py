@@ -7,18 +7,14 @@ shifts its pitch. Knows nothing of files; whoever loads fills the buffers.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from faster_higgs.errors import SettingError
 from faster_higgs.native.cuda import has_fp8
-from faster_higgs.quant.linear import GROUPS, Fp8Linear, Int4Linear, Int8Linear, PackedLinear
-
-Precision = Literal["int8", "int4", "fp8"]
-Host = Literal["host"]
+from faster_higgs.quant.linear import Fp8Linear, Int4Linear, Int8Linear, PackedLinear
+from faster_higgs.quant.quantization import Precision, Quantization
 
 NO_FP8 = (
     "fp8 needs a graphics card of compute capability 8.9 or newer; take int8 here, or, if the "
@@ -28,30 +24,6 @@ NO_FP8 = (
 # What decoding reads, and what only text rows read.
 _AUDIO = re.compile(r"layers\.\d+\.(\w+_proj|audio_mlp\.\w+)")
 _TEXT = re.compile(r"layers\.\d+\.text_mlp\.\w+|text_head")
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How weights are held; None leaves them as loaded.
-
-    `audio` is for attention and the audio feed-forward, `text` for the text feed-forward and the
-    text head. The text side on the `host` is as loaded here; who runs the model streams it.
-    """
-
-    audio: Precision | None = None
-    text: Precision | Host | None = None
-    group: int = GROUPS[0]  # weights that share a scale in int4
-
-    def __post_init__(self) -> None:
-        allowed = (None, *get_args(Precision))
-        if self.audio not in allowed or self.text not in (*allowed, *get_args(Host)):
-            raise SettingError(
-                f"Weights are held as int8, int4 or fp8, the text side also on the host; "
-                f"found audio {self.audio!r}, text {self.text!r}."
-            )
-        if self.group not in GROUPS:
-            sizes = ", ".join(map(str, sorted(GROUPS)))
-            raise SettingError(f"The group of int4 is one of {sizes}; found {self.group!r}.")
 
 
 def precision_of(name: str, quantization: Quantization) -> Precision | None:

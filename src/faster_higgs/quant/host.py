@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faster_higgs.errors import SettingError
-from faster_higgs.quant.apply import Quantization, precision_of
+from faster_higgs.quant.apply import precision_of
+from faster_higgs.quant.quantization import Quantization
 
 _TEXT_SIDE = Quantization(text="int8")  # asked for names only
 

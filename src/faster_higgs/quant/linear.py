@@ -23,11 +23,11 @@ from torch.nn import functional
 from faster_higgs.errors import SettingError
 from faster_higgs.native import cuda
 from faster_higgs.native.kernels import COMPILED, FEW_ROWS, Stored, load, rounds_activations
+from faster_higgs.quant.quantization import GROUPS
 from faster_higgs.quant.rounding import OFFSET, round_fp8, round_int4, round_int8, round_rows
 
 LANES = 16  # output rows in a tile
 INT8_GROUP = 128  # activations that share a scale beside 8-bit weights
-GROUPS = (128, 64, 32, 16, 8)  # weights that may share a scale of Int4Linear
 _BLOCK = 1 << 19  # weights that are rounded or dequantised together
 _CARD_BLOCK = 1 << 25  # by the kernels of a card
 

@@ -118,7 +118,7 @@ class Take(Generic[T]):
 
     def put(self, piece: T | Exception | None) -> None:
         """Something waits for the reader; None is the end."""
-        if piece is None or isinstance(piece, Exception) or not self.stopped:
+        if _is_end(piece) or not self.stopped:
             self._ready.put_nowait(piece)
             self._shelf.put(self, _size(piece))
 
@@ -128,11 +128,15 @@ class Take(Generic[T]):
         return self._stops is None
 
     def stop(self) -> None:
-        """End it, wherever it is, and forget what waits; on the loop, if it still runs."""
+        """End it, wherever it is, and forget what waits; on the loop, if it still runs.
+
+        Who still reads learns that it is over, also where its end was among what waited.
+        """
         with self._lock:
             stops, self._stops = self._stops, None
-        while not self._ready.empty():
-            self._ready.get_nowait()
+        waited = [self._ready.get_nowait() for _ in range(self._ready.qsize())]
+        if any(_is_end(piece) for piece in waited):
+            self._ready.put_nowait(Aborted("It was stopped."))
         self._shelf.clear(self)
         for stop in stops or ():
             stop()
@@ -156,6 +160,10 @@ class Take(Generic[T]):
 
 def _nothing(on_stop: OnStop) -> Generator[bytes]:
     yield from ()
+
+
+def _is_end(piece: object) -> bool:
+    return piece is None or isinstance(piece, Exception)
 
 
 def _size(piece: object) -> int:

@@ -18,7 +18,7 @@ from faster_higgs.config import ModelConfig
 from faster_higgs.device import named
 from faster_higgs.errors import CheckpointError, SettingError
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.train import lora, modes
 from faster_higgs.train.tune_config import TuneSettings
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from faster_higgs.checkpoint.folding import Adapter, AdapterConfig
 from faster_higgs.errors import MissingExtra
 from faster_higgs.model.dual_ffn import DualFFN
-from faster_higgs.quant.apply import Quantization, precision_of
+from faster_higgs.quant.apply import precision_of
 from faster_higgs.quant.linear import PackedLinear
+from faster_higgs.quant.quantization import Quantization
 from faster_higgs.train.modes import is_pair, part_of
 from faster_higgs.train.optimizers import bitsandbytes
 from faster_higgs.train.parts import PARTS

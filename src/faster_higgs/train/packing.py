@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from faster_higgs.errors import SettingError
-from faster_higgs.train.ahead import Ahead
+from faster_higgs.train.prefetch import Prefetch
 from faster_higgs.train.sample import IGNORE, Example
 
 
@@ -90,7 +90,7 @@ class Packer:
         self.examples, self.budget, self.seed, self.window = examples, budget, seed, window
         self.place = place
         self._ready: tuple[int, int, list[list[Example]]] | None = None
-        self._ahead = Ahead(self._window)
+        self._prefetch = Prefetch(self._window)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
@@ -122,15 +122,15 @@ class Packer:
 
     def close(self) -> None:
         """Stop the thread. Another batch begins it anew."""
-        self._ahead.close()
+        self._prefetch.close()
 
     def _groups(self, epoch: int, window: int) -> list[list[Example]]:
         if self._ready is None or self._ready[:2] != (epoch, window):
-            examples = self._ahead.take((epoch, window))
+            examples = self._prefetch.take((epoch, window))
             groups = fill([len(example) for example in examples], self.budget)
             self._ready = (epoch, window, [[examples[i] for i in group] for group in groups])
             following = self._after(Place(epoch, window), 0)
-            self._ahead.begin((following.epoch, following.window))
+            self._prefetch.begin((following.epoch, following.window))
         return self._ready[2]
 
     def _window(self, number: tuple[int, int]) -> Iterator[Example]:

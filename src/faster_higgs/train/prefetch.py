@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-NAME = "ahead"  # of the thread
+NAME = "prefetch"  # of the thread
 Key = TypeVar("Key")
 Made = TypeVar("Made")
 
@@ -29,7 +29,7 @@ class _Begun(Generic[Key, Made]):
         self.wanted.set()
 
 
-class Ahead(Generic[Key, Made]):
+class Prefetch(Generic[Key, Made]):
     """Lists of things that follow from a key alone, so that it is all the same who makes them when.
 
     `make` gives one thing after the other; it never runs twice at a time.

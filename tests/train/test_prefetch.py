@@ -11,13 +11,13 @@ import torch
 
 import tiny_training as tiny
 from faster_higgs.errors import DataError
-from faster_higgs.train.ahead import NAME, Ahead
 from faster_higgs.train.packing import Packer, Place
+from faster_higgs.train.prefetch import NAME, Prefetch
 from faster_higgs.train.sample import Example
 
 
 def here() -> bool:
-    """Whether this is no thread of Ahead's."""
+    """Whether this is no thread of Prefetch's."""
     return not threading.current_thread().name.startswith(NAME)
 
 
@@ -26,13 +26,13 @@ def named(key: int) -> Iterator[tuple[int, bool]]:
 
 
 def test_what_was_begun_is_made_in_the_thread_and_anything_else_at_once() -> None:
-    ahead = Ahead(named)
-    assert ahead.take(1) == [(1, True)] * 3
-    ahead.begin(2)
-    assert ahead.take(2) == [(2, False)] * 3
-    ahead.begin(3)
-    assert ahead.take(4) == [(4, True)] * 3
-    assert ahead.take(3) == [(3, True)] * 3  # that was dropped
+    prefetch = Prefetch(named)
+    assert prefetch.take(1) == [(1, True)] * 3
+    prefetch.begin(2)
+    assert prefetch.take(2) == [(2, False)] * 3
+    prefetch.begin(3)
+    assert prefetch.take(4) == [(4, True)] * 3
+    assert prefetch.take(3) == [(3, True)] * 3  # that was dropped
 
 
 def test_what_goes_wrong_is_raised_where_it_is_taken() -> None:
@@ -40,23 +40,23 @@ def test_what_goes_wrong_is_raised_where_it_is_taken() -> None:
         yield key
         raise DataError("The clip is damaged.")
 
-    ahead = Ahead(broken)
-    ahead.begin(1)
+    prefetch = Prefetch(broken)
+    prefetch.begin(1)
     with pytest.raises(DataError, match="damaged"):
-        ahead.take(1)
-    ahead.begin(2)
-    ahead.close()  # of what nobody took nobody hears
+        prefetch.take(1)
+    prefetch.begin(2)
+    prefetch.close()  # of what nobody took nobody hears
 
 
 def test_closing_ends_what_has_no_end() -> None:
-    ahead = Ahead(count)
-    ahead.begin(0)
-    ahead.close()
+    prefetch = Prefetch(count)
+    prefetch.begin(0)
+    prefetch.close()
     ended()
 
 
 def ended() -> None:
-    """No thread of Ahead's goes on."""
+    """No thread of Prefetch's goes on."""
     for thread in threading.enumerate():
         if thread.name.startswith(NAME):
             thread.join(timeout=10)
@@ -100,7 +100,7 @@ def test_batches_are_those_of_a_packer_that_makes_nothing_ahead(
         return found
 
     ahead = batches()
-    monkeypatch.setattr(Ahead, "begin", lambda self, key: None)
+    monkeypatch.setattr(Prefetch, "begin", lambda self, key: None)
     assert all(map(torch.equal, ahead, batches()))
 
 

@@ -1,4 +1,4 @@
-"""Threads that work ahead on a long row of things. Knows nothing of the things."""
+"""Threads that work ahead on a long row of things, in order. Knows nothing of the things."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 _AHEAD = 4  # items that wait for each thread
 
 
-def ahead(
+def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Iterator[tuple[Item, Result]]:
     """Every item with what the work gives of it, in order. Raises what the work raises."""
