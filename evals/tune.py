@@ -75,7 +75,7 @@ def read_flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     flag("--json", type=Path, required=True, help="where the result is written")
     flag("--sentences", type=Path, default=machine.ROOT / "evals" / "sentences_en.txt")
     flag("--limit", type=int, default=80, help="sentences to be judged")
-    flag("--steps", type=int, default=400, help="of training, for the adapter")
+    flag("--steps", type=int, default=260, help="of training, for the adapter")
     flag("--full-steps", type=int, default=200, help="of training, for all weights")
     flag("--plot", type=Path, help="where the curves of both trainings are drawn")
     return parser.parse_args(arguments)
@@ -118,8 +118,9 @@ def steps(args: argparse.Namespace) -> dict[str, list[str]]:
     by = ["--model", str(PACKAGED)]
     heard = [*by, "--data", str(work / "data"), "--set", f"replay_data=[{work / 'known'}]"]
     learn = ["train", *"--seed 0 --accumulate 1 --eval-every 40".split(), *heard, *PICO]
-    small = ["--steps", str(args.steps), *"--preset voice --rank 32 --lr 2e-3".split()]
-    small += ["--set", "mixture.replay=0.75", "--out", str(work / "lora")]
+    small = ["--steps", str(args.steps), *"--preset voice --rank 64 --lr 6e-4".split()]
+    small += ["--set", "adapter.whole=[embed_audio,audio_head]"]
+    small += ["--set", "mixture.replay=0.6", "--out", str(work / "lora")]
     full = ["--steps", str(args.full_steps), *"--preset full --lr 4e-4".split()]
     full += ["--set", "mixture.replay=0.55", "--out", str(work / "full")]
     adapter = ["--base", str(PACKAGED), "--adapter", str(work / "lora" / "best")]
