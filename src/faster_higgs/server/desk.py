@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
 
@@ -73,6 +72,7 @@ class Take(Generic[T]):
         self._make, self._over, self._shelf = make, over, shelf or Shelf()
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Queue[T | Exception | None] = asyncio.Queue()
+        self._told: list[T | Exception | None] = []  # by the thread, and not heard on the loop yet
         self._stops: list[Stop] | None = []  # None once stopped
         self._lock = threading.Lock()
 
@@ -88,7 +88,6 @@ class Take(Generic[T]):
         except Exception as error:  # noqa: BLE001  the reader must hear of it
             failed = error
         finally:
-            self._call(self._over)
             self._tell(failed)  # which ends it, as None does
 
     async def __aiter__(self) -> AsyncIterator[T]:
@@ -141,13 +140,24 @@ class Take(Generic[T]):
         stop()
 
     def _tell(self, piece: T | Exception | None) -> None:
-        self._call(partial(self.put, piece))
-
-    def _call(self, told: Callable[[], None]) -> None:
+        """Wake the loop, unless it was woken and has not listened since."""
+        with self._lock:
+            self._told.append(piece)
+            woken = len(self._told) > 1
+        if woken:
+            return
         try:
-            self._loop.call_soon_threadsafe(told)
+            self._loop.call_soon_threadsafe(self._hear)
         except RuntimeError:  # the loop is closed: nobody listens
             self.stop()
+
+    def _hear(self) -> None:
+        with self._lock:
+            told, self._told = self._told, []
+        for piece in told:
+            if piece is None or isinstance(piece, Exception):
+                self._over()
+            self.put(piece)
 
 
 def _nothing(on_stop: OnStop) -> Generator[bytes]:
@@ -212,7 +222,7 @@ class Desk:
         self.running += 1
         take = Take(self._used(make), lambda: self._leave(take, account), self.shelf)
         self._live.add(take)
-        asyncio.get_running_loop().run_in_executor(self._threads, take.run)
+        self._threads.submit(take.run)
         return take
 
     def held(self, data: bytes) -> Take[bytes]:
