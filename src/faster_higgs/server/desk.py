@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +22,7 @@ import anyio
 from faster_higgs.errors import Aborted, QueueFull
 from faster_higgs.server.accounts import Account, asker
 from faster_higgs.server.errors import Refusal
+from faster_higgs.server.hearing import Hearing
 from faster_higgs.server.ledger import Ledger
 
 T = TypeVar("T")
@@ -66,13 +68,17 @@ class Take(Generic[T]):
     """Something made in a thread, for a reader on the loop. What is made waits for its reader."""
 
     def __init__(
-        self, make: Make[T], over: Callable[[], None] = lambda: None, shelf: Shelf | None = None
+        self,
+        make: Make[T],
+        over: Callable[[], None] = lambda: None,
+        shelf: Shelf | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         """`over` is called on the loop, before the reader learns that it is."""
         self._make, self._over, self._shelf = make, over, shelf or Shelf()
-        self._loop = asyncio.get_running_loop()
+        self._hearing = hearing or Hearing()
+        self._begun = False  # whether bytes were told
         self._ready: asyncio.Queue[T | Exception | None] = asyncio.Queue()
-        self._told: list[T | Exception | None] = []  # by the thread, and not heard on the loop yet
         self._stops: list[Stop] | None = []  # None once stopped
         self._lock = threading.Lock()
 
@@ -140,24 +146,18 @@ class Take(Generic[T]):
         stop()
 
     def _tell(self, piece: T | Exception | None) -> None:
-        """Wake the loop, unless it was woken and has not listened since."""
-        with self._lock:
-            self._told.append(piece)
-            woken = len(self._told) > 1
-        if woken:
-            return
+        """What is heard first is urgent, and so is the end."""
+        is_bytes = isinstance(piece, bytes)
         try:
-            self._loop.call_soon_threadsafe(self._hear)
+            self._hearing.tell(partial(self._hear, piece), urgent=not (is_bytes and self._begun))
         except RuntimeError:  # the loop is closed: nobody listens
             self.stop()
+        self._begun |= is_bytes
 
-    def _hear(self) -> None:
-        with self._lock:
-            told, self._told = self._told, []
-        for piece in told:
-            if piece is None or isinstance(piece, Exception):
-                self._over()
-            self.put(piece)
+    def _hear(self, piece: T | Exception | None) -> None:
+        if piece is None or isinstance(piece, Exception):
+            self._over()
+        self.put(piece)
 
 
 def _nothing(on_stop: OnStop) -> Generator[bytes]:
@@ -198,6 +198,7 @@ class Desk:
         self._threads = ThreadPoolExecutor(places, thread_name_prefix="higgs-speech")
         self._ledger = ledger
         self._live: set[Take[Any]] = set()
+        self._hearing: Hearing | None = None
         self.shelf = Shelf(unread)
         self.running = 0
 
@@ -220,7 +221,9 @@ class Desk:
             account.end()
             raise
         self.running += 1
-        take = Take(self._used(make), lambda: self._leave(take, account), self.shelf)
+        take = Take(
+            self._used(make), lambda: self._leave(take, account), self.shelf, self._heard_here()
+        )
         self._live.add(take)
         self._threads.submit(take.run)
         return take
@@ -262,6 +265,12 @@ class Desk:
         for take in [*self._live]:
             take.stop()
         await asyncio.to_thread(self._threads.shutdown)
+
+    def _heard_here(self) -> Hearing:
+        """The ear of the loop that runs, the same for all takes."""
+        if self._hearing is None or self._hearing.loop is not asyncio.get_running_loop():
+            self._hearing = Hearing()
+        return self._hearing
 
     def _let_in(self, account: Account) -> None:
         try:
