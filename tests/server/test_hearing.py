@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from faster_higgs.server.desk import Take
 from faster_higgs.server.hearing import Hearing
 
 
@@ -87,3 +88,14 @@ def test_a_loop_that_is_closed_hears_nothing(loop, said):
     loop.closed = True
     with pytest.raises(RuntimeError):
         said("b")
+
+
+def test_who_reads_what_was_stopped_hears_of_its_end():
+    async def read():
+        take = Take(lambda on_stop: iter(()))
+        for piece in (b"a", b"b", None):
+            take.put(piece)
+        take.stop()
+        return [piece async for piece in take]
+
+    assert asyncio.run(asyncio.wait_for(read(), 5)) == []

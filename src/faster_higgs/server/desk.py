@@ -119,7 +119,7 @@ class Take(Generic[T]):
 
     def put(self, piece: T | Exception | None) -> None:
         """Something waits for the reader; None is the end."""
-        if piece is None or isinstance(piece, Exception) or not self.stopped:
+        if _is_end(piece) or not self.stopped:
             self._ready.put_nowait(piece)
             self._shelf.put(self, _size(piece))
 
@@ -132,8 +132,9 @@ class Take(Generic[T]):
         """End it, wherever it is, and forget what waits; on the loop, if it still runs."""
         with self._lock:
             stops, self._stops = self._stops, None
-        while not self._ready.empty():
-            self._ready.get_nowait()
+        waits = [self._ready.get_nowait() for _ in range(self._ready.qsize())]
+        for end in filter(_is_end, waits):  # of which the reader must hear
+            self._ready.put_nowait(end)
         self._shelf.clear(self)
         for stop in stops or ():
             stop()
@@ -155,9 +156,13 @@ class Take(Generic[T]):
         self._begun |= is_bytes
 
     def _hear(self, piece: T | Exception | None) -> None:
-        if piece is None or isinstance(piece, Exception):
+        if _is_end(piece):
             self._over()
         self.put(piece)
+
+
+def _is_end(piece: object) -> bool:
+    return piece is None or isinstance(piece, Exception)
 
 
 def _nothing(on_stop: OnStop) -> Generator[bytes]:
