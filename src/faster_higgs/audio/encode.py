@@ -88,9 +88,10 @@ def to_int16(samples: Samples) -> Pcm:
         raise ValueError(f"samples must be one row of mono sound, not of shape {samples.shape}")
     if not np.isfinite(samples).all():
         raise AudioError("The sound holds values that are not numbers; nothing was encoded.")
-    scaled = np.rint(samples.astype(np.float32) * np.float32(32_768))
-    clipped: Pcm = np.clip(scaled, -32_768, 32_767).astype(np.int16)
-    return clipped
+    scaled = samples.astype(np.float32, copy=False) * np.float32(32_768)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -32_768, 32_767, out=scaled)
+    return scaled.astype(np.int16)
 
 
 class Encoder:
@@ -171,7 +172,7 @@ class _PcmWriter:
         self._file = file
 
     def add(self, pcm: Pcm) -> None:
-        self._file.write(pcm.astype("<i2").tobytes())
+        self._file.write(pcm.astype("<i2", copy=False).tobytes())
 
     def close(self) -> None:
         pass
@@ -186,7 +187,7 @@ class _WavWriter:
         file.write(self._header(self._UNKNOWN, self._UNKNOWN))
 
     def add(self, pcm: Pcm) -> None:
-        self._data_bytes += self._file.write(pcm.astype("<i2").tobytes())
+        self._data_bytes += self._file.write(pcm.astype("<i2", copy=False).tobytes())
 
     def close(self) -> None:
         rest = 36 + len(self._note) + self._data_bytes

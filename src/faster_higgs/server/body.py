@@ -34,10 +34,11 @@ class Strict(BaseModel):
     @classmethod
     def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
         """pydantic would take true as 1."""
+        if not isinstance(value, bool):
+            return value
         assert info.field_name is not None
         kind = str(cls.model_fields[info.field_name].annotation)
-        number = isinstance(value, bool) and re.search(r"\b(int|float)\b", kind)
-        return str(value) if number else value
+        return str(value) if re.search(r"\b(int|float)\b", kind) else value
 
 
 def refuse_halves(given: Any) -> None:

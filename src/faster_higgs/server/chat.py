@@ -181,14 +181,14 @@ def _chunks(making: Making, answer: Callable[..., dict[str, Any]], usage: bool) 
     def chunks(on_stop: OnStop) -> Generator[bytes]:
         opening = {"role": "assistant", "content": None, "audio": {"id": making.take}}
         with closing(making.told(on_stop)) as told:
-            for i, one in enumerate(told):
-                if not i:
-                    yield chunk(opening)
+            before = chunk(opening)  # goes with the sound that follows
+            for one in told:
                 if isinstance(one, Begun):
-                    yield chunk({"audio": {"transcript": " " * bool(one.index) + plain(one)}})
+                    before += chunk({"audio": {"transcript": " " * bool(one.index) + plain(one)}})
                 elif isinstance(one, bytes) and one:
-                    yield chunk({"audio": {"data": base64.b64encode(one).decode()}})
-        yield chunk({}, _finish(making))
+                    yield before + chunk({"audio": {"data": base64.b64encode(one).decode()}})
+                    before = b""
+        yield before + chunk({}, _finish(making))
         yield chunk({"audio": {"expires_at": EXPIRES}})
         if usage:
             yield data({**answer("chat.completion.chunk", []), "usage": _usage(making)})

@@ -22,6 +22,7 @@ import anyio
 from faster_higgs.errors import Aborted, QueueFull
 from faster_higgs.server.accounts import Account, asker
 from faster_higgs.server.errors import Refusal
+from faster_higgs.server.hearing import Hearing
 from faster_higgs.server.ledger import Ledger
 
 T = TypeVar("T")
@@ -71,10 +72,12 @@ class Take(Generic[T]):
         make: Make[T],
         over: Callable[[Take[T]], None] = lambda _: None,
         shelf: Shelf | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         """`over` is called with it on the loop, before the reader learns that it is."""
         self._make, self._over, self._shelf = make, over, shelf or Shelf()
-        self._loop = asyncio.get_running_loop()
+        self._hearing = hearing or Hearing()
+        self._begun = False  # whether bytes were told
         self._ready: asyncio.Queue[T | Exception | None] = asyncio.Queue()
         self._stops: list[Stop] | None = []  # None once stopped
         self._lock = threading.Lock()
@@ -91,7 +94,6 @@ class Take(Generic[T]):
         except Exception as error:  # noqa: BLE001  the reader must hear of it
             failed = error
         finally:
-            self._call(partial(self._over, self))
             self._tell(failed)  # which ends it, as None does
             del failed  # its traceback holds this frame, and all that the speech is made with
 
@@ -149,13 +151,18 @@ class Take(Generic[T]):
         stop()
 
     def _tell(self, piece: T | Exception | None) -> None:
-        self._call(partial(self.put, piece))
-
-    def _call(self, told: Callable[[], None]) -> None:
+        """What is heard first is urgent, and so is the end."""
+        is_bytes = isinstance(piece, bytes)
         try:
-            self._loop.call_soon_threadsafe(told)
+            self._hearing.tell(partial(self._hear, piece), urgent=not (is_bytes and self._begun))
         except RuntimeError:  # the loop is closed: nobody listens
             self.stop()
+        self._begun |= is_bytes
+
+    def _hear(self, piece: T | Exception | None) -> None:
+        if _is_end(piece):
+            self._over(self)
+        self.put(piece)
 
 
 def _nothing(on_stop: OnStop) -> Generator[bytes]:
@@ -201,6 +208,7 @@ class Desk:
         self._starter = ThreadPoolExecutor(1)  # who starts a thread waits until it runs
         self._ledger = ledger
         self._live: set[Take[Any]] = set()
+        self._hearing: Hearing | None = None
         self.shelf = Shelf(unread)
         self.running = 0
 
@@ -223,7 +231,8 @@ class Desk:
             account.end()
             raise
         self.running += 1
-        take = Take(self._used(make), partial(self._leave, account), self.shelf)
+        make, over = self._used(make), partial(self._leave, account)
+        take = Take(make, over, self.shelf, self._heard_here())
         self._live.add(take)
         self._starter.submit(self._threads.submit, take.run)
         return take
@@ -266,6 +275,12 @@ class Desk:
             take.stop()
         for threads in (self._starter, self._threads):
             await asyncio.to_thread(threads.shutdown)
+
+    def _heard_here(self) -> Hearing:
+        """The ear of the loop that runs, the same for all takes."""
+        if self._hearing is None or self._hearing.loop is not asyncio.get_running_loop():
+            self._hearing = Hearing()
+        return self._hearing
 
     def _let_in(self, account: Account) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
@@ -20,9 +20,13 @@ def as_events(making: Making) -> Make[bytes]:
     """The events of a speech; an error after the first of them is one, too."""
 
     def events(on_stop: OnStop) -> Generator[bytes]:
+        before = b""  # news of an utterance that begins: they go with its sound
         with closing(making.told(on_stop)) as told:
             for one in told:
-                yield from _events(making, one)
+                event = before + _event_of(making, one)
+                before = event if isinstance(one, Begun) else b""
+                if event and not before:
+                    yield event
         yield _event("done", usage=usage(making), **facts(making))
 
     def error(refused: Refusal) -> bytes:
@@ -70,22 +74,22 @@ def facts(making: Making) -> dict[str, Any]:
     }
 
 
-def _events(making: Making, one: bytes | News) -> Iterator[bytes]:
+def _event_of(making: Making, one: bytes | News) -> bytes:
+    """Nothing where there is nothing to tell."""
     if isinstance(one, bytes):
-        if one:
-            audio = base64.b64encode(one).decode()
-            yield _event("delta", audio=audio, response_format=making.order.format)
-        return
+        if not one:
+            return b""
+        audio = base64.b64encode(one).decode()
+        return _event("delta", audio=audio, response_format=making.order.format)
     if not making.order.utterance_events:
-        return
+        return b""
     told = {"index": one.index, "text": plain(one), "start": round(one.begin, 6)}
     if one.speaker is not None:
         told["speaker"] = one.speaker
     if isinstance(one, Begun):
-        yield _event("utterance.begin", **told)
-    else:
-        end = {"end": round(one.end, 6), "finish_reason": one.finish.value}
-        yield _event("utterance.end", **told, **end)
+        return _event("utterance.begin", **told)
+    end = {"end": round(one.end, 6), "finish_reason": one.finish.value}
+    return _event("utterance.end", **told, **end)
 
 
 def _event(kind: str, **told: Any) -> bytes:

@@ -161,7 +161,7 @@ def sampling_of(body: Drawing, settings: ServerSettings) -> Sampling:
     }
     defaults |= {
         "max_new_tokens": settings.default_max_new_tokens
-        or min(Sampling().max_new_tokens, settings.max_new_tokens_cap),
+        or min(Sampling.max_new_tokens, settings.max_new_tokens_cap),
         "seed": secrets.randbits(32),
     }
     values = {**_there(defaults), **_there(given)}
@@ -170,7 +170,7 @@ def sampling_of(body: Drawing, settings: ServerSettings) -> Sampling:
     for name in ("ras_window", "ras_repeats"):
         if name in values:
             values[name] = max(0, values[name])
-    sampling = replace(Sampling(), **values)
+    sampling = Sampling(**values)
     check_steps(sampling.max_new_tokens, "max_new_tokens", settings)
     return sampling
 

@@ -8,12 +8,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from contextlib import suppress
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+)
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, TypeVar, cast
 
+import anyio
 from fastapi import Depends, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.requests import HTTPConnection
@@ -187,22 +195,14 @@ class Service:
 
     async def unless_gone(self, request: Request, work: Awaitable[T]) -> T:
         """What the work gives; it is given up when the client goes away."""
-        task = asyncio.ensure_future(work)
-        watch = asyncio.ensure_future(_gone(request))
         try:
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise Refusal(GONE, "The client went away.", "aborted")
+            with _until_gone(request.receive):
+                return await work
         except QueueFull as full:
             refused = refusal(full)
             refused.retry_after = self.patience()
             raise refused from None
-        finally:
-            for one in (task, watch):
-                one.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await one
+        raise Refusal(GONE, "The client went away.", "aborted")
 
     def places(self) -> asyncio.Semaphore:
         """For the speeches of one request: as many at once as do not crowd each other out."""
@@ -234,8 +234,8 @@ class Flow(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with suppress(Aborted):  # broken off, and so it looks
-                await super().__call__(scope, receive, send)
+            with suppress(Aborted), _until_gone(receive):  # broken off, and so it looks
+                await self.stream_response(send)
         finally:
             self._take.stop()
 
@@ -265,10 +265,21 @@ def headers(making: Making) -> dict[str, str]:
     return told
 
 
-async def _gone(request: Request) -> None:
-    """Ends when the client goes away. The body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
+@contextmanager
+def _until_gone(receive: Receive) -> Iterator[None]:
+    """What the block does is given up when the client goes away. The body must have been read."""
+    with anyio.CancelScope() as here:
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                continue
+            here.cancel()
+
+        watching = asyncio.ensure_future(watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
 
 
 async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
