@@ -76,7 +76,7 @@ def test_a_listener_hears_gaps_where_sound_comes_late():
 
 
 def test_a_deadline_is_a_reason(real):
-    real.speak("A sentence. " * 20, voice="alice", timeout=0.05)
+    real.speak("A sentence. " * 200, voice="alice", timeout=0.05, seed=1)
     assert value(real, 'higgs_aborted_total{reason="deadline"}') >= 1
 
 
