@@ -129,7 +129,7 @@ class _Engine(Engine):
         model = DualFFN(CONFIG, text_head=False)
         super().__init__(model, config, behind=True)
         self._runner = _Runner(model, config.positions // PAGE, requests)
-        self._seconds, self._through = seconds, 0.0
+        self._pause, self._through = seconds, 0.0
         self._stamps = list[float]()
         self._end = WARM + steps
 
@@ -142,7 +142,7 @@ class _Engine(Engine):
         """As ever, when the device is through with the one before."""
         self._stamps.append(time.process_time())
         time.sleep(max(0.0, self._through - time.perf_counter()))
-        self._through = time.perf_counter() + self._seconds
+        self._through = time.perf_counter() + self._pause
         return super().step()
 
 
