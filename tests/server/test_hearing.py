@@ -101,3 +101,24 @@ def test_who_reads_what_was_stopped_hears_of_its_end():
 
     with pytest.raises(Aborted):
         asyncio.run(asyncio.wait_for(read(), 5))
+
+
+def test_what_cannot_be_heard_does_not_silence_the_others(monkeypatch):
+    loop, heard = Loop(monkeypatch), []
+    hearing = Hearing()
+    hearing.tell(lambda: 1 / 0, urgent=True)
+    hearing.tell(lambda: heard.append("b"), urgent=True)
+    for call in loop.soon:
+        call()
+    assert heard == ["b"]
+
+
+def test_a_take_that_was_stopped_does_not_look_whole():
+    async def read():
+        take = Take(lambda on_stop: iter(()))
+        take.stop()
+        take.put(None)
+        return [piece async for piece in take]
+
+    with pytest.raises(Aborted):
+        asyncio.run(asyncio.wait_for(read(), 5))

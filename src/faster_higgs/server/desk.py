@@ -82,6 +82,13 @@ class Take(Generic[T]):
         self._stops: list[Stop] | None = []  # None once stopped
         self._lock = threading.Lock()
 
+    def start(self, threads: ThreadPoolExecutor) -> None:
+        """Let one of these make it; the reader hears why none can."""
+        try:
+            threads.submit(self.run)
+        except RuntimeError as error:  # no thread can be started
+            self._tell(error)
+
     def run(self) -> None:
         """Make it; in a thread."""
         failed: Exception | None = None
@@ -120,6 +127,8 @@ class Take(Generic[T]):
 
     def put(self, piece: T | Exception | None) -> None:
         """Something waits for the reader; None is the end."""
+        if self.stopped and piece is None:
+            piece = Aborted("It was stopped.")  # what is missing must not look whole
         if _is_end(piece) or not self.stopped:
             self._ready.put_nowait(piece)
             self._shelf.put(self, _size(piece))
@@ -160,9 +169,11 @@ class Take(Generic[T]):
         self._begun |= is_bytes
 
     def _hear(self, piece: T | Exception | None) -> None:
-        if _is_end(piece):
-            self._over(self)
-        self.put(piece)
+        try:
+            if _is_end(piece):
+                self._over(self)
+        finally:
+            self.put(piece)
 
 
 def _nothing(on_stop: OnStop) -> Generator[bytes]:
@@ -234,7 +245,7 @@ class Desk:
         make, over = self._used(make), partial(self._leave, account)
         take = Take(make, over, self.shelf, self._heard_here())
         self._live.add(take)
-        self._starter.submit(self._threads.submit, take.run)
+        self._starter.submit(take.start, self._threads)
         return take
 
     def held(self, data: bytes) -> Take[bytes]:

@@ -27,7 +27,7 @@ def as_events(making: Making) -> Make[bytes]:
                 before = event if isinstance(one, Begun) else b""
                 if event and not before:
                     yield event
-        yield _event("done", usage=usage(making), **facts(making))
+        yield before + _event("done", usage=usage(making), **facts(making))
 
     def error(refused: Refusal) -> bytes:
         return _event("error", **refused.body(), partial_audio=True, action="discard")

@@ -6,10 +6,12 @@ Knows nothing of what is told.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 
 SOON = 0.01  # seconds
+_log = logging.getLogger(__name__)
 
 
 class Hearing:
@@ -41,7 +43,10 @@ class Hearing:
             self._again = True
             self.loop.call_later(SOON, self._hear_again)
         for heard in told:
-            heard()
+            try:
+                heard()
+            except Exception:  # noqa: BLE001  the others must be heard
+                _log.exception("Something told to the loop could not be heard.")
 
     def _hear_again(self) -> None:
         self._again = False

@@ -271,8 +271,9 @@ def _until_gone(receive: Receive) -> Iterator[None]:
     with anyio.CancelScope() as here:
 
         async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                continue
+            with suppress(Exception):  # who cannot be heard any more has gone, too
+                while (await receive())["type"] != "http.disconnect":
+                    continue
             here.cancel()
 
         watching = asyncio.ensure_future(watch())
